@@ -1,0 +1,168 @@
+//! From an URL to a session: TCP, the WebSocket handshake, and the first messages.
+
+use futures_util::{SinkExt, StreamExt};
+use rallypoint_protocol::{Encoding, Request, SERVER_FRAME_MAX, ServerMessage, server::Connected};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{
+        Message,
+        client::IntoClientRequest,
+        handshake::client::Request as Upgrade,
+        http::{HeaderName, HeaderValue, header},
+        protocol::{CloseFrame, WebSocketConfig},
+    },
+};
+
+use crate::{
+    error::{Ended, Error},
+    options::{Credential, Options, Target},
+};
+
+/// The socket under a [`Client`](crate::Client).
+pub type Socket = WebSocketStream<TcpStream>;
+
+/// Largest frame this end sends. Servers allow far less; the bound keeps the write buffer finite.
+pub(crate) const CLIENT_FRAME_MAX: usize = 1 << 20;
+
+/// Opens a socket and does the WebSocket handshake, nothing more: no message is sent or read.
+///
+/// For programs that must send a first message of their own, such as tests of a server.
+/// [`Client::connect`](crate::Client::connect) begins with the same.
+pub async fn handshake(options: &Options) -> Result<Socket, Error> {
+    let opening = open(options);
+    tokio::time::timeout(options.timeout, opening).await.map_err(|_| Error::Timeout)?
+}
+
+async fn open(options: &Options) -> Result<Socket, Error> {
+    let target = options.target()?;
+    let upgrade = upgrade(options, &target)?;
+    let stream = dial(&target, options.receive_buffer).await?;
+    let (socket, response) =
+        client_async_with_config(upgrade, stream, Some(config())).await.map_err(Error::of_handshake)?;
+    let chosen = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+    if chosen.map(HeaderValue::as_bytes) != Some(options.encoding.subprotocol().as_bytes()) {
+        return Err(Error::Protocol("the server chose another subprotocol".to_owned()));
+    }
+    Ok(socket)
+}
+
+/// tungstenite reads into a zeroed buffer of this size each time and by default allows 64 MiB
+/// messages, so all of it is set.
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(8 * 1024)
+        .write_buffer_size(4 * 1024)
+        .max_write_buffer_size(2 * CLIENT_FRAME_MAX)
+        .max_message_size(Some(SERVER_FRAME_MAX))
+        .max_frame_size(Some(SERVER_FRAME_MAX))
+}
+
+async fn dial(target: &Target, receive_buffer: Option<u32>) -> Result<TcpStream, Error> {
+    let mut failed = None;
+    for address in lookup_host((target.host.as_str(), target.port)).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        if let Some(size) = receive_buffer {
+            // Before connecting: the window that TCP offers is settled in its handshake.
+            socket.set_recv_buffer_size(size)?;
+        }
+        socket.set_nodelay(true)?;
+        match socket.connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.map_or_else(|| Error::Options("the host has no address".to_owned()), Error::Io))
+}
+
+fn upgrade(options: &Options, target: &Target) -> Result<Upgrade, Error> {
+    let mut upgrade = target.uri.clone().into_client_request().map_err(Error::of_handshake)?;
+    let headers = upgrade.headers_mut();
+    let value = |text: &str| {
+        let mut value = HeaderValue::from_str(text)
+            .map_err(|_| Error::Options("the token or a header holds characters that no header can".to_owned()))?;
+        value.set_sensitive(true);
+        Ok::<_, Error>(value)
+    };
+    let mut offered = options.encoding.subprotocol().to_owned();
+    match options.credential {
+        Credential::Subprotocol => offered = format!("{offered}, bearer.{}", options.token),
+        Credential::Header => {
+            headers.insert(header::AUTHORIZATION, value(&format!("Bearer {}", options.token))?);
+        }
+        Credential::FirstMessage | Credential::Query | Credential::None => {}
+    }
+    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value(&offered)?);
+    if let Some(origin) = &options.origin {
+        headers.insert(header::ORIGIN, value(origin)?);
+    }
+    for (name, text) in &options.headers {
+        let name = HeaderName::try_from(name).map_err(|_| Error::Options(format!("no header is called {name:?}")))?;
+        headers.append(name, value(text)?);
+    }
+    Ok(upgrade)
+}
+
+/// Sends `auth` if that is the way, and waits for `connected`.
+pub(crate) async fn greet(socket: &mut Socket, options: &Options) -> Result<Connected, Error> {
+    if options.credential == Credential::FirstMessage {
+        let (token, notifications_since) = (options.token.clone(), options.notifications_since);
+        let auth = Request::Auth { token, notifications_since };
+        // A server that refuses early may have closed already; what it said is read below.
+        _ = socket.send(message(options.encoding, auth.encode(options.encoding))).await;
+    }
+    let mut cause = None;
+    while let Some(frame) = socket.next().await {
+        let frame = match frame {
+            Ok(Message::Close(frame)) => {
+                let Ended { code, reason, .. } = closed(frame);
+                _ = socket.flush().await;
+                return Err(Error::Closed { code, reason, cause });
+            }
+            Ok(frame) => frame,
+            Err(error) => return Err(Ended { cause, ..Ended::broken(error.to_string()) }.into()),
+        };
+        let Some(bytes) = content(options.encoding, &frame)? else { continue };
+        match ServerMessage::decode(options.encoding, bytes) {
+            Ok(ServerMessage::Connected(connected)) => return Ok(connected),
+            Ok(ServerMessage::Error(failed)) => cause = Some(Box::new(failed)),
+            Ok(other) => return Err(Error::Protocol(format!("{} came before connected", other.name()))),
+            Err(refused) => return Err(Error::undecodable(&refused)),
+        }
+    }
+    Err(Ended { cause, ..Ended::broken("the connection broke off") }.into())
+}
+
+/// Wraps bytes the way the encoding wants them.
+pub(crate) fn message(encoding: Encoding, bytes: Vec<u8>) -> Message {
+    match encoding {
+        // Only a caller's own bytes can be something else than UTF-8, and the server refuses those.
+        Encoding::Json => Message::text(
+            String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+        ),
+        Encoding::MsgPack => Message::Binary(bytes.into()),
+    }
+}
+
+/// The bytes of a data frame; `None` for a control frame.
+pub(crate) fn content(encoding: Encoding, message: &Message) -> Result<Option<&[u8]>, Error> {
+    match (encoding, message) {
+        (Encoding::Json, Message::Text(text)) => Ok(Some(text.as_bytes())),
+        (Encoding::MsgPack, Message::Binary(bytes)) => Ok(Some(bytes)),
+        (_, Message::Text(_) | Message::Binary(_)) => {
+            Err(Error::Protocol("text and binary frames are mixed up".to_owned()))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Stands for a close frame that holds no code (RFC 6455 section 7.4.1).
+const NO_CODE: u16 = 1005;
+
+/// What a close frame says.
+pub(crate) fn closed(frame: Option<CloseFrame>) -> Ended {
+    match frame {
+        Some(frame) => Ended { code: Some(frame.code.into()), reason: frame.reason.as_str().to_owned(), cause: None },
+        None => Ended { code: Some(NO_CODE), ..Ended::broken("a close without a code") },
+    }
+}

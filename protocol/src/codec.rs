@@ -1,0 +1,297 @@
+//! Between bytes and messages, for both encodings: envelope, `type`, opaque `data`.
+//!
+//! A control message is one JSON object; its MessagePack form is the same map. So there is one
+//! encoder (JSON) and one mechanical conversion, and `data` of signals is spliced in untouched.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+use crate::{
+    code::ErrorCode,
+    convert,
+    id::RoomName,
+    msgpack::{Head, Reader},
+    payload::Payload,
+};
+
+/// What serde's error text begins with when a name is misspelled.
+pub(crate) const BAD_NAME: &str = "bad name";
+/// What serde's error text begins with when a position cannot be read.
+pub(crate) const BAD_POSITION: &str = "bad position";
+
+/// How a connection writes its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// Text frames, subprotocol `rallypoint.v1.json`.
+    Json,
+    /// Binary frames, subprotocol `rallypoint.v1.msgpack`.
+    MsgPack,
+}
+
+impl Encoding {
+    /// The encoding of a subprotocol.
+    pub fn of_subprotocol(name: &str) -> Option<Self> {
+        match name {
+            crate::SUBPROTOCOL_JSON => Some(Self::Json),
+            crate::SUBPROTOCOL_MSGPACK => Some(Self::MsgPack),
+            _ => None,
+        }
+    }
+
+    /// The subprotocol of an encoding.
+    pub fn subprotocol(self) -> &'static str {
+        match self {
+            Self::Json => crate::SUBPROTOCOL_JSON,
+            Self::MsgPack => crate::SUBPROTOCOL_MSGPACK,
+        }
+    }
+}
+
+/// A message that was refused: what to answer, and to which request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The request's id, where one could be read.
+    pub re: Option<u64>,
+    /// The numbered reason.
+    pub code: ErrorCode,
+    /// The same in words, for people; never echoes what the client sent.
+    pub message: Cow<'static, str>,
+    /// The room it was about, where one could be read.
+    pub room: Option<RoomName>,
+}
+
+impl Refused {
+    /// A refusal that answers no request in particular.
+    pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { re: None, code, message: message.into(), room: None }
+    }
+
+    /// The same refusal as the answer to a request.
+    #[must_use]
+    pub fn about(mut self, re: Option<u64>, room: Option<&RoomName>) -> Self {
+        self.re = self.re.or(re);
+        self.room = self.room.or_else(|| room.cloned());
+        self
+    }
+}
+
+impl From<ErrorCode> for Refused {
+    fn from(code: ErrorCode) -> Self {
+        Self::new(code, code.name())
+    }
+}
+
+/// A message taken apart: JSON of everything but `data`, and `data` as it came.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    /// The whole object in JSON; in MessagePack without the top-level `data`.
+    json: Cow<'a, [u8]>,
+    /// The top-level `data` of a MessagePack map.
+    packed: Option<&'a [u8]>,
+}
+
+#[derive(Deserialize)]
+struct DataOnly<'a> {
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+impl<'a> Parts<'a> {
+    /// Takes a frame apart after checking depth, and in MessagePack everything else.
+    pub(crate) fn of(encoding: Encoding, frame: &'a [u8], depth_max: usize) -> Result<Self, ErrorCode> {
+        match encoding {
+            Encoding::Json => {
+                convert::check_json_depth(frame, depth_max)?;
+                Ok(Self { json: Cow::Borrowed(frame), packed: None })
+            }
+            Encoding::MsgPack => Self::of_map(frame, depth_max),
+        }
+    }
+
+    fn of_map(frame: &'a [u8], depth_max: usize) -> Result<Self, ErrorCode> {
+        crate::msgpack::check_single(frame, depth_max)?;
+        let mut reader = Reader::new(frame);
+        let Head::Map(count) = reader.head()? else { return Err(ErrorCode::Malformed) };
+        let mut json = Vec::with_capacity(frame.len() + 32);
+        let mut packed = None;
+        json.push(b'{');
+        for _ in 0..count {
+            let Head::Text(len) = reader.head()? else { return Err(ErrorCode::Malformed) };
+            let key = reader.text(len)?;
+            let value = reader.skip(depth_max)?;
+            if key == "data" {
+                if packed.replace(value).is_some() {
+                    return Err(ErrorCode::Malformed);
+                }
+                continue;
+            }
+            if json.len() > 1 {
+                json.push(b',');
+            }
+            convert::write_text(key, &mut json);
+            json.push(b':');
+            convert::to_json(value, depth_max, &mut json)?;
+        }
+        json.push(b'}');
+        Ok(Self { json: Cow::Owned(json), packed })
+    }
+
+    /// Reads the fields; the error says what was wrong with them.
+    pub(crate) fn read<'b, T: Deserialize<'b>>(&'b self) -> Result<T, Refused> {
+        serde_json::from_slice(&self.json).map_err(|error| refusal(&error))
+    }
+
+    /// The opaque value, in the encoding it came in.
+    pub(crate) fn data(&self) -> Result<Payload, Refused> {
+        match self.packed {
+            Some(bytes) => Ok(Payload::MsgPack(bytes.to_vec().into())),
+            None => {
+                let DataOnly { data } = self.read()?;
+                convert::check_json_values(data.get())?;
+                Ok(Payload::from_raw_json(data))
+            }
+        }
+    }
+
+    /// Reads the fields, `data` among them: for messages whose `data` is JSON anyway.
+    pub(crate) fn read_whole<T: DeserializeOwned>(&self) -> Result<T, Refused> {
+        let Some(packed) = self.packed else { return self.read() };
+        let mut json = self.json.clone().into_owned();
+        json.pop();
+        json.extend_from_slice(if json.len() > 1 { b",\"data\":" } else { b"\"data\":" });
+        convert::to_json(packed, crate::msgpack::DEPTH_CEILING, &mut json)?;
+        json.push(b'}');
+        serde_json::from_slice(&json).map_err(|error| refusal(&error))
+    }
+}
+
+/// Maps serde's words to our numbers. The text names fields and types, never values of the client.
+fn refusal(error: &serde_json::Error) -> Refused {
+    let text = error.to_string();
+    let at = text.rfind(" at line ").unwrap_or(text.len());
+    let words = text[..at].to_owned();
+    let code = match error.classify() {
+        serde_json::error::Category::Data if words.starts_with(BAD_NAME) => ErrorCode::BadName,
+        serde_json::error::Category::Data if words.starts_with(BAD_POSITION) => ErrorCode::BadPosition,
+        serde_json::error::Category::Syntax if words.starts_with("trailing characters") => ErrorCode::TrailingBytes,
+        serde_json::error::Category::Syntax if words.starts_with("number out of range") => ErrorCode::BadValue,
+        _ => ErrorCode::Malformed,
+    };
+    let echoes = words.contains("invalid type") || words.contains("invalid value");
+    Refused::new(code, if echoes { "a field has the wrong type".to_owned() } else { words })
+}
+
+/// Writes `{"type": kind, …fields}`; `fields` must be a struct.
+pub(crate) fn encode_json<T: Serialize>(kind: &str, fields: &T) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(kind.as_bytes());
+    out.push(b'"');
+    let begin = out.len();
+    serde_json::to_writer(&mut out, fields).expect("our own messages always have a JSON form");
+    if out[begin..] == *b"{}" {
+        out.remove(begin);
+    } else {
+        out[begin] = b',';
+    }
+    out
+}
+
+/// Writes a message in the encoding asked for, with `data` spliced in at the end if given.
+pub(crate) fn encode<T: Serialize>(encoding: Encoding, kind: &str, fields: &T, data: Option<&Payload>) -> Vec<u8> {
+    let mut json = encode_json(kind, fields);
+    match encoding {
+        Encoding::Json => {
+            if let Some(data) = data {
+                json.pop();
+                json.extend_from_slice(b",\"data\":");
+                json.extend_from_slice(&data.json());
+                json.push(b'}');
+            }
+            json
+        }
+        Encoding::MsgPack => {
+            let mut out = Vec::with_capacity(json.len() + data.map_or(0, Payload::len));
+            convert::from_json(&json, &mut out).expect("our own JSON is JSON");
+            if let Some(data) = data {
+                // A head with opaque data has few fields, so its map is a fixmap: one byte counts.
+                assert!((0x80..0x8f).contains(&out[0]), "messages with data have at most 14 other fields");
+                out[0] += 1;
+                out.extend_from_slice(b"\xa4data");
+                out.extend_from_slice(&data.msgpack());
+            }
+            out
+        }
+    }
+}
+
+/// Only the envelope of a message.
+#[derive(Deserialize)]
+pub(crate) struct Envelope<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(crate) kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    room: Option<&'a RawValue>,
+}
+
+impl Envelope<'_> {
+    /// The request id, if there is a readable one.
+    pub(crate) fn id(&self) -> Option<u64> {
+        self.id.and_then(|raw| read_id(raw).ok())
+    }
+
+    /// The room, if there is a readable one.
+    pub(crate) fn room(&self) -> Option<RoomName> {
+        self.room.and_then(|raw| serde_json::from_str(raw.get()).ok())
+    }
+}
+
+fn read_id(raw: &RawValue) -> Result<u64, ErrorCode> {
+    let id: u64 = serde_json::from_str(raw.get()).map_err(|_| ErrorCode::Malformed)?;
+    if id <= crate::SAFE_INTEGER_MAX { Ok(id) } else { Err(ErrorCode::BadValue) }
+}
+
+/// Reads the JSON body of an HTTP request, bounded in depth.
+pub fn decode_body<T: DeserializeOwned>(text: &[u8], depth_max: usize) -> Result<T, Refused> {
+    convert::check_json_depth(text, depth_max)?;
+    serde_json::from_slice(text).map_err(|error| refusal(&error))
+}
+
+/// The same value without line breaks, fit for an SSE `data:` line.
+pub fn single_line(raw: Box<RawValue>) -> Box<RawValue> {
+    match convert::single_line(raw.get()) {
+        Cow::Borrowed(_) => raw,
+        Cow::Owned(text) => RawValue::from_string(text).expect("removing line breaks keeps JSON valid"),
+    }
+}
+
+/// Reads JSON into a type, for small values kept as text.
+pub fn read_json<T: DeserializeOwned>(raw: &RawValue) -> Result<T, ErrorCode> {
+    serde_json::from_str(raw.get()).map_err(|_| ErrorCode::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Empty {}
+
+    #[test]
+    fn an_empty_message_is_still_an_object() {
+        assert_eq!(encode_json("bye", &Empty {}), b"{\"type\":\"bye\"}");
+        assert_eq!(encode(Encoding::MsgPack, "bye", &Empty {}, None), b"\x81\xa4type\xa3bye");
+    }
+
+    #[test]
+    fn data_is_spliced_untouched() {
+        // 0xcc 0x05 is 5 in a longer form than needed; forwarding must not shorten it.
+        let data = Payload::MsgPack(vec![0xcc, 5].into());
+        assert_eq!(encode(Encoding::MsgPack, "x", &Empty {}, Some(&data)), b"\x82\xa4type\xa1x\xa4data\xcc\x05");
+        assert_eq!(encode(Encoding::Json, "x", &Empty {}, Some(&data)), b"{\"type\":\"x\",\"data\":5}");
+    }
+}

@@ -1,0 +1,288 @@
+//! The one credential of a request, found among the places where it may be. Every door calls
+//! [`gather`] after the Origin check and before the verifier.
+
+use rallypoint_protocol::ErrorCode;
+
+use super::OriginRules;
+
+/// What kind of request it is; cookies are treated differently at each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// A WebSocket handshake.
+    WebSocket,
+    /// GET and HEAD: feeds and reading.
+    Get,
+    /// POST and DELETE.
+    Write,
+}
+
+/// Everything in a request that may be or concern a credential. Header values are as received.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented<'a> {
+    /// `Authorization`.
+    pub authorization: Option<&'a str>,
+    /// `Sec-WebSocket-Protocol`, which may hold `bearer.<jwt>`; read at a WebSocket only.
+    pub subprotocols: Option<&'a str>,
+    /// `Cookie`.
+    pub cookie_header: Option<&'a str>,
+    /// The value of `?token=`, decoded.
+    pub query: Option<&'a str>,
+    /// `Origin`.
+    pub origin: Option<&'a str>,
+    /// `Sec-Fetch-Site`.
+    pub sec_fetch_site: Option<&'a str>,
+    /// Where the request knocks.
+    pub door: Door,
+}
+
+impl Presented<'_> {
+    /// A request that presents nothing.
+    pub fn nothing(door: Door) -> Self {
+        Self {
+            authorization: None,
+            subprotocols: None,
+            cookie_header: None,
+            query: None,
+            origin: None,
+            sec_fetch_site: None,
+            door,
+        }
+    }
+}
+
+/// Which places count.
+#[derive(Clone, Copy, Debug)]
+pub struct CredentialRules<'a> {
+    /// The name of the cookie.
+    pub cookie: &'a str,
+    /// Whether `?token=` counts: `auth.query_token`, or `--dev`.
+    pub query: bool,
+    /// Whose pages may use the cookie.
+    pub origins: &'a OriginRules,
+}
+
+/// The token of the request, if it has one.
+///
+/// Fails with [`ErrorCode::TwoCredentials`] when two places hold different tokens,
+/// [`ErrorCode::TokenInvalid`] when `Authorization` is not `Bearer` and one token, and
+/// [`ErrorCode::CredentialNotAccepted`] for `?token=` while that is off, or when the only
+/// credential is a cookie that may not be used.
+pub fn gather<'a>(presented: &Presented<'a>, rules: &CredentialRules<'_>) -> Result<Option<&'a str>, ErrorCode> {
+    let mut found = None;
+    if let Some(header) = presented.authorization {
+        keep(&mut found, bearer(header)?)?;
+    }
+    if presented.door == Door::WebSocket {
+        for offer in presented.subprotocols.unwrap_or_default().split(',') {
+            if let Some(token) = offer.trim_matches([' ', '\t']).strip_prefix("bearer.") {
+                keep(&mut found, one_word(token)?)?;
+            }
+        }
+    }
+    if let Some(token) = presented.query {
+        if !rules.query {
+            return Err(ErrorCode::CredentialNotAccepted);
+        }
+        keep(&mut found, one_word(token)?)?;
+    }
+    // A browser adds cookies without being asked, so one that may not be used is overlooked beside
+    // another credential; alone it is refused aloud, or its owner would seek the fault elsewhere.
+    let usable = cookie_counts(presented, rules);
+    for token in cookies(presented.cookie_header.unwrap_or_default(), rules.cookie) {
+        if usable {
+            keep(&mut found, token)?;
+        } else if found.is_none() {
+            return Err(ErrorCode::CredentialNotAccepted);
+        }
+    }
+    Ok(found)
+}
+
+fn keep<'a>(found: &mut Option<&'a str>, token: &'a str) -> Result<(), ErrorCode> {
+    match found {
+        Some(other) if *other != token => Err(ErrorCode::TwoCredentials),
+        _ => {
+            *found = Some(token);
+            Ok(())
+        }
+    }
+}
+
+/// The token of `Authorization: Bearer <token>` (RFC 6750 section 2.1).
+fn bearer(header: &str) -> Result<&str, ErrorCode> {
+    let (scheme, rest) = header.trim_matches([' ', '\t']).split_once(' ').ok_or(ErrorCode::TokenInvalid)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(ErrorCode::TokenInvalid);
+    }
+    one_word(rest.trim_start_matches(' '))
+}
+
+fn one_word(token: &str) -> Result<&str, ErrorCode> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+    if !token.is_empty() && token.bytes().all(good) { Ok(token) } else { Err(ErrorCode::TokenInvalid) }
+}
+
+/// The values of the cookies with this name (RFC 6265 section 4.2). Several are possible: another
+/// path or a parent domain may have set one.
+fn cookies<'a>(header: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    header
+        .split(';')
+        .filter_map(|pair| pair.split_once('='))
+        .filter(move |(key, _)| key.trim() == name)
+        .map(|(_, value)| {
+            let value = value.trim();
+            value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
+        })
+        // What a logout leaves behind.
+        .filter(|value| !value.is_empty())
+}
+
+/// Cookies come along with requests that other people's pages make, so they count only where the
+/// browser says that the page is one of ours.
+fn cookie_counts(presented: &Presented<'_>, rules: &CredentialRules<'_>) -> bool {
+    match presented.origin {
+        Some(origin) => rules.origins.allows_cookies(origin),
+        // Browsers send no Origin with a same-origin GET; this header cannot be forged by a page.
+        None => {
+            presented.door == Door::Get
+                && rules.origins.cookies_possible()
+                && presented.sec_fetch_site == Some("same-origin")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORIGIN: Option<&str> = Some("https://app.example");
+    const EVIL: Option<&str> = Some("https://evil.example");
+    const COOKIE: Option<&str> = Some("theme=dark; rallypoint_token=t1; x=y");
+
+    fn outcome_with(origins: &[&str], query: bool, presented: Presented<'_>) -> Result<Option<String>, ErrorCode> {
+        let origins: Vec<_> = origins.iter().map(|&rule| rule.to_owned()).collect();
+        let origins = OriginRules::new(&origins, false, true).unwrap();
+        let rules = CredentialRules { cookie: "rallypoint_token", query, origins: &origins };
+        gather(&presented, &rules).map(|token| token.map(str::to_owned))
+    }
+
+    fn outcome(presented: Presented<'_>) -> Result<Option<String>, ErrorCode> {
+        outcome_with(&["https://app.example"], false, presented)
+    }
+
+    fn token(text: &str) -> Result<Option<String>, ErrorCode> {
+        Ok(Some(text.to_owned()))
+    }
+
+    #[test]
+    fn bearer_tokens_are_read_strictly() {
+        let table = [
+            ("Bearer t1", token("t1")),
+            ("bearer  t1 ", token("t1")),
+            ("BEARER a.b-c_d", token("a.b-c_d")),
+            ("Bearer", Err(ErrorCode::TokenInvalid)),
+            ("Bearer ", Err(ErrorCode::TokenInvalid)),
+            ("Bearer a b", Err(ErrorCode::TokenInvalid)),
+            ("Bearer a,b", Err(ErrorCode::TokenInvalid)),
+            ("Bearert1", Err(ErrorCode::TokenInvalid)),
+            ("Basic dTpw", Err(ErrorCode::TokenInvalid)),
+            ("", Err(ErrorCode::TokenInvalid)),
+        ];
+        for (header, expected) in table {
+            let presented = Presented { authorization: Some(header), ..Presented::nothing(Door::Get) };
+            assert_eq!(outcome(presented), expected, "{header}");
+        }
+    }
+
+    #[test]
+    fn subprotocols_count_at_the_websocket_only() {
+        let offer = |list, door| Presented { subprotocols: Some(list), ..Presented::nothing(door) };
+        let table = [
+            ("rallypoint.v1.json, bearer.t1", Door::WebSocket, token("t1")),
+            ("bearer.t1,rallypoint.v1.json", Door::WebSocket, token("t1")),
+            ("rallypoint.v1.json", Door::WebSocket, Ok(None)),
+            ("bearer.t1, bearer.t2", Door::WebSocket, Err(ErrorCode::TwoCredentials)),
+            ("bearer.", Door::WebSocket, Err(ErrorCode::TokenInvalid)),
+            ("bearer.t1", Door::Get, Ok(None)),
+        ];
+        for (list, door, expected) in table {
+            assert_eq!(outcome(offer(list, door)), expected, "{list} {door:?}");
+        }
+    }
+
+    #[test]
+    fn cookies_need_one_of_our_pages() {
+        let not_accepted = || Err(ErrorCode::CredentialNotAccepted);
+        let table = [
+            (Door::WebSocket, ORIGIN, None, token("t1")),
+            (Door::WebSocket, None, Some("same-origin"), not_accepted()),
+            (Door::WebSocket, EVIL, Some("same-origin"), not_accepted()),
+            (Door::Write, ORIGIN, Some("cross-site"), token("t1")),
+            (Door::Write, None, Some("same-origin"), not_accepted()),
+            (Door::Get, ORIGIN, None, token("t1")),
+            (Door::Get, EVIL, Some("same-origin"), not_accepted()),
+            (Door::Get, None, Some("same-origin"), token("t1")),
+            (Door::Get, None, Some("same-site"), not_accepted()),
+            (Door::Get, None, Some("cross-site"), not_accepted()),
+            (Door::Get, None, Some("none"), not_accepted()),
+            (Door::Get, None, None, not_accepted()),
+        ];
+        for (door, origin, sec_fetch_site, expected) in table {
+            let presented = Presented { cookie_header: COOKIE, origin, sec_fetch_site, ..Presented::nothing(door) };
+            assert_eq!(outcome(presented), expected, "{door:?} {origin:?} {sec_fetch_site:?}");
+            // With `*` in the list no cookie counts at all.
+            let open = outcome_with(&["*", "https://app.example"], false, presented);
+            assert_eq!(open, not_accepted(), "{door:?} {origin:?} {sec_fetch_site:?}");
+        }
+    }
+
+    #[test]
+    fn cookies_are_found_by_their_whole_name() {
+        let table = [
+            ("rallypoint_token=\"t1\"", token("t1")),
+            ("a=b;rallypoint_token=t1", token("t1")),
+            ("xrallypoint_token=t1; rallypoint_token2=t2", Ok(None)),
+            ("rallypoint_token=", Ok(None)),
+            ("rallypoint_token", Ok(None)),
+            ("rallypoint_token=t1; rallypoint_token=t1", token("t1")),
+            ("rallypoint_token=t1; rallypoint_token=t2", Err(ErrorCode::TwoCredentials)),
+        ];
+        for (header, expected) in table {
+            let presented =
+                Presented { cookie_header: Some(header), origin: ORIGIN, ..Presented::nothing(Door::WebSocket) };
+            assert_eq!(outcome(presented), expected, "{header}");
+        }
+    }
+
+    #[test]
+    fn the_query_counts_where_it_is_on() {
+        let presented = Presented { query: Some("t1"), ..Presented::nothing(Door::Get) };
+        assert_eq!(outcome_with(&[], true, presented), token("t1"));
+        assert_eq!(outcome_with(&[], false, presented), Err(ErrorCode::CredentialNotAccepted));
+        let beside = Presented { authorization: Some("Bearer t1"), ..presented };
+        assert_eq!(outcome_with(&[], false, beside), Err(ErrorCode::CredentialNotAccepted));
+        let empty = Presented { query: Some(""), ..presented };
+        assert_eq!(outcome_with(&[], true, empty), Err(ErrorCode::TokenInvalid));
+    }
+
+    #[test]
+    fn two_different_credentials_are_refused() {
+        let base = Presented { authorization: Some("Bearer t1"), ..Presented::nothing(Door::WebSocket) };
+        let with_cookie = Presented { cookie_header: COOKIE, ..base };
+        let other = Some("rallypoint_token=t2");
+        let table = [
+            (Presented { subprotocols: Some("bearer.t1"), ..base }, token("t1")),
+            (Presented { subprotocols: Some("bearer.t2"), ..base }, Err(ErrorCode::TwoCredentials)),
+            (Presented { query: Some("t1"), ..base }, token("t1")),
+            (Presented { query: Some("t2"), ..base }, Err(ErrorCode::TwoCredentials)),
+            (Presented { origin: ORIGIN, ..with_cookie }, token("t1")),
+            (Presented { origin: ORIGIN, cookie_header: other, ..base }, Err(ErrorCode::TwoCredentials)),
+            // A cookie that may not be used does not get in the way.
+            (Presented { cookie_header: other, ..base }, token("t1")),
+            (Presented::nothing(Door::WebSocket), Ok(None)),
+        ];
+        for (presented, expected) in table {
+            assert_eq!(outcome_with(&["https://app.example"], true, presented), expected, "{presented:?}");
+        }
+    }
+}

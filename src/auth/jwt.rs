@@ -1,0 +1,254 @@
+//! JSON web tokens (RFC 7519): [`Verifier`] turns one into a grant for the doors, [`Minter`] makes
+//! one for `rallypoint token` and `/dev/token`.
+//!
+//! What a token says about itself never chooses how it is checked: `iss` and `kid` only pick one
+//! of the configured keys, and that key brings its algorithm.
+
+use std::collections::HashSet;
+
+use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
+use rallypoint_protocol::ErrorCode;
+use serde::Deserialize;
+
+use super::{
+    AuthConfig, Claims, Grant, KeySource,
+    keys::{Algorithm, DEVELOPMENT_KID, DEVELOPMENT_SECRET, KeyError},
+};
+
+/// Longest token that is looked at, in bytes.
+pub const TOKEN_MAX: usize = 8 * 1024;
+/// The last second of the year 9999. An `exp` beyond it is one given in milliseconds by mistake,
+/// which would be good for 50 000 years.
+const LATEST_SECOND: f64 = 253_402_300_799.0;
+
+/// Checks tokens against the configured keys.
+pub struct Verifier {
+    keys: Vec<Key>,
+    /// The key of [`DEVELOPMENT_SECRET`], in `--dev` only.
+    development: Option<Key>,
+    audience: Option<String>,
+    admin_audience: String,
+    leeway_ms: f64,
+    dev: bool,
+}
+
+/// One (issuer, `kid`, algorithm, key).
+struct Key {
+    issuer: Option<String>,
+    kid: Option<String>,
+    key: DecodingKey,
+    validation: Validation,
+}
+
+impl Key {
+    fn new(issuer: Option<String>, kid: Option<String>, algorithm: Algorithm, key: DecodingKey) -> Self {
+        let mut validation = Validation::new(algorithm.jwa());
+        // The library reads the system's clock; times and audience are checked below instead.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        validation.validate_aud = false;
+        validation.required_spec_claims = HashSet::new();
+        Self { issuer, kid, key, validation }
+    }
+}
+
+/// Why a token is not accepted: the code is for the client, the reason for the server's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {reason}")]
+pub struct Refusal {
+    /// [`ErrorCode::TokenInvalid`] or [`ErrorCode::TokenExpired`].
+    pub code: ErrorCode,
+    /// What is wrong; holds nothing of the token.
+    pub reason: &'static str,
+}
+
+const fn invalid(reason: &'static str) -> Refusal {
+    Refusal { code: ErrorCode::TokenInvalid, reason }
+}
+
+impl Verifier {
+    /// Reads the keys; fails when one is unusable or the set of them is ambiguous, and outside
+    /// `--dev` when there is no key or no audience.
+    pub fn new(config: &AuthConfig) -> Result<Self, AuthConfigError> {
+        if !config.dev && config.keys.is_empty() {
+            return Err(AuthConfigError::NoKey);
+        }
+        if !config.dev && config.audience.is_none() {
+            return Err(AuthConfigError::NoAudience);
+        }
+        let mut keys: Vec<Key> = Vec::with_capacity(config.keys.len());
+        for (index, key) in config.keys.iter().enumerate() {
+            let decoding_key = key.decoding_key().map_err(|error| AuthConfigError::Key { index, error })?;
+            if key.kid.as_deref() == Some(DEVELOPMENT_KID) {
+                return Err(AuthConfigError::ReservedKid { index });
+            }
+            for other in keys.iter().filter(|other| other.issuer == key.issuer) {
+                if other.kid.is_none() || key.kid.is_none() || other.kid == key.kid {
+                    return Err(AuthConfigError::Ambiguous { index });
+                }
+            }
+            keys.push(Key::new(key.issuer.clone(), key.kid.clone(), key.algorithm, decoding_key));
+        }
+        let development = config.dev.then(|| {
+            let key = DecodingKey::from_secret(DEVELOPMENT_SECRET.as_bytes());
+            Key::new(None, Some(DEVELOPMENT_KID.to_owned()), Algorithm::Hs256, key)
+        });
+        Ok(Self {
+            keys,
+            development,
+            audience: config.audience.clone(),
+            admin_audience: config.admin_audience.clone(),
+            leeway_ms: config.leeway_ms as f64,
+            dev: config.dev,
+        })
+    }
+
+    /// What the token allows at `now_ms` (Unix milliseconds). [`ErrorCode::TokenExpired`] when
+    /// nothing but its age is wrong, otherwise [`ErrorCode::TokenInvalid`].
+    pub fn verify(&self, token: &str, now_ms: f64) -> Result<Grant, ErrorCode> {
+        self.check(token, now_ms).map_err(|refusal| refusal.code)
+    }
+
+    /// [`verify`](Self::verify) with the reason, for a log that an operator reads.
+    pub fn check(&self, token: &str, now_ms: f64) -> Result<Grant, Refusal> {
+        if token.len() > TOKEN_MAX {
+            return Err(invalid("longer than 8 KiB"));
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid("not a JWT with a known algorithm"))?;
+        // RFC 7515 section 4.1.11: an extension that is not understood must refuse the token, and
+        // none is. `jku`, `jwk` and `x5u` are simply never read.
+        if header.crit.is_some() {
+            return Err(invalid("has a `crit` header"));
+        }
+        let key = self.key_for(token, header.kid.as_deref())?;
+        if !key.validation.algorithms.contains(&header.alg) {
+            return Err(invalid("signed with another algorithm than its key's"));
+        }
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.key, &key.validation)
+            .map_err(|error| match error.kind() {
+                jsonwebtoken::errors::ErrorKind::InvalidSignature => invalid("the signature does not match"),
+                _ => invalid("a claim is missing or malformed"),
+            })?
+            .claims;
+        self.check_claims(claims, now_ms)
+    }
+
+    /// The one key that must have signed the token. The claims are not verified yet: `iss` is
+    /// taken as a question, the signature answers it.
+    fn key_for(&self, token: &str, kid: Option<&str>) -> Result<&Key, Refusal> {
+        #[derive(Deserialize)]
+        struct Issuer {
+            iss: Option<String>,
+        }
+        if let Some(development) = &self.development
+            && (kid == Some(DEVELOPMENT_KID) || self.keys.is_empty() && kid.is_none())
+        {
+            return Ok(development);
+        }
+        let mut issuer = None;
+        if self.keys.iter().any(|key| key.issuer.is_some()) {
+            let claims: Issuer = jsonwebtoken::dangerous::insecure_decode_claims(token)
+                .map_err(|_| invalid("a claim is missing or malformed"))?;
+            issuer = claims.iss.filter(|iss| self.keys.iter().any(|key| key.issuer.as_ref() == Some(iss)));
+        }
+        let mut keys = self.keys.iter().filter(|key| key.issuer == issuer);
+        let key = match kid {
+            // A key without a name is its issuer's only one and takes any.
+            Some(kid) => keys.find(|key| key.kid.as_deref().is_none_or(|own| own == kid)),
+            None => match (keys.next(), keys.next()) {
+                (only, None) => only,
+                _ => return Err(invalid("has no `kid`, and its issuer has several keys")),
+            },
+        };
+        key.ok_or(invalid("no key for its `iss` and `kid`"))
+    }
+
+    fn check_claims(&self, claims: Claims, now_ms: f64) -> Result<Grant, Refusal> {
+        if let Some(audience) = self.audience.as_deref().filter(|_| !self.dev)
+            && !claims.aud.includes(audience)
+        {
+            return Err(invalid("`aud` does not name this server's audience"));
+        }
+        let latest = (now_ms + self.leeway_ms) / 1000.0;
+        if claims.nbf.into_iter().chain(claims.iat).any(|begin| begin > latest) {
+            return Err(invalid("`nbf` or `iat` lies in the future"));
+        }
+        if !(0.0..=LATEST_SECOND).contains(&claims.exp) {
+            return Err(invalid("`exp` is out of range; it counts seconds, not milliseconds"));
+        }
+        let admin = self.dev || claims.aud.includes(&self.admin_audience);
+        let grant = Grant::from_claims(claims, admin).map_err(invalid)?;
+        // Last, so that "expired" means that a fresh token of the same kind would do.
+        if now_ms >= grant.expires_at_ms + self.leeway_ms {
+            return Err(Refusal { code: ErrorCode::TokenExpired, reason: "expired" });
+        }
+        Ok(grant)
+    }
+}
+
+/// Why the section `[auth]` cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says it")]
+pub enum AuthConfigError {
+    #[error(
+        "no key to check tokens with: add [[auth.keys]] with algorithm = \"HS256\" and secret_file = \"…\", \
+         or set RALLYPOINT_AUTH__KEYS__0__ALGORITHM and RALLYPOINT_AUTH__KEYS__0__SECRET; \
+         to try things out, start with --dev"
+    )]
+    NoKey,
+    #[error(
+        "no audience: set audience = \"…\" in [auth] or RALLYPOINT_AUTH__AUDIENCE to the `aud` of your tokens, \
+         so that a token made for another service is no key to this one; to try things out, start with --dev"
+    )]
+    NoAudience,
+    #[error("{error}")]
+    Key { index: usize, error: KeyError },
+    #[error("the kid `{DEVELOPMENT_KID}` is reserved for the key of --dev")]
+    ReservedKid { index: usize },
+    #[error("several keys of one issuer: each needs a `kid` of its own")]
+    Ambiguous { index: usize },
+}
+
+impl AuthConfigError {
+    /// Which entry of `[[auth.keys]]` it is about, if one.
+    pub fn index(&self) -> Option<usize> {
+        match self {
+            Self::NoKey | Self::NoAudience => None,
+            Self::Key { index, .. } | Self::ReservedKid { index } | Self::Ambiguous { index } => Some(*index),
+        }
+    }
+}
+
+/// Makes tokens.
+pub struct Minter {
+    key: EncodingKey,
+    header: Header,
+}
+
+impl Minter {
+    /// Reads the key and proves that it signs. The development key writes its own `kid`.
+    pub fn new(source: &KeySource) -> Result<Self, KeyError> {
+        let (algorithm, key) = source.encoding_key()?;
+        let mut header = Header::new(algorithm.jwa());
+        if *source == KeySource::Development {
+            header.kid = Some(DEVELOPMENT_KID.to_owned());
+        }
+        jsonwebtoken::encode(&header, &Claims::default(), &key).map_err(|_| KeyError::NotPrivate)?;
+        Ok(Self { key, header })
+    }
+
+    /// Writes this `kid` into every token.
+    #[must_use]
+    pub fn with_kid(mut self, kid: &str) -> Self {
+        self.header.kid = Some(kid.to_owned());
+        self
+    }
+
+    /// A token with these claims.
+    pub fn mint(&self, claims: &Claims) -> String {
+        jsonwebtoken::encode(&self.header, claims, &self.key).expect("claims are JSON and the key signed in `new`")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! The in-memory engine: one node, nothing to install, gone with the process.
+
+use std::{
+    collections::VecDeque,
+    future::ready,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use rallypoint_protocol::{Position, RoomName, code::ErrorCode, event::Millis, server::ResetReason};
+
+use super::{After, Broker, Dedup, Log, Pending, PublishError, Published, Subscriber};
+use crate::room::history::{Append, History, Publication};
+
+/// Keys are remembered this long.
+const DEDUP_MS: u64 = 5 * 60 * 1000;
+/// Keys remembered per log.
+const DEDUP_MAX: usize = 256;
+/// Logs share this many counters of lives; see [`Memory::epoch`].
+const LIVES: usize = 4096;
+
+/// What a node's logs may take together.
+#[derive(Clone, Copy, Debug)]
+pub struct Ceilings {
+    /// Bytes of events.
+    pub bytes: usize,
+    /// Logs.
+    pub logs: usize,
+}
+
+struct Kept {
+    history: History,
+    dedup: VecDeque<(Dedup, Position, Millis)>,
+    /// Rooms of this node that go on from it.
+    open: usize,
+    /// Set under the lock when the log leaves the map, so that nobody appends to a ghost.
+    gone: bool,
+}
+
+/// All logs of one process.
+pub struct Memory {
+    logs: DashMap<RoomName, Arc<Mutex<Kept>>>,
+    ceilings: Ceilings,
+    bytes: AtomicUsize,
+    seed: RandomState,
+    lives: Box<[AtomicU64]>,
+    subscriber: Weak<dyn Subscriber>,
+}
+
+impl Memory {
+    /// An engine that delivers to `subscriber`.
+    pub fn new(ceilings: Ceilings, subscriber: Weak<dyn Subscriber>) -> Self {
+        let lives = (0..LIVES).map(|_| AtomicU64::new(0)).collect();
+        let (logs, bytes, seed) = (DashMap::new(), AtomicUsize::new(0), RandomState::new());
+        Self { logs, ceilings, bytes, seed, lives, subscriber }
+    }
+
+    fn life(&self, name: &RoomName) -> &AtomicU64 {
+        #[expect(clippy::cast_possible_truncation, reason = "reduced to the table's size anyway")]
+        let at = self.seed.hash_one(name) as usize % LIVES;
+        &self.lives[at]
+    }
+
+    /// The epoch of a log's present or next life. A log that never had an event costs nothing,
+    /// yet has a position: the epoch is derived from the name and from how many logs of its
+    /// group have ended, so that an ended life is never taken for the next one.
+    fn epoch(&self, name: &RoomName) -> u64 {
+        self.seed.hash_one((name, self.life(name).load(Ordering::Acquire)))
+    }
+
+    fn find(&self, name: &RoomName) -> Option<Arc<Mutex<Kept>>> {
+        self.logs.get(name).map(|kept| kept.value().clone())
+    }
+
+    fn find_or_create(&self, log: Log<'_>) -> Result<Arc<Mutex<Kept>>, PublishError> {
+        if let Some(kept) = self.find(log.name) {
+            return Ok(kept);
+        }
+        if self.logs.len() >= self.ceilings.logs {
+            return Err(PublishError::Overloaded);
+        }
+        let create = || {
+            let history = History::new(Position::start(self.epoch(log.name)), log.bounds);
+            Arc::new(Mutex::new(Kept { history, dedup: VecDeque::new(), open: 0, gone: false }))
+        };
+        let kept = self.logs.entry(log.name.clone()).or_insert_with(create).value().clone();
+        Ok(kept)
+    }
+
+    fn append(&self, log: Log<'_>, event: Bytes, dedup: Option<Dedup>) -> Result<Published, PublishError> {
+        loop {
+            let kept = self.find_or_create(log)?;
+            let mut kept = kept.lock();
+            if kept.gone {
+                continue;
+            }
+            if let Some(key) = &dedup
+                && let Some((_, position, _)) = kept.dedup.iter().find(|(known, ..)| known == key)
+            {
+                return Ok(Published { position: *position, repeated: true });
+            }
+            let position = kept.history.head().next(&event);
+            let publication = Publication::new(log.name.clone(), position, event).map_err(PublishError::Rejected)?;
+            let (now, publication) = (publication.event.time, Arc::new(publication));
+            let before = kept.history.bytes();
+            kept.history.trim(now);
+            if kept.history.append(publication.clone()) != Append::Done {
+                return Err(PublishError::Rejected(ErrorCode::Internal));
+            }
+            self.account(before, kept.history.bytes());
+            if let Some(share) = self.share() {
+                let before = kept.history.bytes();
+                kept.history.trim_to(share);
+                self.account(before, kept.history.bytes());
+            }
+            if let Some(key) = dedup {
+                kept.remember(key, position, now);
+            }
+            drop(kept);
+            if let Some(subscriber) = self.subscriber.upgrade() {
+                subscriber.deliver(publication);
+            }
+            return Ok(Published { position, repeated: false });
+        }
+    }
+
+    fn account(&self, before: usize, after: usize) {
+        if after >= before {
+            self.bytes.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.bytes.fetch_sub(before - after, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Kept {
+    fn remember(&mut self, key: Dedup, position: Position, now: Millis) {
+        while self.dedup.len() >= DEDUP_MAX || self.dedup.front().is_some_and(|(.., at)| at.after(DEDUP_MS) <= now) {
+            self.dedup.pop_front();
+        }
+        self.dedup.push_back((key, position, now));
+    }
+
+    /// Whether nothing would be lost with it.
+    fn is_spent(&self, now: Millis) -> bool {
+        self.open == 0
+            && self.history.events().len() == 0
+            && self.dedup.back().is_none_or(|(.., at)| at.after(DEDUP_MS) <= now)
+    }
+}
+
+impl Broker for Memory {
+    fn publish<'a>(
+        &'a self,
+        log: Log<'a>,
+        event: Bytes,
+        dedup: Option<Dedup>,
+    ) -> Pending<'a, Result<Published, PublishError>> {
+        Box::pin(ready(self.append(log, event, dedup)))
+    }
+
+    fn read<'a>(
+        &'a self,
+        log: Log<'a>,
+        after: After,
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<Arc<Publication>>, ResetReason>> {
+        let page = match self.find(log.name) {
+            Some(kept) => {
+                let kept = kept.lock();
+                let after = match after {
+                    After::Position(position) => position,
+                    After::Oldest => kept.history.edge(),
+                };
+                kept.history.since(after).map(|events| events.take(limit).cloned().collect())
+            }
+            None => match after {
+                After::Position(position) => {
+                    let empty = History::new(Position::start(self.epoch(log.name)), log.bounds);
+                    empty.since(position).map(|_| Vec::new())
+                }
+                After::Oldest => Ok(Vec::new()),
+            },
+        };
+        Box::pin(ready(page))
+    }
+
+    fn head<'a>(&'a self, log: Log<'a>) -> Pending<'a, Position> {
+        let head = match self.find(log.name) {
+            Some(kept) => kept.lock().history.head(),
+            None => Position::start(self.epoch(log.name)),
+        };
+        Box::pin(ready(head))
+    }
+
+    fn open<'a>(&'a self, log: Log<'a>) -> Pending<'a, Result<History, PublishError>> {
+        let opened = loop {
+            match self.find_or_create(log) {
+                Err(error) => break Err(error),
+                Ok(kept) => {
+                    let mut kept = kept.lock();
+                    if !kept.gone {
+                        kept.open += 1;
+                        break Ok(kept.history.clone());
+                    }
+                }
+            }
+        };
+        Box::pin(ready(opened))
+    }
+
+    fn close(&self, name: &RoomName) {
+        if let Some(kept) = self.find(name) {
+            let mut kept = kept.lock();
+            kept.open = kept.open.saturating_sub(1);
+        }
+    }
+
+    fn sweep(&self, now: Millis) {
+        let share = self.share();
+        self.logs.retain(|name, kept| {
+            let mut kept = kept.lock();
+            let before = kept.history.bytes();
+            kept.history.trim(now);
+            if let Some(share) = share {
+                kept.history.trim_to(share);
+            }
+            self.account(before, kept.history.bytes());
+            if kept.is_spent(now) {
+                kept.gone = true;
+                self.life(name).fetch_add(1, Ordering::Release);
+                return false;
+            }
+            true
+        });
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn share(&self) -> Option<usize> {
+        let over = self.bytes.load(Ordering::Relaxed) > self.ceilings.bytes;
+        over.then(|| self.ceilings.bytes / self.logs.len().max(1))
+    }
+}

@@ -1,0 +1,213 @@
+//! One message, each encoding of it made at most once: bytes ready for the socket, WebSocket
+//! header included.
+
+use bytes::Bytes;
+use rallypoint_protocol::{
+    CloseCode, Encoding, RoomName, ServerMessage,
+    moves::{Lane, ServerMove},
+    payload::Payload,
+    server::Moved,
+};
+
+const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
+const CLOSE: u8 = 0x8;
+const PING: u8 = 0x9;
+/// The last (and here: only) frame of a message, RFC 6455 section 5.2.
+const FIN: u8 = 0x80;
+/// A server's frame header is at most this long: it is never masked.
+const HEADER_MAX: usize = 10;
+/// The longest payload of a control frame, RFC 6455 section 5.5.
+const CONTROL_PAYLOAD_MAX: usize = 125;
+
+/// Writes the header for a payload of `len` bytes; returns how long it is.
+fn header(opcode: u8, len: usize, out: &mut [u8; HEADER_MAX]) -> usize {
+    out[0] = FIN | opcode;
+    match (u8::try_from(len), u16::try_from(len)) {
+        (Ok(short), _) if len <= CONTROL_PAYLOAD_MAX => {
+            out[1] = short;
+            2
+        }
+        (_, Ok(medium)) => {
+            out[1] = 126;
+            out[2..4].copy_from_slice(&medium.to_be_bytes());
+            4
+        }
+        _ => {
+            out[1] = 127;
+            out[2..10].copy_from_slice(&(len as u64).to_be_bytes());
+            10
+        }
+    }
+}
+
+fn whole(opcode: u8, payload: &[u8]) -> Bytes {
+    let mut head = [0; HEADER_MAX];
+    let len = header(opcode, payload.len(), &mut head);
+    [&head[..len], payload].concat().into()
+}
+
+/// A message as one frame of the connection's encoding.
+pub fn message(message: &ServerMessage, encoding: Encoding) -> Bytes {
+    let opcode = match encoding {
+        Encoding::Json => TEXT,
+        Encoding::MsgPack => BINARY,
+    };
+    whole(opcode, &message.encode(encoding))
+}
+
+/// A close frame whose reason is `name: detail`, cut to what fits.
+pub fn close(code: CloseCode, detail: &str) -> Bytes {
+    let mut reason = code.name().to_owned();
+    if !detail.is_empty() {
+        reason.push_str(": ");
+        reason.push_str(detail);
+    }
+    let mut end = reason.len().min(CONTROL_PAYLOAD_MAX - 2);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    let payload = [&code.number().to_be_bytes(), &reason.as_bytes()[..end]].concat();
+    whole(CLOSE, &payload)
+}
+
+/// A ping frame.
+pub fn ping(payload: [u8; 8]) -> Bytes {
+    whole(PING, &payload)
+}
+
+/// A message on its way to many, encoded once per encoding that somebody needs.
+#[derive(Debug)]
+pub struct Frame {
+    source: Source,
+    json: Option<Bytes>,
+    msgpack: Option<Bytes>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Message(Box<ServerMessage>),
+    Move { room: RoomName, handle: u32, from: u32, key: u16, seq: u32, time: u64, lane: Lane, payload: Payload },
+}
+
+impl Frame {
+    /// A control message.
+    pub fn of(message: ServerMessage) -> Self {
+        Self { source: Source::Message(Box::new(message)), json: None, msgpack: None }
+    }
+
+    /// A move.
+    #[expect(clippy::too_many_arguments, reason = "a move has that many fields")]
+    pub fn of_move(
+        room: RoomName,
+        handle: u32,
+        from: u32,
+        key: u16,
+        seq: u32,
+        time: u64,
+        lane: Lane,
+        payload: Payload,
+    ) -> Self {
+        let source = Source::Move { room, handle, from, key, seq, time, lane, payload };
+        Self { source, json: None, msgpack: None }
+    }
+
+    /// The frame in one encoding.
+    pub fn get(&mut self, encoding: Encoding) -> Bytes {
+        let (source, slot) = match encoding {
+            Encoding::Json => (&self.source, &mut self.json),
+            Encoding::MsgPack => (&self.source, &mut self.msgpack),
+        };
+        slot.get_or_insert_with(|| source.encode(encoding)).clone()
+    }
+}
+
+impl Source {
+    fn encode(&self, encoding: Encoding) -> Bytes {
+        match (self, encoding) {
+            (Self::Message(inner), _) => message(inner, encoding),
+            (Self::Move { room, from, key, seq, time, lane, payload, .. }, Encoding::Json) => {
+                let moved = Moved {
+                    room: room.clone(),
+                    from: *from,
+                    key: *key,
+                    seq: *seq,
+                    time: *time,
+                    reliable: *lane == Lane::Reliable,
+                    data: payload.clone(),
+                };
+                message(&ServerMessage::Moved(moved), encoding)
+            }
+            (Self::Move { handle, from, key, seq, time, lane, payload, .. }, Encoding::MsgPack) => {
+                let payload = payload.msgpack();
+                // The header goes in front once the length is known; the gap before it is cut off.
+                let mut out = Vec::with_capacity(HEADER_MAX + ServerMove::HEAD_MAX + payload.len());
+                out.resize(HEADER_MAX, 0);
+                ServerMove {
+                    lane: *lane,
+                    room: *handle,
+                    from: *from,
+                    key: *key,
+                    seq: *seq,
+                    time: *time,
+                    payload: &payload,
+                }
+                .encode(&mut out);
+                let mut head = [0; HEADER_MAX];
+                let len = header(BINARY, out.len() - HEADER_MAX, &mut head);
+                let begin = HEADER_MAX - len;
+                out[begin..HEADER_MAX].copy_from_slice(&head[..len]);
+                Bytes::from(out).slice(begin..)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rallypoint_protocol::server::Reconnect;
+
+    #[test]
+    fn headers_have_three_lengths() {
+        for (len, expected) in [
+            (0, vec![0x82, 0]),
+            (125, vec![0x82, 125]),
+            (126, vec![0x82, 126, 0, 126]),
+            (65_536, vec![0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let mut head = [0; HEADER_MAX];
+            let end = header(BINARY, len, &mut head);
+            assert_eq!(head[..end], expected);
+        }
+    }
+
+    #[test]
+    fn each_encoding_is_made_once() {
+        let mut frame = Frame::of(ServerMessage::Reconnect(Reconnect { after_ms: 5 }));
+        let first = frame.get(Encoding::Json);
+        assert_eq!(&first[..], b"\x81\x24{\"type\":\"reconnect\",\"after_ms\":5}\n"[..first.len()].to_vec());
+        assert_eq!(first.as_ptr(), frame.get(Encoding::Json).as_ptr());
+    }
+
+    #[test]
+    fn a_binary_move_is_framed_without_a_copy_of_a_copy() {
+        let room = RoomName::new("r").unwrap();
+        let payload = Payload::MsgPack(vec![0x92, 1, 2].into());
+        let mut frame = Frame::of_move(room, 3, 4, 5, 6, 7, Lane::Reliable, payload);
+        assert_eq!(&frame.get(Encoding::MsgPack)[..], [0x82, 10, 0x97, 2, 3, 4, 5, 6, 7, 0x92, 1, 2]);
+        let json = frame.get(Encoding::Json);
+        assert_eq!(
+            &json[2..],
+            br#"{"type":"move","room":"r","from":4,"key":5,"seq":6,"time":7,"reliable":true,"data":[1,2]}"#
+        );
+    }
+
+    #[test]
+    fn close_reasons_fit_a_control_frame() {
+        let frame = close(CloseCode::BadRequest, &"é".repeat(200));
+        assert!(frame.len() <= 2 + CONTROL_PAYLOAD_MAX);
+        assert_eq!(frame[2..4], 4400u16.to_be_bytes());
+        assert!(std::str::from_utf8(&frame[4..]).unwrap().starts_with("bad-request: éé"));
+    }
+}

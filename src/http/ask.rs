@@ -1,0 +1,229 @@
+//! One HTTP request as the routes see it: path parameters decoded once, the query taken apart, the
+//! credential gathered.
+
+use std::{borrow::Cow, net::SocketAddr, pin::Pin, str::FromStr, sync::Arc};
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use http::{HeaderMap, Method, header};
+use percent_encoding::percent_decode_str;
+use rallypoint_protocol::{ErrorCode, Kind, PeerId, RoomName, UserName, codec::Refused, event::From, rights};
+use serde::de::DeserializeOwned;
+
+use super::Context;
+use crate::{
+    auth::{
+        AdminRight, Grant,
+        credentials::{self, CredentialRules, Door, Presented},
+    },
+    broker::Dedup,
+    ceilings::Place,
+};
+
+/// Whom a request came from; put into the request by the accept loop.
+#[derive(Clone)]
+pub struct Peer {
+    /// The other end of the socket.
+    pub address: SocketAddr,
+    /// Its place under the ceilings.
+    pub place: Arc<Place>,
+}
+
+/// A path segment, percent-decoded exactly once. warp does not decode, and `/` inside a name is
+/// encoded, so decoding earlier or twice would tear names apart.
+#[derive(Debug)]
+pub(super) struct Segment(Result<String, ErrorCode>);
+
+impl FromStr for Segment {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let whole =
+            |at: usize| text.as_bytes().get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+        let broken = text.bytes().enumerate().any(|(at, byte)| byte == b'%' && !whole(at));
+        let decoded = percent_decode_str(text).decode_utf8().map(Cow::into_owned);
+        Ok(Self(if broken { Err(ErrorCode::BadName) } else { decoded.map_err(|_| ErrorCode::BadName) }))
+    }
+}
+
+impl Segment {
+    /// The segment as a room that clients may name.
+    pub(super) fn room(&self) -> Result<RoomName, ErrorCode> {
+        let room = RoomName::new(self.0.as_deref().map_err(|code| *code)?)?;
+        if room.is_reserved() { Err(ErrorCode::ReservedName) } else { Ok(room) }
+    }
+
+    /// The segment as a user.
+    pub(super) fn user(&self) -> Result<UserName, ErrorCode> {
+        UserName::new(self.0.as_deref().map_err(|code| *code)?)
+    }
+
+    /// The segment as a peer.
+    pub(super) fn peer(&self) -> Result<PeerId, ErrorCode> {
+        PeerId::parse(self.0.as_deref().map_err(|code| *code)?)
+    }
+}
+
+type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync>>;
+
+/// A request.
+pub(super) struct Ask {
+    /// The server's parts.
+    pub(super) context: Context,
+    /// `GET`, `POST` …
+    pub(super) method: Method,
+    /// The headers.
+    pub(super) headers: HeaderMap,
+    /// The query, pair by pair, decoded.
+    pub(super) query: Vec<(String, String)>,
+    body: Body,
+}
+
+/// Pairs of a query at most; sixteen rooms and whatever else there is fit well.
+const QUERY_MAX: usize = 64;
+
+impl Ask {
+    /// Puts a request together.
+    pub(super) fn new<B: Buf>(
+        context: Context,
+        method: Method,
+        headers: HeaderMap,
+        query: &str,
+        body: impl Stream<Item = Result<B, warp::Error>> + Send + Sync + 'static,
+    ) -> Self {
+        let pairs = form_urlencoded::parse(query.as_bytes()).take(QUERY_MAX + 1);
+        let query = pairs.map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
+        let whole = |mut part: B| part.copy_to_bytes(part.remaining());
+        let body = Box::pin(body.map(move |part| part.map(whole)));
+        Self { context, method, headers, query, body }
+    }
+
+    /// A header as text.
+    pub(super) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The `Origin`, if there is one.
+    pub(super) fn origin(&self) -> Option<&str> {
+        // An origin that is not even text is certainly not on the list.
+        self.headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("null"))
+    }
+
+    /// The first value of a query parameter.
+    pub(super) fn param(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a query parameter.
+    pub(super) fn params<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+        self.query.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A number in the query, within bounds.
+    pub(super) fn number<T: FromStr + PartialOrd>(&self, name: &str, default: T, range: [T; 2]) -> Result<T, Refused> {
+        let Some(text) = self.param(name) else { return Ok(default) };
+        let [min, max] = range;
+        match text.parse() {
+            Ok(value) if value >= min && value <= max => Ok(value),
+            _ => Err(Refused::new(ErrorCode::BadValue, format!("`{name}` is out of range"))),
+        }
+    }
+
+    /// Refuses an Origin that is not on the list, and a query that is out of all proportion.
+    pub(super) fn check(&self) -> Result<(), Refused> {
+        self.context.origins.check(self.origin())?;
+        if self.query.len() > QUERY_MAX {
+            return Err(Refused::new(ErrorCode::TooBig, "too many query parameters"));
+        }
+        Ok(())
+    }
+
+    /// The one credential of the request, as text.
+    pub(super) fn credential(&self, door: Door) -> Result<Option<&str>, ErrorCode> {
+        let auth = &self.context.hub.config().auth;
+        let query = auth.query_token || self.context.hub.config().dev;
+        let rules = CredentialRules { cookie: &auth.cookie, query, origins: &self.context.origins };
+        let presented = Presented {
+            authorization: self.header(header::AUTHORIZATION),
+            subprotocols: self.header(header::SEC_WEBSOCKET_PROTOCOL),
+            cookie_header: self.header(header::COOKIE),
+            query: self.param("token"),
+            origin: self.origin(),
+            sec_fetch_site: self.header("sec-fetch-site"),
+            door,
+        };
+        credentials::gather(&presented, &rules)
+    }
+
+    /// What the credential allows.
+    pub(super) fn grant(&self, door: Door) -> Result<Grant, Refused> {
+        let token = self.credential(door)?.ok_or_else(|| Refused::new(ErrorCode::TokenMissing, "a token is needed"))?;
+        Ok(self.context.verifier.verify(token, self.context.hub.now().0)?)
+    }
+
+    /// A grant that allows what a route of the rights table needs in `room`, or has an admin right
+    /// that stands in for it.
+    pub(super) fn granted(
+        &self,
+        route: &str,
+        door: Door,
+        room: &RoomName,
+        admin: Option<AdminRight>,
+    ) -> Result<Grant, Refused> {
+        let grant = self.grant(door)?;
+        let verb = rights::rule_of(route).verb;
+        let allowed = verb.is_some_and(|verb| grant.allows(room, verb));
+        match verb {
+            _ if allowed || admin.is_some_and(|right| grant.has_admin(right)) => Ok(grant),
+            Some(verb) => Err(crate::session::forbidden(verb)),
+            None => Err(ErrorCode::Forbidden.into()),
+        }
+    }
+
+    /// A grant with an admin right.
+    pub(super) fn admin(&self, door: Door, right: AdminRight) -> Result<Grant, Refused> {
+        let grant = self.grant(door)?;
+        if grant.has_admin(right) {
+            return Ok(grant);
+        }
+        Err(Refused::new(ErrorCode::Forbidden, format!("the token does not grant admin `{}`", right.name())))
+    }
+
+    /// The JSON body, bounded and of the right type.
+    pub(super) async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Refused> {
+        let kind = self.header(header::CONTENT_TYPE).unwrap_or_default();
+        if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
+            return Err(Refused::new(ErrorCode::UnsupportedMediaType, "the body is application/json"));
+        }
+        let limits = self.context.hub.limits();
+        let (max, depth) = (limits.frame, limits.json_depth);
+        let mut bytes = BytesMut::new();
+        while let Some(part) = self.body.next().await {
+            let part = part.map_err(|_| Refused::new(ErrorCode::Malformed, "the body broke off"))?;
+            if bytes.len() + part.len() > max {
+                return Err(Refused::new(ErrorCode::TooBig, format!("the body is larger than {max} bytes")));
+            }
+            bytes.extend_from_slice(&part);
+        }
+        rallypoint_protocol::codec::decode_body(&bytes, depth)
+    }
+
+    /// The key under which a publication is recognised when it is tried again.
+    pub(super) fn dedup(&self, user: &UserName) -> Result<Option<Dedup>, Refused> {
+        let Some(key) = self.header("idempotency-key") else { return Ok(None) };
+        if key.is_empty() || key.len() > 64 {
+            return Err(Refused::new(ErrorCode::BadValue, "Idempotency-Key has 1 to 64 characters"));
+        }
+        Ok(Some(Dedup(format!("{user}\n{key}").into())))
+    }
+}
+
+/// The user of a grant as the author of an event.
+pub(super) fn author(grant: &Grant) -> From {
+    From { peer: None, user: grant.user.clone(), name: grant.name.clone() }
+}
+
+/// A kind that may be published over HTTP: any of the application's own, and `message`.
+pub(super) fn check_kind(kind: &Kind) -> Result<(), Refused> {
+    if kind.as_str() == "message" { Ok(()) } else { rallypoint_protocol::request::check_kind(kind) }
+}

@@ -1,0 +1,120 @@
+//! The spectators' doors: SSE and long poll over the same feed, under the same cursor.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode, header};
+use rallypoint_protocol::{Cursor, ErrorCode, Position, RoomName, codec::Refused, event::Millis, request};
+use warp::reply::{Reply, Response};
+
+use super::{ask::Ask, json, on};
+use crate::{
+    auth::{Grant, credentials::Door},
+    hub::feeds::{Feed, Start},
+    transport::{poll as long_poll, sse},
+};
+
+/// `GET /v1/events`
+pub(super) async fn events(ask: Ask) -> Response {
+    on(ask, &[Method::GET], |ask| async move {
+        let Subscription { grant, feed, until, .. } = subscribe(&ask, "GET /v1/events").await?;
+        let stream = sse::stream(ask.context.hub.clone(), feed, grant.user.as_str(), until);
+        let mut response = warp::reply::stream(stream).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        // Compression and buffering on the way would hold events back.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        Ok(response)
+    })
+    .await
+}
+
+/// `GET /v1/poll`
+pub(super) async fn poll(ask: Ask) -> Response {
+    on(ask, &[Method::GET], |ask| async move {
+        let limits = ask.context.hub.limits();
+        #[expect(clippy::cast_precision_loss, reason = "waits are below a minute")]
+        let (default, max) = (limits.poll_wait_ms as f64 / 1000.0, limits.poll_wait_max_ms as f64 / 1000.0);
+        let wait = Duration::from_secs_f64(ask.number("wait", default, [0.0, max])?);
+        let Subscription { feed, until, has_cursor, .. } = subscribe(&ask, "GET /v1/poll").await?;
+        let answer = long_poll::answer(ask.context.hub.clone(), feed, has_cursor, wait, until).await?;
+        Ok(json(StatusCode::OK, &answer))
+    })
+    .await
+}
+
+struct Subscription {
+    grant: Grant,
+    feed: Feed,
+    /// The client said where it stands.
+    has_cursor: bool,
+    /// When the token no longer carries it.
+    until: Millis,
+}
+
+async fn subscribe(ask: &Ask, route: &str) -> Result<Subscription, Refused> {
+    let grant = ask.grant(Door::Get)?;
+    let rooms = rooms(ask, &grant, route)?;
+    let start = start(ask)?;
+    let has_cursor = start.cursor.is_some() || start.oldest || !start.since.is_empty();
+    let state = match ask.param("state") {
+        None => None,
+        Some(_) => Some(ask.number("state", 0.0, [0.1, request::STATE_HZ_MAX])?),
+    };
+    let mut feed = Feed::open(&ask.context.hub, &grant, &rooms, &start, state).await?;
+    feed.set_state_versions(&state_versions(ask)?);
+    let until = Millis(grant.expires_at_ms).after(ask.context.hub.limits().expiry_grace_ms);
+    Ok(Subscription { grant, feed, has_cursor, until })
+}
+
+fn rooms(ask: &Ask, grant: &Grant, route: &str) -> Result<Vec<RoomName>, Refused> {
+    let max = ask.context.hub.limits().rooms_per_session;
+    let verb = rallypoint_protocol::rights::rule_of(route).verb;
+    let mut rooms: Vec<RoomName> = Vec::new();
+    for text in ask.params("room") {
+        let room = RoomName::new(text)?;
+        if room.is_reserved() {
+            return Err(Refused::new(ErrorCode::ReservedName, "notifications come by themselves"));
+        }
+        if let Some(verb) = verb.filter(|&verb| !grant.allows(&room, verb)) {
+            return Err(crate::session::forbidden(verb));
+        }
+        if !rooms.contains(&room) {
+            rooms.push(room);
+        }
+        if rooms.len() > max {
+            return Err(Refused::new(ErrorCode::TooManyRooms, format!("at most {max} rooms at a time")));
+        }
+    }
+    Ok(rooms)
+}
+
+/// Where the subscription begins: `Last-Event-ID` beats `after`, which beats `since`.
+fn start(ask: &Ask) -> Result<Start, Refused> {
+    let last = ask.header("last-event-id").filter(|id| !id.is_empty());
+    match last.or(ask.param("after")) {
+        Some("0") => Ok(Start { oldest: true, ..Start::default() }),
+        Some(cursor) => Ok(Start { cursor: Some(Cursor::parse(cursor)?), ..Start::default() }),
+        None => {
+            let since = ask.params("since").map(|text| {
+                // Room names may hold a colon, positions never do.
+                let (room, position) = text.rsplit_once(':').ok_or(ErrorCode::BadPosition)?;
+                Ok((RoomName::new(room)?, Position::parse(position)?))
+            });
+            Ok(Start { since: since.collect::<Result<_, ErrorCode>>()?, ..Start::default() })
+        }
+    }
+}
+
+/// `state_after=ROOM:VERSION`, repeated; a bare version means every room.
+fn state_versions(ask: &Ask) -> Result<Vec<(Option<RoomName>, u64)>, Refused> {
+    let bad = || Refused::new(ErrorCode::BadValue, "`state_after` is ROOM:VERSION");
+    let versions = ask.params("state_after").map(|text| {
+        let (room, version) = match text.rsplit_once(':') {
+            Some((room, version)) => (Some(RoomName::new(room)?), version),
+            None => (None, text),
+        };
+        Ok((room, version.parse().map_err(|_| bad())?))
+    });
+    versions.collect()
+}

@@ -1,0 +1,164 @@
+//! All routes, read like a table of contents. warp stays on this side: what lies behind takes an
+//! [`Ask`] and gives a response.
+
+mod api;
+mod ask;
+mod assets;
+mod dev;
+mod feed;
+mod problem;
+mod upgrade;
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, StatusCode, header};
+use rallypoint_protocol::{ErrorCode, codec::Refused};
+use warp::{
+    Filter, Rejection,
+    filters::BoxedFilter,
+    reply::{Reply, Response},
+};
+
+pub use ask::Peer;
+use ask::{Ask, Segment};
+
+use crate::{
+    auth::{OriginRules, jwt::Verifier},
+    hub::Hub,
+    transport::ws,
+};
+
+/// What every route has at hand.
+#[derive(Clone)]
+pub struct Context {
+    /// The shared state.
+    pub hub: Arc<Hub>,
+    /// Who checks tokens.
+    pub verifier: Arc<Verifier>,
+    /// Which pages may come.
+    pub origins: Arc<OriginRules>,
+    /// What a WebSocket needs.
+    pub sockets: ws::Setting,
+}
+
+/// What a route came to: a response, or a refusal that becomes a problem document.
+type Answer = Result<Response, Refused>;
+
+/// Every route of the one port. Paths come first, methods second: a wrong path is 404, a wrong
+/// method 405.
+pub fn routes(context: Context) -> BoxedFilter<(Response,)> {
+    let ask = ask_filter(context.clone());
+    let pages = context.hub.config().pages;
+
+    let socket = warp::path!("v1" / "ws")
+        .and(ask.clone())
+        .and(warp::ext::optional())
+        .and(warp::ext::optional())
+        .then(upgrade::open);
+    let events = warp::path!("v1" / "events").and(ask.clone()).then(feed::events);
+    let poll = warp::path!("v1" / "poll").and(ask.clone()).then(feed::poll);
+    let rooms = warp::path!("v1" / "rooms").and(ask.clone()).then(api::rooms);
+    let room = warp::path!("v1" / "rooms" / Segment).and(ask.clone()).then(api::room);
+    let publish = warp::path!("v1" / "rooms" / Segment / "events").and(ask.clone()).then(api::publish);
+    let members = warp::path!("v1" / "rooms" / Segment / "members").and(ask.clone()).then(api::members);
+    let member = warp::path!("v1" / "rooms" / Segment / "members" / Segment).and(ask.clone()).then(api::member);
+    let notify = warp::path!("v1" / "users" / Segment / "notifications").and(ask.clone()).then(api::notify);
+    let sessions = warp::path!("v1" / "users" / Segment / "sessions").and(ask.clone()).then(api::sessions);
+    let ice = warp::path!("v1" / "ice-servers").and(ask.clone()).then(api::ice_servers);
+    let dev = warp::path!("dev" / "token").and(ask.clone()).then(dev::token);
+    let health = warp::path!("healthz").and(ask.clone()).then(api::healthy);
+    let ready = warp::path!("readyz").and(ask.clone()).then(api::ready);
+    let metrics = warp::path!("metrics").and(ask.clone()).then(api::metrics);
+    let page = warp::path::tail().and(ask).then(move |tail, ask| assets::page(tail, ask, pages));
+
+    let doors = socket.or(events).unify().or(poll).unify().boxed();
+    let back_end = rooms.or(room).unify().or(publish).unify().or(members).unify().or(member).unify().boxed();
+    let users = notify.or(sessions).unify().or(ice).unify().or(dev).unify().boxed();
+    let operator = health.or(ready).unify().or(metrics).unify().boxed();
+    doors.or(back_end).unify().or(users).unify().or(operator).unify().or(page).unify().recover(broken).unify().boxed()
+}
+
+/// Only `/metrics`, for a port of its own.
+pub fn metrics_routes(context: Context) -> BoxedFilter<(Response,)> {
+    warp::path!("metrics").and(ask_filter(context)).then(api::metrics_open).recover(broken).unify().boxed()
+}
+
+/// Extracts the [`Ask`] of a request.
+fn ask_filter(context: Context) -> impl Filter<Extract = (Ask,), Error = Rejection> + Clone + Send + Sync + 'static {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let context = warp::any().map(move || context.clone());
+    context
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(query)
+        .and(warp::body::stream())
+        .map(|context, method, headers, query: String, body| Ask::new(context, method, headers, &query, body))
+}
+
+/// What warp itself refuses.
+async fn broken(rejection: Rejection) -> Result<Response, Rejection> {
+    tracing::debug!(?rejection, "no route took the request");
+    Ok(problem::of(ErrorCode::NotFound))
+}
+
+/// Lets a route answer for the methods it has; others get 405, preflights their answer.
+async fn on<F>(ask: Ask, allowed: &[Method], run: impl FnOnce(Ask) -> F) -> Response
+where
+    F: Future<Output = Answer>,
+{
+    let origin = ask.origin().and_then(|origin| HeaderValue::from_str(origin).ok());
+    let (origins, metrics) = (ask.context.origins.clone(), ask.context.hub.metrics().clone());
+    let answer = match ask.check() {
+        Err(refused) => Err(refused),
+        Ok(()) if ask.method == Method::OPTIONS => Ok(preflight(allowed)),
+        Ok(()) if allowed.contains(&ask.method) => run(ask).await,
+        Ok(()) => Err(ErrorCode::MethodNotAllowed.into()),
+    };
+    let mut response = answer.unwrap_or_else(|refused| {
+        metrics.refuse(refused.code);
+        let mut response = problem::reply(&refused, None);
+        if refused.code == ErrorCode::MethodNotAllowed {
+            response.headers_mut().insert(header::ALLOW, methods(allowed));
+        }
+        response
+    });
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = origin
+        && origin.to_str().is_ok_and(|text| origins.check(Some(text)).is_ok())
+    {
+        let cookies = origin.to_str().is_ok_and(|text| origins.allows_cookies(text));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        if cookies {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+    }
+    response
+}
+
+fn methods(allowed: &[Method]) -> HeaderValue {
+    let names: Vec<_> = allowed.iter().map(Method::as_str).collect();
+    HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("GET"))
+}
+
+/// The answer to a CORS preflight (<https://fetch.spec.whatwg.org/#cors-preflight-fetch>).
+fn preflight(allowed: &[Method]) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods(allowed));
+    let accepted = HeaderValue::from_static("Authorization, Content-Type, Last-Event-ID, Idempotency-Key");
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, accepted);
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    response
+}
+
+/// A JSON response.
+fn json(status: StatusCode, body: &impl serde::Serialize) -> Response {
+    let text = serde_json::to_vec(body).expect("our own values always have a JSON form");
+    let mut response = Response::new(text.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,107 @@
+//! `GET /v1/ws`: the handshake of RFC 6455 section 4.2, answered here so that the raw socket comes
+//! back afterwards. The token is checked before the 101: a bad one costs no task.
+
+use http::{HeaderValue, Method, StatusCode, header};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
+use rallypoint_protocol::{Encoding, ErrorCode, codec::Refused};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use warp::reply::{Reply, Response};
+
+use super::{
+    ask::{Ask, Peer},
+    on,
+};
+use crate::{
+    auth::credentials::Door,
+    transport::ws::{self, Opening},
+};
+
+/// Opens a WebSocket.
+pub(super) async fn open(ask: Ask, upgrade: Option<OnUpgrade>, peer: Option<Peer>) -> Response {
+    on(ask, &[Method::GET], |ask| async move {
+        let key = handshake_key(&ask)?;
+        let encoding = offered(&ask)?;
+        let upgrade = upgrade.ok_or_else(|| malformed("this connection cannot be upgraded"))?;
+        if ask.context.hub.is_draining() {
+            return Err(ErrorCode::ShuttingDown.into());
+        }
+        let opening = match ask.credential(Door::WebSocket).map(|token| token.map(str::to_owned)) {
+            Ok(None) => Opening::Asked,
+            Ok(Some(token)) => match ask.context.verifier.verify(&token, ask.context.hub.now().0) {
+                Ok(grant) => Opening::Granted(Box::new(grant)),
+                Err(code) => refuse(&ask, code)?,
+            },
+            Err(code) => refuse(&ask, code)?,
+        };
+        let setting = ask.context.sockets.clone();
+        tokio::spawn(async move {
+            // A client that goes away during the handshake leaves nothing behind.
+            if let Ok(upgraded) = upgrade.await {
+                take_over(upgraded, encoding, opening, setting, peer);
+            }
+        });
+        Ok(switching(&key, encoding))
+    })
+    .await
+}
+
+/// A browser cannot read the status of a failed upgrade: with an `Origin` it gets the upgrade and
+/// at once the numbered close, others get the status.
+fn refuse(ask: &Ask, code: ErrorCode) -> Result<Opening, Refused> {
+    if ask.origin().is_some() { Ok(Opening::Refused(code)) } else { Err(code.into()) }
+}
+
+/// The raw socket comes back from hyper; a task of its own lets hyper's buffers go.
+fn take_over(upgraded: Upgraded, encoding: Encoding, opening: Opening, setting: ws::Setting, peer: Option<Peer>) {
+    match downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => {
+            let socket = parts.io.into_inner();
+            let place = peer.map(|peer| peer.place);
+            tokio::spawn(ws::run(socket, parts.read_buf, encoding, opening, setting, place));
+        }
+        Err(_) => tracing::error!("an upgraded connection is not a TCP stream"),
+    }
+}
+
+fn malformed(message: &'static str) -> Refused {
+    Refused::new(ErrorCode::Malformed, message)
+}
+
+fn handshake_key(ask: &Ask) -> Result<String, Refused> {
+    let has = |name, word: &str| {
+        ask.header(name).is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
+    };
+    if !has(header::CONNECTION, "upgrade") || !has(header::UPGRADE, "websocket") {
+        return Err(malformed("this is the WebSocket door; send an upgrade"));
+    }
+    if ask.header(header::SEC_WEBSOCKET_VERSION) != Some("13") {
+        return Err(malformed("Sec-WebSocket-Version is 13"));
+    }
+    let key = ask.header(header::SEC_WEBSOCKET_KEY).unwrap_or_default();
+    let decoded = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, key);
+    if key.len() != 24 || decoded.map_or(0, |bytes| bytes.len()) != 16 {
+        return Err(malformed("Sec-WebSocket-Key is 16 bytes in base64"));
+    }
+    Ok(key.to_owned())
+}
+
+fn offered(ask: &Ask) -> Result<Encoding, Refused> {
+    let offered = ask.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let mut names = offered.flat_map(|list| list.split(','));
+    let known = names.find_map(|name| Encoding::of_subprotocol(name.trim()));
+    known.ok_or_else(|| malformed("offer the subprotocol rallypoint.v1.json or rallypoint.v1.msgpack"))
+}
+
+fn switching(key: &str, encoding: Encoding) -> Response {
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(encoding.subprotocol()));
+    if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    response
+}

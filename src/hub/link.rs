@@ -1,0 +1,225 @@
+//! The way out to one WebSocket: its outbox and the socket that empties it.
+//!
+//! Everybody pushes; a turn's end flushes; nothing else writes to the socket. When the kernel has
+//! had enough, the connection's own task waits until it wants more.
+
+use std::{io, io::IoSlice, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use rallypoint_protocol::{CloseCode, Encoding, ServerMessage, event::Millis};
+
+use super::{clock::Clock, turn};
+use crate::{
+    frame,
+    metrics::Metrics,
+    session::outbox::{Outbox, Pushed, Slot},
+};
+
+/// What carries bytes; the transport's socket.
+pub trait Carrier: Send + Sync {
+    /// Writes what the kernel takes now, [`io::ErrorKind::WouldBlock`] when it takes nothing.
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+/// How many frames one write carries at most (`IOV_MAX` is 1024; more is not faster).
+const SLICES: usize = 64;
+
+#[derive(Debug, Default)]
+struct State {
+    outbox: Outbox,
+    /// In the list of the current turn already.
+    marked: bool,
+    /// Since when the kernel takes nothing; only the owner's task writes then.
+    blocked: Option<Millis>,
+    closing: Option<CloseCode>,
+    broken: bool,
+}
+
+/// How things stand with a link, for its owner.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// Since when the kernel takes nothing.
+    pub blocked: Option<Millis>,
+    /// Why it is being closed.
+    pub closing: Option<CloseCode>,
+    /// Nothing waits to be written.
+    pub drained: bool,
+    /// The socket failed.
+    pub broken: bool,
+}
+
+/// The way out to one WebSocket.
+pub struct Link<C: ?Sized = dyn Carrier> {
+    encoding: Encoding,
+    budget: usize,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    state: Mutex<State>,
+    owner: AtomicWaker,
+    carrier: C,
+}
+
+impl<C: Carrier> Link<C> {
+    /// A link over an open socket.
+    pub fn new(encoding: Encoding, budget: usize, clock: Clock, metrics: Arc<Metrics>, carrier: C) -> Self {
+        let (state, owner) = (Mutex::default(), AtomicWaker::new());
+        Self { encoding, budget, clock, metrics, state, owner, carrier }
+    }
+
+    /// The socket.
+    pub fn carrier(&self) -> &C {
+        &self.carrier
+    }
+}
+
+impl<C: Carrier + ?Sized> Link<C> {
+    /// How the connection writes its messages.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// How things stand. The owner registers its waker first, see [`Link::owner`].
+    pub fn standing(&self) -> Standing {
+        let state = self.state.lock();
+        Standing {
+            blocked: state.blocked,
+            closing: state.closing,
+            drained: state.outbox.is_empty(),
+            broken: state.broken,
+        }
+    }
+
+    /// Where the connection's task leaves its waker.
+    pub fn owner(&self) -> &AtomicWaker {
+        &self.owner
+    }
+
+    /// Writes what waits, unless the kernel said that it wants nothing.
+    pub fn flush(&self) {
+        let mut state = self.state.lock();
+        state.marked = false;
+        if state.blocked.is_none() {
+            self.write(&mut state);
+        }
+    }
+
+    /// The owner's flush after the kernel became ready again.
+    pub fn flush_ready(&self) {
+        let mut state = self.state.lock();
+        self.write(&mut state);
+    }
+
+    fn write(&self, state: &mut State) {
+        while !state.outbox.is_empty() && !state.broken {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = state.outbox.gather(&mut slices);
+            match self.carrier.try_write(&slices[..count]) {
+                Ok(written) => {
+                    self.metrics.bytes_sent.inc_by(written as u64);
+                    state.outbox.advance(written);
+                    state.blocked = None;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    state.blocked.get_or_insert_with(|| self.clock.now());
+                    self.owner.wake();
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    state.broken = true;
+                    state.outbox.abandon();
+                    self.owner.wake();
+                }
+            }
+        }
+        state.blocked = None;
+        if state.closing.is_some() {
+            self.owner.wake();
+        }
+    }
+}
+
+impl Link {
+    /// Sends a message that must arrive.
+    pub fn send(self: &Arc<Self>, message: &ServerMessage) {
+        self.push(frame::message(message, self.encoding));
+    }
+
+    /// Sends a frame that must arrive; a receiver that is over its budget is closed.
+    pub fn push(self: &Arc<Self>, frame: Bytes) {
+        self.add(|outbox, budget| outbox.push(frame, budget));
+    }
+
+    /// Sends a latest move.
+    pub fn push_latest(self: &Arc<Self>, frame: Bytes, slot: Slot) {
+        self.add(|outbox, budget| outbox.push_latest(frame, slot, budget));
+    }
+
+    fn add(
+        self: &Arc<Self>,
+        push: impl FnOnce(&mut Outbox, usize) -> Result<Pushed, crate::session::outbox::OverBudget>,
+    ) {
+        let mut state = self.state.lock();
+        if state.closing.is_some() || state.broken {
+            return;
+        }
+        match push(&mut state.outbox, self.budget) {
+            Ok(Pushed::Queued) => {}
+            Ok(Pushed::Replaced) => _ = self.metrics.moves_replaced.inc(),
+            Err(_) => {
+                self.begin_close(&mut state, CloseCode::SlowConsumer, "more waits than the budget allows", None);
+            }
+        }
+        self.mark(state);
+    }
+
+    /// Sends a control frame ahead of everything else. Frames that answer a client that never
+    /// reads are dropped once they are too many.
+    pub fn push_control(self: &Arc<Self>, frame: Bytes) {
+        let mut state = self.state.lock();
+        if state.closing.is_none() && state.outbox.push_control(frame).is_ok() {
+            self.mark(state);
+        }
+    }
+
+    /// Drops the queued latest moves of a member that left a room.
+    pub fn forget(&self, room: u32, from: u32) {
+        self.state.lock().outbox.forget(room, from);
+    }
+
+    /// Closes the connection: what waits is dropped, the close frame goes out, and the owner ends.
+    pub fn close(self: &Arc<Self>, code: CloseCode, detail: &str) {
+        self.close_after(None, code, detail);
+    }
+
+    /// Like [`Link::close`], with a last message that says more than a close reason can.
+    pub fn close_after(self: &Arc<Self>, last: Option<&ServerMessage>, code: CloseCode, detail: &str) {
+        let mut state = self.state.lock();
+        if state.closing.is_none() {
+            let last = last.map(|message| frame::message(message, self.encoding));
+            self.begin_close(&mut state, code, detail, last);
+            self.mark(state);
+        }
+    }
+
+    fn begin_close(&self, state: &mut State, code: CloseCode, detail: &str, last: Option<Bytes>) {
+        state.closing = Some(code);
+        state.outbox.abandon();
+        // An abandoned outbox has room for both; a message that were too long would only be left out.
+        for frame in last.into_iter().chain([frame::close(code, detail)]) {
+            _ = state.outbox.push_control(frame);
+        }
+        self.metrics.closed(code);
+        self.owner.wake();
+    }
+
+    fn mark(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, State>) {
+        let first = !std::mem::replace(&mut state.marked, true);
+        drop(state);
+        if first {
+            turn::mark(self);
+        }
+    }
+}

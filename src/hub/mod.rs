@@ -1,0 +1,374 @@
+//! The hub: the only shared state of a node. Transports hand requests in; rooms, sessions and the
+//! broker decide; outboxes carry the answers.
+//!
+//! Locks: map, then room, then session, then link; the broker is never called under any of them.
+
+pub mod admin;
+pub mod clock;
+pub mod feeds;
+pub mod link;
+mod relay;
+mod requests;
+pub mod rooms;
+pub mod sessions;
+mod timer;
+pub mod turn;
+mod users;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
+use rallypoint_protocol::{
+    CloseCode, ErrorCode, Event, EventBody, PeerId, Position, RoomName, ServerMessage,
+    event::{From, LeaveReason, Millis},
+    server::{Connected, LimitsTold},
+};
+
+use crate::{
+    auth::Grant,
+    broker::{
+        Broker, Dedup, Log, Published, Subscriber,
+        memory::{Ceilings, Memory},
+    },
+    config::{Config, Limits},
+    metrics::Metrics,
+    room::{RoomSettings, history::Bounds, history::Publication},
+    session::{
+        self, Session,
+        limits::{Rate, Rates},
+    },
+};
+use clock::Clock;
+use link::Link;
+use rooms::{RoomCell, Rooms};
+use sessions::SessionCell;
+use timer::Timer;
+use turn::Turn;
+use users::Users;
+
+/// The shared state of a node.
+pub struct Hub {
+    config: Arc<Config>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    rooms: Rooms,
+    users: Users,
+    broker: Arc<dyn Broker>,
+    timer: Timer,
+    session_bounds: Arc<session::Bounds>,
+    draining: AtomicBool,
+    /// Settings by rule; a handful, shared by all rooms.
+    settings: Mutex<Vec<Arc<RoomSettings>>>,
+}
+
+impl Hub {
+    /// A node with the in-memory engine.
+    pub fn new(config: Arc<Config>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let limits = &config.limits;
+        let ceilings = Ceilings { bytes: limits.log_bytes, logs: limits.rooms.saturating_mul(2) };
+        let rate = |per_second: f64, burst: f64| Rate { per_second, burst };
+        let rates = Rates {
+            requests: rate(limits.requests_per_second, limits.requests_burst),
+            moves: rate(limits.moves_per_second, limits.moves_burst),
+            bytes: rate(limits.bytes_per_second, limits.bytes_per_second),
+        };
+        let session_bounds = Arc::new(session::Bounds { rooms: limits.rooms_per_session, rates });
+        Arc::new_cyclic(|hub: &std::sync::Weak<Self>| Self {
+            clock: Clock::start(),
+            metrics,
+            rooms: Rooms::new(limits.rooms),
+            users: Users::default(),
+            broker: Arc::new(Memory::new(ceilings, hub.clone())),
+            timer: Timer::default(),
+            session_bounds,
+            draining: AtomicBool::new(false),
+            settings: Mutex::default(),
+            config: config.clone(),
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The limits of the configuration.
+    pub fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    /// What the node counts.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The node's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// This moment.
+    pub fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    /// The engine.
+    pub fn broker(&self) -> &Arc<dyn Broker> {
+        &self.broker
+    }
+
+    pub(crate) fn users(&self) -> &Users {
+        &self.users
+    }
+
+    /// A user's own log.
+    pub fn user_log<'a>(&self, name: &'a RoomName) -> Log<'a> {
+        let user = &self.config.user;
+        let bounds =
+            Bounds { events: user.history_events, bytes: self.config.room.history_bytes, age_ms: user.history_ms };
+        Log { name, bounds }
+    }
+
+    /// The settings of a room, shared with all rooms that have the same.
+    fn settings_for(&self, room: &RoomName) -> Arc<RoomSettings> {
+        let wanted = self.config.settings_for(room);
+        let mut known = self.settings.lock();
+        if let Some(same) = known.iter().find(|settings| ***settings == wanted) {
+            return same.clone();
+        }
+        let settings = Arc::new(wanted);
+        known.push(settings.clone());
+        settings
+    }
+
+    /// The cell of a room, loaded from its log; it may be closed by the time it is locked.
+    pub(crate) async fn open_room(&self, name: &RoomName) -> Result<Arc<RoomCell>, ErrorCode> {
+        let cell = self.rooms.get_or_make(name, || self.settings_for(name))?;
+        let load = || async {
+            let settings = self.settings_for(name);
+            let history = self.broker.open(Log { name, bounds: settings.bounds() }).await?;
+            cell.load(history);
+            Ok::<_, ErrorCode>(())
+        };
+        cell.loaded.get_or_try_init(load).await?;
+        Ok(cell)
+    }
+
+    /// Lets a room go if nobody needs it any more.
+    pub(crate) fn release(&self, cell: &Arc<RoomCell>) {
+        if self.rooms.remove_idle(cell) {
+            self.broker.close(cell.name());
+        }
+    }
+
+    /// Puts an event into a log. Members get it before this returns, the in-memory engine given.
+    pub(crate) async fn publish(
+        &self,
+        log: &RoomName,
+        body: EventBody,
+        from: Option<From>,
+        dedup: Option<Dedup>,
+    ) -> Result<Published, ErrorCode> {
+        let bytes = Event { time: self.now(), from, body }.to_bytes();
+        let log = match log.user() {
+            Some(_) => self.user_log(log),
+            None => Log { name: log, bounds: self.settings_for(log).bounds() },
+        };
+        Ok(self.broker.publish(log, bytes.into(), dedup).await?)
+    }
+
+    /// Makes a session and greets it. Refused before anything exists if the user has too many.
+    pub async fn open_session(
+        self: &Arc<Self>,
+        grant: Grant,
+        link: &Arc<Link>,
+        notifications_since: Option<Position>,
+    ) -> Result<Arc<SessionCell>, ErrorCode> {
+        let own = RoomName::of_user(&grant.user);
+        let log = self.user_log(&own);
+        let head = self.broker.head(log).await;
+        let missed = match notifications_since {
+            Some(since) => Some(self.broker.read(log, crate::broker::After::Position(since), usize::MAX).await),
+            None => None,
+        };
+        let (peer, grant) = (PeerId::random(), Arc::new(grant));
+        let now = self.now();
+        let session = || {
+            let session = Session::new(peer, grant.clone(), self.session_bounds.clone(), now);
+            Arc::new(SessionCell::new(session, link.clone()))
+        };
+        let ice = grant.allows_anywhere(rallypoint_protocol::Verb::Signal) && !self.config.ice.is_empty();
+        let limits = self.limits();
+        let connected = Connected {
+            peer,
+            session: uuid::Uuid::new_v4().to_string(),
+            resume: None,
+            resumed: false,
+            time: now,
+            heartbeat: limits.ping_interval_ms,
+            limits: LimitsTold {
+                frame: limits.frame,
+                move_payload: limits.move_payload,
+                text: limits.text,
+                signal: limits.signal,
+                state: self.config.room.peer_state,
+                rooms: limits.rooms_per_session,
+            },
+            ice_servers: ice.then(|| self.config.ice.clone()),
+            notifications: head,
+        };
+        let _turn = Turn::begin();
+        // The greeting waits in the outbox before the first notification can.
+        let greet = || {
+            link.send(&ServerMessage::Connected(connected.clone()));
+            session()
+        };
+        let session = self.users.enter_session(&grant.user, limits.connections_per_user, greet)?;
+        self.metrics.sessions.inc();
+        self.greet_with_missed(&session, &own, head, missed);
+        Ok(session)
+    }
+
+    /// Notifications that came while the user was away.
+    fn greet_with_missed(
+        &self,
+        session: &SessionCell,
+        own: &RoomName,
+        head: Position,
+        missed: Option<Result<Vec<Arc<Publication>>, rallypoint_protocol::server::ResetReason>>,
+    ) {
+        match missed {
+            None => {}
+            Some(Ok(events)) => {
+                for publication in events {
+                    let message = publication.event.to_message(own, publication.position, None, |_| None);
+                    session.link().send(&message);
+                }
+            }
+            Some(Err(reason)) => {
+                let reset = rallypoint_protocol::server::Reset {
+                    room: own.clone(),
+                    reason,
+                    position: head,
+                    members: Vec::new(),
+                    count: 0,
+                    state: Vec::new(),
+                };
+                session.link().send(&ServerMessage::Reset(reset));
+            }
+        }
+    }
+
+    /// Ends a session: it leaves its rooms and is forgotten.
+    pub async fn end_session(self: &Arc<Self>, session: &Arc<SessionCell>, reason: LeaveReason) {
+        self.users.leave_session(session);
+        let seats: Vec<_> = session.lock().seats().to_vec();
+        for seat in seats {
+            self.give_up_seat(session, &seat, reason).await;
+        }
+        self.metrics.sessions.dec();
+    }
+
+    /// Runs the room's timer when it said it wanted to.
+    fn schedule(&self, cell: &Arc<RoomCell>, state: &mut rooms::State, state_due: Option<Millis>) {
+        let wanted = state.room.deadline().into_iter().chain(state_due).min_by(|a, b| a.0.total_cmp(&b.0));
+        if let Some(due) = wanted
+            && state.scheduled.is_none_or(|scheduled| due < scheduled)
+        {
+            state.scheduled = Some(due);
+            self.timer.set(due, cell);
+        }
+    }
+
+    /// Takes nobody on any more and asks everybody to leave.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        let _turn = Turn::begin();
+        self.users.end_all(|session| session.link().close(CloseCode::Shutdown, ""));
+    }
+
+    /// Whether the node is going away.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Ticks rooms whose time has come, and sweeps; runs until it is dropped.
+    pub async fn run_timers(self: Arc<Self>) {
+        let mut sweep = self.now().after(SWEEP_MS);
+        loop {
+            let next = self.timer.next().map_or(sweep, |due| if due < sweep { due } else { sweep });
+            self.timer.wait_until(self.clock.instant(next)).await;
+            let now = self.now();
+            for cell in self.timer.due(now) {
+                self.tick(&cell, now).await;
+            }
+            if sweep <= now {
+                self.sweep(now);
+                sweep = now.after(SWEEP_MS);
+            }
+        }
+    }
+
+    async fn tick(&self, cell: &Arc<RoomCell>, now: Millis) {
+        let summary = {
+            let _turn = Turn::begin();
+            let Some(mut state) = cell.lock() else { return };
+            state.scheduled = None;
+            let summary = state.tick(now);
+            let state_due = state.tell_state(cell, now);
+            self.schedule(cell, &mut state, state_due);
+            summary
+        };
+        if let Some(body) = summary
+            && let Err(error) = self.publish(cell.name(), body, None, None).await
+        {
+            tracing::warn!(room = %cell.name(), %error, "a presence summary could not be published");
+        }
+        self.release(cell);
+    }
+
+    fn sweep(&self, now: Millis) {
+        self.broker.sweep(now);
+        let share = self.broker.share();
+        for cell in self.rooms.all() {
+            if let Some(mut state) = cell.lock() {
+                _ = state.room.apply(crate::room::command::Command::Trim { keep_bytes: share }, now);
+            }
+        }
+    }
+
+    /// Brings the gauges that are cheaper to look up than to keep in step up to date.
+    pub fn observe(&self) {
+        let (mut members, mut spectators) = (0, 0);
+        for cell in self.rooms.all() {
+            if let Some(state) = cell.lock() {
+                members += state.room.count();
+                spectators += state.room.spectators();
+            }
+        }
+        let set = |gauge: &Gauge, value: usize| _ = gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.metrics.rooms, self.rooms.len());
+        set(&self.metrics.members, members);
+        set(&self.metrics.spectators, spectators);
+        set(&self.metrics.log_bytes, self.broker.bytes());
+    }
+}
+
+/// How often old events are let go.
+const SWEEP_MS: u64 = 5000;
+
+impl Subscriber for Hub {
+    fn deliver(&self, publication: Arc<Publication>) {
+        let _turn = Turn::begin();
+        self.metrics.events.inc();
+        if let Some(user) = publication.log.user() {
+            self.users.notify(user, &publication);
+        } else if let Some(cell) = self.rooms.get(&publication.log) {
+            cell.deliver(publication, self.now());
+        }
+    }
+}

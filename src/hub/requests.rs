@@ -1,0 +1,439 @@
+//! What a session asks for over its socket, once the session has let it through.
+
+use std::sync::Arc;
+
+use rallypoint_protocol::{
+    ErrorCode, EventBody, PeerId, Position, Request, RoomName, ServerMessage, Verb,
+    codec::Refused,
+    event::{Gone, LeaveReason},
+    server::{Done, Failed, Members, PeerUpdated, Pong, Watching as WatchingMessage},
+};
+use serde_json::value::RawValue;
+
+use super::{
+    Hub,
+    relay::place_of,
+    rooms::{Joining, RoomCell, STATE_EVERY_MS, Watching, entry_of},
+    sessions::SessionCell,
+    turn::Turn,
+};
+use crate::{
+    auth::Grant,
+    frame::Frame,
+    room::command::{Command, Outcome},
+    session::{Part, Refusal, Seat, Verdict, answers::Answer},
+};
+
+/// What a request came to.
+enum Reply {
+    /// `ok`, with the position of the event it made.
+    Done(Option<Position>),
+    /// Another message that is the answer.
+    View(Box<ServerMessage>),
+    /// The answer is on its way already.
+    Sent,
+    /// There is nothing to answer.
+    Silent,
+}
+
+impl Hub {
+    /// Carries one request out and answers it. `verify` checks a refreshed token.
+    pub async fn perform(
+        self: &Arc<Self>,
+        session: &Arc<SessionCell>,
+        request: Request,
+        len: usize,
+        verify: &(dyn Fn(&str) -> Result<Grant, ErrorCode> + Send + Sync),
+    ) {
+        let (id, room) = (request.id(), request.room().cloned());
+        let now = self.now();
+        let verdict = session.lock().handle(&request, len, now);
+        let reply = match verdict {
+            Ok(Verdict::Again(answer)) => {
+                let _turn = Turn::begin();
+                return self.answer_again(session, id, answer);
+            }
+            Ok(Verdict::Go) => self.carry_out(session, request, verify).await,
+            Err(refusal) => Err(refusal),
+        };
+        let _turn = Turn::begin();
+        let about = |refusal: Refusal| Refusal { refused: refusal.refused.about(id, room.as_ref()), ..refusal };
+        match (reply, id) {
+            (Ok(Reply::Done(position)), Some(re)) => {
+                session.lock().answered(re, Answer::Done(position));
+                session.link().send(&ServerMessage::Ok(Done { re, position }));
+            }
+            (Ok(Reply::View(view)), _) => {
+                if let Some(re) = id {
+                    session.lock().answered(re, Answer::View);
+                }
+                session.link().send(&view);
+            }
+            (Ok(Reply::Done(_) | Reply::Sent | Reply::Silent), _) => {}
+            (Err(refusal), _) => self.refuse(session, about(refusal)),
+        }
+    }
+
+    /// Tells a session that something was refused: always when it asked with an id, now and then
+    /// when it did not.
+    pub fn refuse(&self, session: &Arc<SessionCell>, refusal: Refusal) {
+        let Refusal { refused, retry_after } = refusal;
+        self.metrics().refuse(refused.code);
+        let mut failed = Failed { retry_after, ..Failed::of(&refused) };
+        match refused.re {
+            Some(re) => session.lock().answered(re, Answer::Refused(Box::new(refused))),
+            None => match session.lock().report(&refused, self.now()) {
+                Some(count) => failed.count = Some(count),
+                None => return,
+            },
+        }
+        session.link().send(&ServerMessage::Error(failed));
+    }
+
+    /// A frame that could not be read. It still counts against the rate, and uses its id up.
+    pub fn refuse_unread(&self, session: &Arc<SessionCell>, refused: Refused, len: usize) {
+        let refusal = session.lock().unread(refused, len, self.now());
+        self.refuse(session, refusal);
+    }
+
+    fn answer_again(&self, session: &Arc<SessionCell>, id: Option<u64>, answer: Answer) {
+        let message = match (answer, id) {
+            (Answer::Done(position), Some(re)) => ServerMessage::Ok(Done { re, position }),
+            (Answer::Refused(refused), _) => ServerMessage::Error(Failed::of(&refused)),
+            _ => return,
+        };
+        session.link().send(&message);
+    }
+
+    async fn carry_out(
+        self: &Arc<Self>,
+        session: &Arc<SessionCell>,
+        request: Request,
+        verify: &(dyn Fn(&str) -> Result<Grant, ErrorCode> + Send + Sync),
+    ) -> Result<Reply, Refusal> {
+        match request {
+            Request::Auth { .. } | Request::Resume { .. } => Err(ErrorCode::AlreadyAuthenticated.into()),
+            Request::Refresh { token, .. } => {
+                let grant = Arc::new(verify(&token)?);
+                self.refresh(session, grant).await?;
+                Ok(Reply::Done(None))
+            }
+            Request::Join { id, room, since } => self.join(session, id, room, since).await,
+            Request::Leave { room, .. } => {
+                let seat = session.lock().seat(&room).cloned().ok_or(ErrorCode::NotJoined)?;
+                self.give_up_seat(session, &seat, LeaveReason::Left).await;
+                Ok(Reply::Done(None))
+            }
+            Request::Signal { room, to, kind, data, .. } => {
+                let _turn = Turn::begin();
+                self.signal(session, &room, to, kind, data)?;
+                Ok(Reply::Done(None))
+            }
+            Request::Message { room, text, .. } => {
+                self.publish_as(session, &room, EventBody::Message { text: text.into() }).await
+            }
+            Request::Publish { room, kind, data, .. } => {
+                self.publish_as(session, &room, EventBody::App { kind, data }).await
+            }
+            Request::Update { room, state, .. } => self.update(session, &room, state),
+            Request::Members { id, room, after, limit, handles } => {
+                self.members(session, id, room, after, limit, handles)
+            }
+            Request::Watch { id, room, since, state } => self.watch(session, id, room, since, state).await,
+            Request::Unwatch { room, .. } => {
+                let seat = session.lock().seat(&room).cloned().ok_or(ErrorCode::NotJoined)?;
+                self.give_up_seat(session, &seat, LeaveReason::Left).await;
+                Ok(Reply::Done(None))
+            }
+            Request::Typing { room } => {
+                self.typing(session, &room)?;
+                Ok(Reply::Silent)
+            }
+            Request::Move(step) => {
+                self.relay_json(session, step)?;
+                Ok(Reply::Silent)
+            }
+            Request::Ping { id, t } => {
+                let now = self.now();
+                Ok(Reply::View(Box::new(ServerMessage::Pong(Pong { re: id, t, received: now, sent: self.now() }))))
+            }
+            Request::Ack { n } if n > session.counted() => {
+                Err(Refused::new(ErrorCode::BadValue, "acknowledges more than was sent").into())
+            }
+            Request::Ack { .. } => Ok(Reply::Silent),
+        }
+    }
+
+    async fn publish_as(
+        self: &Arc<Self>,
+        session: &Arc<SessionCell>,
+        room: &RoomName,
+        body: EventBody,
+    ) -> Result<Reply, Refusal> {
+        let author = session.lock().author();
+        let _joined = place_of(session, room)?;
+        let published = self.publish(room, body, Some(author), None).await?;
+        Ok(Reply::Done(Some(published.position)))
+    }
+
+    async fn join(
+        self: &Arc<Self>,
+        session: &Arc<SessionCell>,
+        re: u64,
+        room: RoomName,
+        since: Option<Position>,
+    ) -> Result<Reply, Refusal> {
+        let may_create = session.lock().grant().allows(&room, Verb::Create);
+        let entry = loop {
+            let cell = self.open_room(&room).await?;
+            let _turn = Turn::begin();
+            let now = self.now();
+            let Some(mut state) = cell.lock() else { continue };
+            let release = |state, code: ErrorCode| {
+                drop(state);
+                self.release(&cell);
+                Err(code.into())
+            };
+            let seat = session.lock().seat(&room).cloned();
+            if let Some(seat) = seat {
+                // A repeated id gets a current picture; a new one is a mistake worth telling.
+                let again = session.lock().is_repeated(re);
+                if seat.part == Part::Watcher || !again {
+                    return release(state, ErrorCode::AlreadyJoined);
+                }
+                let history = session.lock().grant().allows(&room, Verb::History);
+                state.show(&cell, session, re, since, history);
+                return Ok(Reply::Sent);
+            }
+            let coming = state.room.count() + state.joining.len();
+            if coming == 0 && !may_create {
+                return release(state, ErrorCode::RoomUnknown);
+            }
+            if coming >= state.room.settings().members {
+                return release(state, ErrorCode::RoomFull);
+            }
+            let entry = session.lock().entry();
+            let joining = Joining { session: session.clone(), re, since };
+            if !state.room.is_gathering() {
+                state.joining.insert(session.peer(), joining);
+                break entry;
+            }
+            state.room.apply(Command::Enter(Box::new(entry)), now)?;
+            state.seat_joined(&cell, session.peer(), joining);
+            self.schedule(&cell, &mut state, None);
+            return Ok(Reply::Sent);
+        };
+        // The delivery of this event seats the member and answers the request.
+        let body = EventBody::PeerJoined { peer: entry };
+        match self.publish(&room, body, None, None).await {
+            Ok(_) => Ok(Reply::Sent),
+            Err(code) => {
+                if let Some(cell) = self.rooms.get(&room) {
+                    if let Some(mut state) = cell.lock() {
+                        state.joining.remove(&session.peer());
+                    }
+                    self.release(&cell);
+                }
+                Err(code.into())
+            }
+        }
+    }
+
+    /// A member or watcher gives its seat up, or loses it with its session.
+    pub(super) async fn give_up_seat(
+        self: &Arc<Self>,
+        session: &Arc<SessionCell>,
+        seat: &Seat<Arc<RoomCell>>,
+        reason: LeaveReason,
+    ) {
+        let cell = &seat.place;
+        let announce = {
+            let _turn = Turn::begin();
+            let now = self.now();
+            let Some(mut state) = cell.lock() else { return };
+            if session.lock().stand(cell.name()).is_none() {
+                return;
+            }
+            match seat.part {
+                Part::Watcher => {
+                    state.watchers.retain(|watcher| watcher.session.peer() != session.peer());
+                    state.count_spectators(now);
+                    None
+                }
+                Part::Member => {
+                    state.unseat(session.peer());
+                    self.leave_room(cell, &mut state, session.peer())
+                }
+            }
+        };
+        if let Some(gone) = announce {
+            self.announce_leave(cell.name(), gone, reason).await;
+        }
+        self.release(cell);
+    }
+
+    /// Takes a member out of a large room at once; in a small one returns what to announce.
+    pub(super) fn leave_room(
+        &self,
+        cell: &Arc<RoomCell>,
+        state: &mut super::rooms::State,
+        peer: PeerId,
+    ) -> Option<Gone> {
+        let member = state.room.member(peer)?;
+        if !state.room.is_gathering() {
+            let (user, name) = (member.entry.user.clone(), member.entry.name.clone());
+            return Some(Gone { peer, handle: None, user, name });
+        }
+        if let Ok(Outcome::Exited { handle, typing }) = state.room.apply(Command::Exit(peer), self.now()) {
+            if typing {
+                state.tell_typing(peer, false);
+            }
+            state.forget(cell, handle);
+            self.schedule(cell, state, None);
+        }
+        None
+    }
+
+    pub(super) async fn announce_leave(&self, room: &RoomName, peer: Gone, reason: LeaveReason) {
+        if let Err(error) = self.publish(room, EventBody::PeerLeft { peer, reason }, None, None).await {
+            tracing::error!(%room, %error, "a leave could not be published");
+        }
+    }
+
+    async fn watch(
+        self: &Arc<Self>,
+        session: &Arc<SessionCell>,
+        re: u64,
+        room: RoomName,
+        since: Option<Position>,
+        state_hz: Option<f64>,
+    ) -> Result<Reply, Refusal> {
+        loop {
+            let cell = self.open_room(&room).await?;
+            let _turn = Turn::begin();
+            let now = self.now();
+            let Some(mut state) = cell.lock() else { continue };
+            let mut inner = session.lock();
+            match inner.seat(&room).map(|seat| seat.part) {
+                None => {}
+                Some(Part::Watcher) if inner.is_repeated(re) => {}
+                Some(_) => return Err(ErrorCode::AlreadyJoined.into()),
+            }
+            let history = inner.grant().allows(&room, Verb::History);
+            if inner.seat(&room).is_none() {
+                let (handle, place) = (cell.handle(), cell.clone());
+                inner.sit(Seat { room: room.clone(), handle, part: Part::Watcher, place });
+            }
+            drop(inner);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 < hz <= 10 was checked")]
+            let state_every_ms = state_hz.map(|hz| ((1000.0 / hz) as u64).max(STATE_EVERY_MS));
+            state.watchers.retain(|watcher| watcher.session.peer() != session.peer());
+            let watching = Watching {
+                session: session.clone(),
+                state_every_ms,
+                state_due: now.after(state_every_ms.unwrap_or(0)),
+                state_version: state.room.state_version(),
+            };
+            state.watchers.push(watching);
+            state.count_spectators(now);
+            let (missed, reset) = state.missed(&cell, since, None, history);
+            let watching = WatchingMessage {
+                re,
+                room: room.clone(),
+                position: state.room.position(),
+                count: state.room.count(),
+                spectators: state.room.spectators(),
+                state: state_hz.map(|_| state.latest(|latest| latest.peer)),
+                missed,
+            };
+            session.lock().answered(re, Answer::View);
+            session.link().send(&ServerMessage::Watching(watching));
+            if let Some(reason) = reset {
+                // A watcher sees no roster: its reset has neither members nor state.
+                let reset = state.reset(&cell, reason, None);
+                let reset = rallypoint_protocol::server::Reset { members: Vec::new(), state: Vec::new(), ..reset };
+                session.link().send(&ServerMessage::Reset(reset));
+            }
+            return Ok(Reply::Sent);
+        }
+    }
+
+    fn update(&self, session: &Arc<SessionCell>, room: &RoomName, state: Box<RawValue>) -> Result<Reply, Refusal> {
+        let cell = place_of(session, room)?;
+        let _turn = Turn::begin();
+        let mut inner = cell.lock().ok_or(ErrorCode::NotJoined)?;
+        let peer = session.peer();
+        inner.room.apply(Command::Update { peer, state: Some(state.clone()) }, self.now())?;
+        // Nothing per member is told to a large room; the roster has it for those who ask.
+        if !inner.room.is_gathering() {
+            let updated = PeerUpdated { room: room.clone(), peer, state };
+            inner.tell_members(&mut Frame::of(ServerMessage::PeerUpdated(updated)), Some(peer));
+        }
+        Ok(Reply::Done(None))
+    }
+
+    fn members(
+        &self,
+        session: &Arc<SessionCell>,
+        re: u64,
+        room: RoomName,
+        after: Option<PeerId>,
+        limit: usize,
+        handles: Option<Vec<u32>>,
+    ) -> Result<Reply, Refusal> {
+        let cell = place_of(session, &room)?;
+        let state = cell.lock().ok_or(ErrorCode::NotJoined)?;
+        let own = state.room.member(session.peer());
+        let viewer = own.map(|own| (own.entry.order.unwrap_or(0), session.peer()));
+        let asked = |handle: &u32| handles.as_ref().is_none_or(|handles| handles.contains(handle));
+        let mut page = state.room.members(after).filter(|member| asked(&member.handle));
+        let members: Vec<_> = page.by_ref().take(limit).map(|member| entry_of(member).seen_by(viewer)).collect();
+        let next = page.next().and_then(|_| members.last().map(|entry| entry.peer));
+        let count = state.room.count();
+        Ok(Reply::View(Box::new(ServerMessage::Members(Members { re, room, members, count, next }))))
+    }
+
+    fn typing(&self, session: &Arc<SessionCell>, room: &RoomName) -> Result<(), Refusal> {
+        let cell = place_of(session, room)?;
+        let _turn = Turn::begin();
+        let mut state = cell.lock().ok_or(ErrorCode::NotJoined)?;
+        if let Outcome::Typing { began: true } = state.room.apply(Command::Typing(session.peer()), self.now())? {
+            state.tell_typing(session.peer(), true);
+            self.schedule(&cell, &mut state, None);
+        }
+        Ok(())
+    }
+
+    /// A round trip to a session was measured; its rooms will report it.
+    pub fn measured(&self, session: &Arc<SessionCell>, rtt: f64, jitter: f64) {
+        let cells: Vec<_> = {
+            let inner = session.lock();
+            inner.seats().iter().filter(|seat| seat.part == Part::Member).map(|seat| seat.place.clone()).collect()
+        };
+        let now = self.now();
+        for cell in cells {
+            if let Some(mut state) = cell.lock() {
+                _ = state.room.apply(Command::Latency { peer: session.peer(), rtt, jitter }, now);
+                self.schedule(&cell, &mut state, None);
+            }
+        }
+    }
+
+    async fn refresh(self: &Arc<Self>, session: &Arc<SessionCell>, grant: Arc<Grant>) -> Result<(), Refusal> {
+        let lost = session.lock().refresh(grant)?;
+        for room in lost {
+            let seat = session.lock().seat(&room).cloned();
+            let Some(seat) = seat else { continue };
+            match seat.part {
+                Part::Member => self.remove_member(&seat.place, session.peer(), LeaveReason::Expired).await,
+                Part::Watcher => {
+                    self.give_up_seat(session, &seat, LeaveReason::Expired).await;
+                    let refused = crate::session::forbidden(Verb::Watch).about(None, Some(&room));
+                    let _turn = Turn::begin();
+                    self.refuse(session, refused.into());
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,538 @@
+//! The rooms of a node: the registry, and the cell in which a room lives together with those it
+//! talks to. Everything in a cell changes under the cell's one lock.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use dashmap::DashMap;
+use parking_lot::{Mutex, MutexGuard};
+use rallypoint_protocol::{
+    EventBody, PeerId, Position, RoomName, ServerMessage,
+    code::ErrorCode,
+    event::{Entry, Gone, LeaveReason, Millis},
+    server::{Joined, Latency, LatestMove, PeerLeft, Reset, ResetReason, Typing},
+};
+use rustc_hash::FxHashMap;
+use serde_json::value::RawValue;
+use tokio::sync::OnceCell;
+
+use super::{feeds::Wake, sessions::SessionCell};
+use crate::{
+    frame::Frame,
+    room::{
+        Room, RoomSettings,
+        command::{Command, Outcome, Ticked},
+        history::{Append, History, Publication},
+    },
+    session::{Part, answers::Answer, outbox::Slot},
+};
+
+/// Entries of a large room that `joined` and `reset` show.
+pub const SHOWN_MAX: usize = 100;
+/// Events that `missed` holds; more is a reset.
+pub const MISSED_MAX: usize = 256;
+/// Deliveries that may wait for the one before them.
+const EARLY_MAX: usize = 256;
+/// The state goes out to watchers and feeds at most this often.
+pub const STATE_EVERY_MS: u64 = 100;
+
+/// A member with a session on this node. The list is ordered by handle.
+pub(super) struct Seated {
+    pub(super) peer: PeerId,
+    pub(super) handle: u32,
+    pub(super) session: Arc<SessionCell>,
+}
+
+/// A session whose join is on its way through the log.
+pub(super) struct Joining {
+    pub(super) session: Arc<SessionCell>,
+    pub(super) re: u64,
+    pub(super) since: Option<Position>,
+}
+
+/// A session that watches, and how often it wants the state.
+pub(super) struct Watching {
+    pub(super) session: Arc<SessionCell>,
+    pub(super) state_every_ms: Option<u64>,
+    pub(super) state_due: Millis,
+    pub(super) state_version: u64,
+}
+
+/// A feed that follows the room.
+pub(super) struct Follower {
+    pub(super) wake: Arc<Wake>,
+    pub(super) wants_state: bool,
+}
+
+/// What a cell's lock protects.
+pub(super) struct State {
+    pub(super) room: Room,
+    pub(super) seats: Vec<Seated>,
+    pub(super) joining: FxHashMap<PeerId, Joining>,
+    pub(super) watchers: Vec<Watching>,
+    pub(super) feeds: FxHashMap<u64, Follower>,
+    /// Deliveries that came before the ones they follow.
+    early: BTreeMap<u64, Arc<Publication>>,
+    ready: bool,
+    /// Set when the cell leaves the registry; whoever still holds it looks it up again.
+    pub(super) closed: bool,
+    /// When the timer will call, if it is set.
+    pub(super) scheduled: Option<Millis>,
+    /// The state as feeds render it, shared by all of them.
+    pub(super) rendered: Option<(u64, bytes::Bytes)>,
+}
+
+/// A room and those it talks to.
+pub struct RoomCell {
+    name: RoomName,
+    handle: u32,
+    /// Sequence of the head, so that a feed at the head need not lock.
+    head: AtomicU64,
+    /// Version of the latest moves, for the same reason.
+    state_version: AtomicU64,
+    state: Mutex<State>,
+    pub(super) loaded: OnceCell<()>,
+}
+
+impl RoomCell {
+    fn new(name: RoomName, handle: u32, settings: Arc<RoomSettings>) -> Self {
+        let history = History::new(Position::start(0), settings.bounds());
+        let state = State {
+            room: Room::new(name.clone(), settings, history),
+            seats: Vec::new(),
+            joining: FxHashMap::default(),
+            watchers: Vec::new(),
+            feeds: FxHashMap::default(),
+            early: BTreeMap::new(),
+            ready: false,
+            closed: false,
+            scheduled: None,
+            rendered: None,
+        };
+        let (head, state_version) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { name, handle, head, state_version, state: Mutex::new(state), loaded: OnceCell::new() }
+    }
+
+    /// The room's name.
+    pub fn name(&self) -> &RoomName {
+        &self.name
+    }
+
+    /// The room's number on this node.
+    pub fn handle(&self) -> u32 {
+        self.handle
+    }
+
+    /// Sequence of the newest event.
+    pub fn head_seq(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// Version of the latest moves.
+    pub fn state_version(&self) -> u64 {
+        self.state_version.load(Ordering::Acquire)
+    }
+
+    /// The room, locked; `None` when the cell has left the registry.
+    pub(super) fn lock(&self) -> Option<MutexGuard<'_, State>> {
+        let state = self.state.lock();
+        (!state.closed).then_some(state)
+    }
+
+    /// The room begins where its log stands.
+    pub(super) fn load(self: &Arc<Self>, history: History) {
+        let mut state = self.state.lock();
+        let settings = state.room.shared_settings();
+        state.room = Room::new(self.name.clone(), settings, history);
+        state.ready = true;
+        self.head.store(state.room.position().seq, Ordering::Release);
+        self.apply_early(&mut state, None);
+    }
+
+    /// Takes a delivery of the engine.
+    pub(super) fn deliver(self: &Arc<Self>, publication: Arc<Publication>, now: Millis) {
+        let mut state = self.state.lock();
+        let seq = publication.position.seq;
+        if state.early.len() < EARLY_MAX || state.early.keys().next_back().is_some_and(|&last| last > seq) {
+            state.early.insert(seq, publication);
+        }
+        if state.ready {
+            self.apply_early(&mut state, Some(now));
+        }
+    }
+
+    fn apply_early(self: &Arc<Self>, state: &mut State, now: Option<Millis>) {
+        while let Some((_, publication)) = state.early.pop_first() {
+            let moment = now.unwrap_or(publication.event.time);
+            match state.room.apply(Command::Apply(publication.clone()), moment) {
+                Ok(Outcome::Event { publication, stopped_typing, left }) => {
+                    self.head.store(publication.position.seq, Ordering::Release);
+                    state.announce(self, &publication, stopped_typing, left);
+                }
+                Ok(Outcome::NotNext(Append::Gap)) => {
+                    state.early.insert(publication.position.seq, publication);
+                    return;
+                }
+                Ok(Outcome::NotNext(Append::Foreign)) => {
+                    tracing::error!(room = %self.name, "the log delivered an event that does not continue it");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Publishes the version for feeds that look without locking.
+    pub(super) fn note_state(&self, state: &State) {
+        self.state_version.store(state.room.state_version(), Ordering::Release);
+    }
+}
+
+impl State {
+    /// Nobody is here and nobody is coming.
+    pub(super) fn is_idle(&self) -> bool {
+        self.seats.is_empty()
+            && self.joining.is_empty()
+            && self.watchers.is_empty()
+            && self.feeds.is_empty()
+            && self.room.count() == 0
+    }
+
+    /// The seat of a peer, if its session is on this node.
+    pub(super) fn seat(&self, peer: PeerId) -> Option<&Seated> {
+        let handle = self.room.member(peer)?.handle;
+        self.seat_by_handle(handle).filter(|seat| seat.peer == peer)
+    }
+
+    pub(super) fn seat_by_handle(&self, handle: u32) -> Option<&Seated> {
+        let at = self.seats.binary_search_by_key(&handle, |seat| seat.handle).ok()?;
+        Some(&self.seats[at])
+    }
+
+    /// Takes a peer's seat away.
+    pub(super) fn unseat(&mut self, peer: PeerId) -> Option<Seated> {
+        let at = self.seats.iter().position(|seat| seat.peer == peer)?;
+        Some(self.seats.remove(at))
+    }
+
+    /// Tells the room about the number of its spectators.
+    pub(super) fn count_spectators(&mut self, now: Millis) {
+        let count = self.watchers.len() + self.feeds.len();
+        _ = self.room.apply(Command::Spectators(count), now);
+    }
+
+    /// Sends a frame to every member but one.
+    pub(super) fn tell_members(&self, frame: &mut Frame, except: Option<PeerId>) {
+        for seat in self.seats.iter().filter(|seat| Some(seat.peer) != except) {
+            let link = seat.session.link();
+            link.push(frame.get(link.encoding()));
+        }
+    }
+
+    fn tell_watchers(&self, frame: &mut Frame) {
+        for watcher in &self.watchers {
+            let link = watcher.session.link();
+            link.push(frame.get(link.encoding()));
+        }
+    }
+
+    /// Carries an event out to everybody, the joiner's own answer among them.
+    fn announce(
+        &mut self,
+        cell: &Arc<RoomCell>,
+        publication: &Arc<Publication>,
+        stopped_typing: Option<PeerId>,
+        left: Option<u32>,
+    ) {
+        if let Some(peer) = stopped_typing {
+            self.tell_typing(peer, false);
+        }
+        if let Some(handle) = left {
+            self.forget(cell, handle);
+        }
+        let joined = match &publication.event.body {
+            EventBody::PeerJoined { peer } => Some(peer.peer),
+            _ => None,
+        };
+        let handle_of = |peer| self.room.member(peer).map(|member| member.handle).or(left);
+        // Everybody who is here already joined before the one who joins now.
+        let message = publication.event.to_message(&cell.name, publication.position, None, handle_of);
+        let mut frame = Frame::of(message);
+        self.tell_members(&mut frame, joined);
+        self.tell_watchers(&mut frame);
+        self.feeds.values().for_each(|feed| feed.wake.wake());
+        if let EventBody::PeerLeft { peer, .. } = &publication.event.body {
+            // Only somebody who was removed still has a seat; it was told why like everybody else.
+            if let Some(seat) = self.unseat(peer.peer) {
+                seat.session.lock().stand(&cell.name);
+            }
+        }
+        if let Some(peer) = joined
+            && let Some(joining) = self.joining.remove(&peer)
+        {
+            self.seat_joined(cell, peer, joining);
+        }
+    }
+
+    /// The join is in the log: the member gets its seat and its picture of the room.
+    pub(super) fn seat_joined(&mut self, cell: &Arc<RoomCell>, peer: PeerId, joining: Joining) {
+        let Joining { session, re, since } = joining;
+        let Some(member) = self.room.member(peer) else { return };
+        self.seats.push(Seated { peer, handle: member.handle, session: session.clone() });
+        let seat = crate::session::Seat {
+            room: cell.name.clone(),
+            handle: cell.handle,
+            part: Part::Member,
+            place: cell.clone(),
+        };
+        let history = {
+            let mut inner = session.lock();
+            inner.sit(seat);
+            inner.answered(re, Answer::View);
+            inner.grant().allows(&cell.name, rallypoint_protocol::Verb::History)
+        };
+        self.show(cell, &session, re, since, history);
+    }
+
+    /// Sends a member `joined`, and `reset` where `since` cannot be served.
+    pub(super) fn show(
+        &self,
+        cell: &Arc<RoomCell>,
+        session: &Arc<SessionCell>,
+        re: u64,
+        since: Option<Position>,
+        history: bool,
+    ) {
+        let peer = session.peer();
+        let Some(you) = self.room.member(peer) else { return };
+        let viewer = (you.entry.order.unwrap_or(0), peer);
+        let (missed, reset) = self.missed(cell, since, Some(viewer), history);
+        let mut own = entry_of(you).seen_by(None);
+        own.rtt = None;
+        let joined = Joined {
+            re,
+            room: cell.name.clone(),
+            handle: cell.handle,
+            you: own,
+            members: self.shown_members(Some(viewer)),
+            count: self.room.count(),
+            spectators: self.room.spectators(),
+            position: self.room.position(),
+            state: self.latest(|latest| latest.from),
+            missed,
+        };
+        session.link().send(&ServerMessage::Joined(joined));
+        if let Some(reason) = reset {
+            session.link().send(&ServerMessage::Reset(self.reset(cell, reason, Some(viewer))));
+        }
+    }
+
+    /// The first members of the room as `viewer` sees them, `viewer` left out.
+    fn shown_members(&self, viewer: Option<(u64, PeerId)>) -> Vec<Entry> {
+        let others = self.room.members(None).filter(|member| viewer.is_none_or(|(_, peer)| member.entry.peer != peer));
+        others.take(SHOWN_MAX).map(|member| entry_of(member).seen_by(viewer)).collect()
+    }
+
+    /// The events since a position as messages, or why not.
+    pub(super) fn missed(
+        &self,
+        cell: &Arc<RoomCell>,
+        since: Option<Position>,
+        viewer: Option<(u64, PeerId)>,
+        history: bool,
+    ) -> (Option<Vec<Box<RawValue>>>, Option<ResetReason>) {
+        let Some(since) = since else { return (None, None) };
+        if !history && since != self.room.position() {
+            return (None, Some(ResetReason::NoHistory));
+        }
+        let events = match self.room.since(since) {
+            Ok(events) if events.len() > MISSED_MAX => return (None, Some(ResetReason::TooMany)),
+            Ok(events) => events,
+            Err(reason) => return (None, Some(reason)),
+        };
+        let handle_of = |peer| self.room.member(peer).map(|member| member.handle);
+        let own = viewer.map(|(_, peer)| peer);
+        let is_own_join = |p: &Publication| match &p.event.body {
+            EventBody::PeerJoined { peer } => Some(peer.peer) == own,
+            _ => false,
+        };
+        let missed = events.filter(|p| !is_own_join(p)).map(|p| {
+            let message = p.event.to_message(&cell.name, p.position, viewer, handle_of);
+            raw_json(message.encode(rallypoint_protocol::Encoding::Json))
+        });
+        (Some(missed.collect()), None)
+    }
+
+    /// The room from scratch, for somebody who stood where the log no longer reaches.
+    pub(super) fn reset(&self, cell: &Arc<RoomCell>, reason: ResetReason, viewer: Option<(u64, PeerId)>) -> Reset {
+        Reset {
+            room: cell.name.clone(),
+            reason,
+            position: self.room.position(),
+            members: self.shown_members(viewer),
+            count: self.room.count(),
+            state: self.latest(|latest| latest.from),
+        }
+    }
+
+    /// The latest moves, with the sender named in the way the receiver knows it.
+    pub(super) fn latest<F>(&self, from: impl Fn(&crate::room::moves::Latest) -> F) -> Vec<LatestMove<F>> {
+        let moves = self.room.latest_moves();
+        moves
+            .into_iter()
+            .map(|latest| LatestMove {
+                from: from(latest),
+                key: latest.key,
+                seq: latest.seq,
+                time: latest.time,
+                data: latest.payload.to_raw_json(),
+            })
+            .collect()
+    }
+
+    /// Tells the others that a member types or stopped.
+    pub(super) fn tell_typing(&self, peer: PeerId, on: bool) {
+        let message = Typing { room: self.room.name().clone(), from: peer, on };
+        self.tell_members(&mut Frame::of(ServerMessage::Typing(message)), Some(peer));
+    }
+
+    /// A member is gone: its queued latest moves go too, and the state has changed.
+    pub(super) fn forget(&mut self, cell: &Arc<RoomCell>, handle: u32) {
+        for seat in &self.seats {
+            seat.session.link().forget(cell.handle, handle);
+        }
+        cell.note_state(self);
+    }
+
+    /// Carries out what was due; returns the summary to be published.
+    pub(super) fn tick(&mut self, now: Millis) -> Option<EventBody> {
+        let Ok(Outcome::Ticked(Ticked { stopped_typing, presence, latency })) = self.room.apply(Command::Tick, now)
+        else {
+            return None;
+        };
+        for peer in stopped_typing {
+            self.tell_typing(peer, false);
+        }
+        if !latency.is_empty() {
+            let room = self.room.name().clone();
+            let rounded = |(handle, rtt, jitter): (u32, f64, f64)| (handle, tenths(rtt), tenths(jitter));
+            let peers = latency.into_iter().map(rounded).collect();
+            self.tell_members(&mut Frame::of(ServerMessage::Latency(Latency { room, peers })), None);
+        }
+        presence.map(|due| EventBody::Presence(due.0))
+    }
+
+    /// The `peer-left` that a removed member of a large room gets although nobody else does.
+    pub(super) fn tell_removed(
+        &self,
+        cell: &Arc<RoomCell>,
+        seat: &Seated,
+        entry: &Entry,
+        reason: LeaveReason,
+        time: Millis,
+    ) {
+        let (user, name) = (entry.user.clone(), entry.name.clone());
+        let peer = Gone { peer: seat.peer, handle: Some(seat.handle), user, name };
+        let (room, position) = (cell.name.clone(), self.room.position());
+        let left = PeerLeft { room, time, position, peer, reason };
+        seat.session.link().send(&ServerMessage::PeerLeft(left));
+    }
+
+    /// Sends the state to watchers whose turn it is; returns when the next one's is.
+    pub(super) fn tell_state(&mut self, cell: &Arc<RoomCell>, now: Millis) -> Option<Millis> {
+        let version = self.room.state_version();
+        let is_due = |watcher: &Watching| {
+            watcher.state_every_ms.is_some() && watcher.state_version != version && watcher.state_due <= now
+        };
+        if self.watchers.iter().any(is_due) {
+            let moves = self.latest(|latest| latest.peer);
+            let message = rallypoint_protocol::server::State { room: cell.name.clone(), version, moves };
+            let mut frame = Frame::of(ServerMessage::State(message));
+            let slot = Slot { room: cell.handle, from: 0, key: 0, named: false };
+            for watcher in self.watchers.iter_mut().filter(|watcher| is_due(watcher)) {
+                let link = watcher.session.link();
+                link.push_latest(frame.get(link.encoding()), slot);
+                watcher.state_version = version;
+                watcher.state_due = now.after(watcher.state_every_ms.unwrap_or(STATE_EVERY_MS));
+            }
+        }
+        let waiting = self.watchers.iter().filter(|w| w.state_every_ms.is_some() && w.state_version != version);
+        waiting.map(|watcher| watcher.state_due).min_by(|a, b| a.0.total_cmp(&b.0))
+    }
+}
+
+/// A member as it is shown: with its handle.
+pub(super) fn entry_of(member: &crate::room::Member) -> Entry {
+    let rtt = member.entry.rtt.map(tenths);
+    Entry { handle: Some(member.handle), rtt, ..member.entry.clone() }
+}
+
+fn tenths(ms: f64) -> f64 {
+    (ms * 10.0).round() / 10.0
+}
+
+/// JSON that our own encoder just made.
+fn raw_json(bytes: Vec<u8>) -> Box<RawValue> {
+    let text = String::from_utf8(bytes).expect("JSON text is UTF-8");
+    RawValue::from_string(text).expect("our own JSON is JSON")
+}
+
+/// All rooms of a node.
+pub(super) struct Rooms {
+    map: DashMap<RoomName, Arc<RoomCell>>,
+    last_handle: AtomicU32,
+    max: usize,
+}
+
+impl Rooms {
+    pub(super) fn new(max: usize) -> Self {
+        Self { map: DashMap::new(), last_handle: AtomicU32::new(0), max }
+    }
+
+    pub(super) fn get(&self, name: &RoomName) -> Option<Arc<RoomCell>> {
+        self.map.get(name).map(|cell| cell.value().clone())
+    }
+
+    /// The cell of a room, made if need be.
+    pub(super) fn get_or_make(
+        &self,
+        name: &RoomName,
+        settings: impl FnOnce() -> Arc<RoomSettings>,
+    ) -> Result<Arc<RoomCell>, ErrorCode> {
+        if let Some(cell) = self.get(name) {
+            return Ok(cell);
+        }
+        if self.map.len() >= self.max {
+            return Err(ErrorCode::Overloaded);
+        }
+        let make = || {
+            let handle = self.last_handle.fetch_add(1, Ordering::Relaxed) + 1;
+            Arc::new(RoomCell::new(name.clone(), handle, settings()))
+        };
+        Ok(self.map.entry(name.clone()).or_insert_with(make).value().clone())
+    }
+
+    /// Removes an idle room; whoever holds the cell finds it closed.
+    pub(super) fn remove_idle(&self, cell: &Arc<RoomCell>) -> bool {
+        let removed = self.map.remove_if(&cell.name, |_, found| {
+            let mut state = found.state.lock();
+            let idle = Arc::ptr_eq(found, cell) && state.ready && state.is_idle();
+            state.closed |= idle;
+            idle
+        });
+        removed.is_some()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// All cells, for listings and sweeps; no guard leaves this function.
+    pub(super) fn all(&self) -> Vec<Arc<RoomCell>> {
+        self.map.iter().map(|cell| cell.value().clone()).collect()
+    }
+}

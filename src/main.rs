@@ -1,0 +1,65 @@
+//! The binary: reads the command line and runs the command.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use rallypoint::{
+    command::{Cli, Command, ServeArgs},
+    config::{self, Config, LogFormat, Overrides},
+    server::{self, Server},
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve(&args),
+        Command::Token(args) => args.run().map(|token| println!("{token}")).map_err(|error| error.to_string()),
+        Command::CheckConfig(args) => args.run().map(|text| println!("{text}")).map_err(|error| error.to_string()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: &ServeArgs) -> Result<(), String> {
+    let config = config::load(args.config.as_deref(), config::environment(), Overrides::from(args))
+        .map_err(|error| error.to_string())?;
+    log(&config)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("cannot start: {error}"))?;
+    runtime.block_on(async {
+        let server = Server::bind(config).await.map_err(|error| error.to_string())?;
+        let address = server.address();
+        if server.config().dev {
+            eprintln!("{}", server::dev_warning(address));
+        }
+        println!("rallypoint {} listens on http://{address}/", env!("CARGO_PKG_VERSION"));
+        server.run(stop_signal()).await;
+        Ok(())
+    })
+}
+
+fn log(config: &Config) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&config.log.filter).map_err(|error| format!("log.filter: {error}"))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn stop_signal() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}

@@ -1,0 +1,126 @@
+//! What the server counts, in the OpenMetrics text that `/metrics` serves.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use rallypoint_protocol::{CloseCode, ErrorCode};
+
+/// A label set of one word.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Transport {
+    /// `websocket`, `sse` or `poll`.
+    pub transport: &'static str,
+}
+
+/// A label set of one number.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Code {
+    /// The error or close code.
+    pub code: u16,
+}
+
+/// A label set of one lane.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LaneLabel {
+    /// `latest` or `reliable`.
+    pub lane: &'static str,
+}
+
+/// All counters and gauges of the process.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    registry: Registry,
+    /// Open connections by transport.
+    pub connections: Family<Transport, Gauge>,
+    /// TCP connections, whatever they carry.
+    pub sockets: Gauge,
+    /// Sessions.
+    pub sessions: Gauge,
+    /// Rooms on this node.
+    pub rooms: Gauge,
+    /// Members of all rooms.
+    pub members: Gauge,
+    /// Spectators of all rooms.
+    pub spectators: Gauge,
+    /// Offers, answers and candidates relayed.
+    pub signals: Counter,
+    /// Moves taken.
+    pub moves: Family<LaneLabel, Counter>,
+    /// Latest moves that took the place of an older one in an outbox.
+    pub moves_replaced: Counter,
+    /// Moves dropped for an old sequence number.
+    pub moves_stale: Counter,
+    /// Events that logs took.
+    pub events: Counter,
+    /// Notifications published.
+    pub notifications: Counter,
+    /// Requests and messages refused.
+    pub refused: Family<Code, Counter>,
+    /// WebSockets closed by the server.
+    pub closes: Family<Code, Counter>,
+    /// Frames read from WebSockets.
+    pub frames_received: Counter,
+    /// Bytes read from WebSockets.
+    pub bytes_received: Counter,
+    /// Bytes written to WebSockets.
+    pub bytes_sent: Counter,
+    /// Bytes that all event logs hold.
+    pub log_bytes: Gauge,
+    /// Unix time at which the process started, seconds.
+    pub started: Gauge<f64, AtomicU64>,
+}
+
+impl Metrics {
+    /// Counters at zero, registered under `rallypoint_`.
+    pub fn new() -> Self {
+        let mut m = Self::default();
+        let mut registry = Registry::with_prefix("rallypoint");
+        registry.register("connections", "Open connections by transport", m.connections.clone());
+        registry.register("sockets", "Open TCP connections", m.sockets.clone());
+        registry.register("sessions", "Sessions", m.sessions.clone());
+        registry.register("rooms", "Rooms on this node", m.rooms.clone());
+        registry.register("members", "Members of all rooms", m.members.clone());
+        registry.register("spectators", "Spectators of all rooms", m.spectators.clone());
+        registry.register("signals", "Offers, answers and candidates relayed", m.signals.clone());
+        registry.register("moves", "Moves taken, by lane", m.moves.clone());
+        registry.register("moves_replaced", "Queued latest moves replaced by newer ones", m.moves_replaced.clone());
+        registry.register("moves_stale", "Moves dropped for an old sequence number", m.moves_stale.clone());
+        registry.register("events", "Events that logs took", m.events.clone());
+        registry.register("notifications", "Notifications published", m.notifications.clone());
+        registry.register("refused", "Requests and messages refused, by error code", m.refused.clone());
+        registry.register("closes", "WebSockets closed by the server, by close code", m.closes.clone());
+        registry.register("frames_received", "Messages read from WebSockets", m.frames_received.clone());
+        registry.register("bytes_received", "Bytes read from WebSockets", m.bytes_received.clone());
+        registry.register("bytes_sent", "Bytes written to WebSockets", m.bytes_sent.clone());
+        registry.register("log_bytes", "Bytes that all event logs hold", m.log_bytes.clone());
+        registry.register("start_time_seconds", "Unix time at which the process started", m.started.clone());
+        m.registry = registry;
+        m
+    }
+
+    /// Counts a refusal.
+    pub fn refuse(&self, code: ErrorCode) {
+        self.refused.get_or_create(&Code { code: code.number() }).inc();
+    }
+
+    /// Counts a close.
+    pub fn closed(&self, code: CloseCode) {
+        self.closes.get_or_create(&Code { code: code.number() }).inc();
+    }
+
+    /// The gauge of open connections of a transport.
+    pub fn open(&self, transport: &'static str) -> Gauge {
+        self.connections.get_or_create_owned(&Transport { transport })
+    }
+
+    /// OpenMetrics text.
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        encode(&mut out, &self.registry).expect("writing to a string cannot fail");
+        out
+    }
+}

@@ -1,0 +1,229 @@
+//! The accept loop: sockets come in, ceilings are kept, hyper speaks HTTP, and at the end
+//! everybody is asked to leave.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use rallypoint_protocol::code::ErrorCode;
+use thiserror::Error;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use tower_service::Service as _;
+use warp::{filters::BoxedFilter, reply::Response};
+
+use crate::{
+    auth::{OriginRules, jwt::Verifier},
+    ceilings::{Ceilings, Place},
+    config::Config,
+    http::{self as routes, Context, Peer},
+    hub::Hub,
+    metrics::Metrics,
+    transport::ws,
+};
+
+/// hyper's read buffer per HTTP connection; it cannot be smaller.
+const HTTP_BUFFER: usize = 8 * 1024;
+
+/// Why a server could not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// A key of the configuration cannot be used.
+    #[error("{0}")]
+    Keys(#[from] crate::auth::jwt::AuthConfigError),
+    /// An origin rule of the configuration cannot be read.
+    #[error("{0}")]
+    Origins(#[from] crate::auth::origin::BadOriginRule),
+}
+
+/// A server that listens and does not answer yet.
+pub struct Server {
+    listener: TcpListener,
+    metrics_listener: Option<TcpListener>,
+    context: Context,
+    ceilings: Arc<Ceilings>,
+}
+
+impl Server {
+    /// Checks keys and origins, opens the sockets and raises the limit of descriptors.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let verifier = Arc::new(Verifier::new(&config.auth)?);
+        let origins = Arc::new(OriginRules::new(&config.origins, config.dev, config.auth.allow_no_origin)?);
+        let listen =
+            |at: SocketAddr| async move { TcpListener::bind(at).await.map_err(|error| StartError::Listen(at, error)) };
+        let listener = listen(config.listen).await?;
+        let metrics_listener = match config.metrics_listen {
+            Some(at) => Some(listen(at).await?),
+            None => None,
+        };
+        let metrics = Arc::new(Metrics::new());
+        let ceilings = Arc::new(Ceilings::new(&config.limits, metrics.clone()));
+        let hub = Hub::new(Arc::new(config), metrics);
+        hub.metrics().started.set(hub.now().0 / 1000.0);
+        let sockets = ws::Setting::new(hub.clone(), verifier.clone());
+        Ok(Self { listener, metrics_listener, context: Context { hub, verifier, origins, sockets }, ceilings })
+    }
+
+    /// Where it listens; the port is known even if any free one was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap_or_else(|_| self.config().listen)
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        self.context.hub.config()
+    }
+
+    /// The shared state, for tests that look inside.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.context.hub
+    }
+
+    /// Serves until `stop`, then asks everybody to leave and waits for them for the drain time.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let hub = self.context.hub.clone();
+        let timers = tokio::spawn(hub.clone().run_timers());
+        let (leave, left) = watch::channel(());
+        let doors = Doors { ceilings: self.ceilings.clone(), hub: hub.clone(), leaving: left };
+        let operator = self.metrics_listener.map(|listener| {
+            let routes = routes::metrics_routes(self.context.clone());
+            tokio::spawn(accept(listener, routes, doors.clone()))
+        });
+        tokio::select! {
+            () = accept(self.listener, routes::routes(self.context), doors) => {}
+            () = stop => {}
+        }
+        tracing::info!("stopping");
+        hub.drain();
+        drop(leave);
+        let drain = Duration::from_millis(hub.limits().drain_ms);
+        if tokio::time::timeout(drain, self.ceilings.emptied()).await.is_err() {
+            tracing::warn!("some connections did not end within the drain time");
+        }
+        timers.abort();
+        if let Some(operator) = operator {
+            operator.abort();
+        }
+    }
+}
+
+/// What a `--dev` server says before anything else.
+pub fn dev_warning(address: SocketAddr) -> String {
+    format!(
+        "\n  *** DEVELOPMENT MODE: anybody who reaches this port can make tokens for anything. ***\n  \
+         *** Never run --dev where others can reach it.                                    ***\n\n  \
+         Open http://localhost:{}/ in two tabs to try a call.\n",
+        address.port()
+    )
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct Doors {
+    ceilings: Arc<Ceilings>,
+    hub: Arc<Hub>,
+    /// Closed when the server stops.
+    leaving: watch::Receiver<()>,
+}
+
+async fn accept(listener: TcpListener, routes: BoxedFilter<(Response,)>, doors: Doors) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, from)) => match doors.ceilings.enter(from.ip()) {
+                Ok(place) => _ = tokio::spawn(converse(socket, from, place, routes.clone(), doors.clone())),
+                Err(code) => turn_away(&socket, code),
+            },
+            Err(error) => {
+                // Out of descriptors, most likely: those that end give some back.
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Refuses a connection without spending a task on it.
+fn turn_away(socket: &TcpStream, code: ErrorCode) {
+    let body =
+        format!("{{\"title\":\"{}\",\"status\":503,\"code\":{},\"retry_after\":1000}}", code.name(), code.number());
+    let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\nconnection: close";
+    // A new socket has an empty send buffer; if not even this fits, there is nothing to be done.
+    _ = socket.try_write(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes());
+}
+
+async fn converse(
+    socket: TcpStream,
+    from: SocketAddr,
+    place: Arc<Place>,
+    routes: BoxedFilter<(Response,)>,
+    doors: Doors,
+) {
+    let Doors { hub, mut leaving, .. } = doors;
+    let limits = hub.limits();
+    tune(&socket, limits.unsent_mark);
+    let routed = Arc::new(AtomicBool::new(false));
+    let service = warp::service(routes);
+    let heard = routed.clone();
+    let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        heard.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(Peer { address: from, place: place.clone() });
+        service.clone().call(request)
+    });
+    let deadline = Duration::from_millis(limits.header_deadline_ms);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(deadline).max_buf_size(HTTP_BUFFER).keep_alive(true);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_millis(limits.ping_interval_ms));
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
+    let mut connection = std::pin::pin!(connection);
+    let silence = tokio::time::sleep(deadline);
+    let mut silence = std::pin::pin!(silence);
+    let mut silent = true;
+    let mut asked_to_leave = false;
+    loop {
+        tokio::select! {
+            done = connection.as_mut() => {
+                if let Err(error) = done {
+                    tracing::debug!(%error, "a connection ended badly");
+                }
+                return;
+            }
+            // A connection that sends nothing at all is not timed out by hyper.
+            () = silence.as_mut(), if silent => {
+                silent = false;
+                if !routed.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+            _ = leaving.changed(), if !asked_to_leave => {
+                asked_to_leave = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// Small frames at once, and stale ones in our outbox rather than in the kernel.
+fn tune(socket: &TcpStream, unsent_mark: usize) {
+    let socket = socket2::SockRef::from(socket);
+    let mark = u32::try_from(unsent_mark).unwrap_or(u32::MAX);
+    for set in [socket.set_tcp_nodelay(true), socket.set_tcp_notsent_lowat(mark)] {
+        if let Err(error) = set {
+            tracing::debug!(%error, "a socket option was refused");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! A session is a guest's place. It decides what a guest may do and keeps what must outlive a
+//! socket; it knows no socket, clock or lock.
+//!
+//! `P` is what the hub remembers about a joined room; tests use `()`.
+
+pub mod answers;
+pub mod limits;
+pub mod outbox;
+pub mod pulse;
+
+use std::sync::Arc;
+
+use rallypoint_protocol::{
+    PeerId, Request, RoomName, Verb,
+    code::ErrorCode,
+    codec::Refused,
+    event::{Entry, From, Millis},
+    rights,
+};
+
+use crate::auth::Grant;
+use answers::{Answer, Answers, Repeat, Reports};
+use limits::{Buckets, Rates};
+
+/// What a session is in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A peer that others see.
+    Member,
+    /// A spectator on a socket.
+    Watcher,
+}
+
+/// One room a session is in.
+#[derive(Clone, Debug)]
+pub struct Seat<P> {
+    /// The room.
+    pub room: RoomName,
+    /// The room's handle on this node.
+    pub handle: u32,
+    /// As what.
+    pub part: Part,
+    /// What the hub wants to find again.
+    pub place: P,
+}
+
+/// The bounds a session keeps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// Rooms at a time.
+    pub rooms: usize,
+    /// How fast it may send.
+    pub rates: Rates,
+}
+
+/// What to do with a request that the session looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Carry it out.
+    Go,
+    /// It was carried out before; answer like this.
+    Again(Answer),
+}
+
+/// A request the session does not let through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What to answer.
+    pub refused: Refused,
+    /// Milliseconds until it may succeed.
+    pub retry_after: Option<u64>,
+}
+
+impl<T: Into<Refused>> std::convert::From<T> for Refusal {
+    fn from(refused: T) -> Self {
+        Self { refused: refused.into(), retry_after: None }
+    }
+}
+
+/// A guest's place.
+#[derive(Debug)]
+pub struct Session<P> {
+    peer: PeerId,
+    grant: Arc<Grant>,
+    bounds: Arc<Bounds>,
+    seats: Vec<Seat<P>>,
+    buckets: Buckets,
+    answers: Answers,
+    reports: Reports,
+}
+
+impl<P: Clone> Session<P> {
+    /// A new place for the user of `grant`.
+    pub fn new(peer: PeerId, grant: Arc<Grant>, bounds: Arc<Bounds>, now: Millis) -> Self {
+        let buckets = Buckets::full(&bounds.rates, now);
+        let (answers, reports) = (Answers::default(), Reports::default());
+        Self { peer, grant, bounds, seats: Vec::new(), buckets, answers, reports }
+    }
+
+    /// The public identity.
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// What the token allows.
+    pub fn grant(&self) -> &Arc<Grant> {
+        &self.grant
+    }
+
+    /// The session as the author of an event.
+    pub fn author(&self) -> From {
+        From { peer: Some(self.peer), user: self.grant.user.clone(), name: self.grant.name.clone() }
+    }
+
+    /// The session as a member sees it; handle and order are the room's to give.
+    pub fn entry(&self) -> Entry {
+        Entry {
+            peer: self.peer,
+            handle: None,
+            user: self.grant.user.clone(),
+            name: self.grant.name.clone(),
+            info: self.grant.info.clone(),
+            state: None,
+            order: None,
+            rtt: None,
+            polite: None,
+            offers: None,
+        }
+    }
+
+    /// The rooms it is in.
+    pub fn seats(&self) -> &[Seat<P>] {
+        &self.seats
+    }
+
+    /// Its seat in a room, by name.
+    pub fn seat(&self, room: &RoomName) -> Option<&Seat<P>> {
+        self.seats.iter().find(|seat| seat.room == *room)
+    }
+
+    /// It has a seat now. The room and the session agree on seats because both change under the
+    /// room's lock.
+    pub fn sit(&mut self, seat: Seat<P>) {
+        self.seats.push(seat);
+    }
+
+    /// It has no seat there any more.
+    pub fn stand(&mut self, room: &RoomName) -> Option<Seat<P>> {
+        let at = self.seats.iter().position(|seat| seat.room == *room)?;
+        Some(self.seats.remove(at))
+    }
+
+    /// Looks at a request of `len` bytes: seen before, within the rate, granted, joined?
+    pub fn handle(&mut self, request: &Request, len: usize, now: Millis) -> Result<Verdict, Refusal> {
+        let about =
+            |refusal: Refusal| Refusal { refused: refusal.refused.about(request.id(), request.room()), ..refusal };
+        let rates = &self.bounds.rates;
+        let rate = match request {
+            Request::Move(_) => self.buckets.step(len, rates, now),
+            _ => self.buckets.request(len, rates, now),
+        };
+        rate.map_err(|wait| about(rate_limited(wait)))?;
+        if let Some(id) = request.id() {
+            match self.answers.admit(id) {
+                Repeat::New | Repeat::Again(Answer::View) => {}
+                Repeat::Again(answer) => return Ok(Verdict::Again(answer)),
+                Repeat::Forgotten => {
+                    return Err(about(Refused::new(ErrorCode::BadId, "ids rise; this one is no longer kept").into()));
+                }
+            }
+        }
+        self.check(request).map_err(about)?;
+        Ok(Verdict::Go)
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Refusal> {
+        if matches!(request, Request::Auth { .. } | Request::Resume { .. }) {
+            return Err(ErrorCode::AlreadyAuthenticated.into());
+        }
+        let Some(room) = request.room() else { return Ok(()) };
+        let rule = rights::rule_of(request.name());
+        self.allowed(room, rule)?;
+        let seat = self.seat(room);
+        match request {
+            Request::Join { .. } | Request::Watch { .. } if seat.is_none() && self.seats.len() >= self.bounds.rooms => {
+                Err(Refused::new(ErrorCode::TooManyRooms, format!("at most {} rooms at a time", self.bounds.rooms))
+                    .into())
+            }
+            Request::Unwatch { .. } if seat.is_none_or(|seat| seat.part != Part::Watcher) => {
+                Err(ErrorCode::NotJoined.into())
+            }
+            _ if rule.member && seat.is_none_or(|seat| seat.part != Part::Member) => Err(ErrorCode::NotJoined.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn allowed(&self, room: &RoomName, rule: &rights::Rule) -> Result<(), Refusal> {
+        if room.is_reserved() {
+            return Err(Refused::new(ErrorCode::ReservedName, "names beginning user/ belong to the server").into());
+        }
+        match rule.verb {
+            Some(verb) if !self.grant.allows(room, verb) => Err(forbidden(verb).into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks at a binary move of `len` bytes and finds the sender's seat.
+    pub fn handle_move(&mut self, room: u32, len: usize, now: Millis) -> Result<&Seat<P>, Refusal> {
+        let rate = self.buckets.step(len, &self.bounds.rates, now);
+        let seat = self.seats.iter().find(|seat| seat.handle == room && seat.part == Part::Member);
+        let seat = seat.ok_or(Refusal::from(ErrorCode::NotJoined))?;
+        let about = |refusal: Refusal| Refusal { refused: refusal.refused.about(None, Some(&seat.room)), ..refusal };
+        rate.map_err(|wait| about(rate_limited(wait)))?;
+        if !self.grant.allows(&seat.room, Verb::Move) {
+            return Err(about(forbidden(Verb::Move).into()));
+        }
+        Ok(seat)
+    }
+
+    /// What to answer to a frame of `len` bytes that could not be read.
+    pub fn unread(&mut self, refused: Refused, len: usize, now: Millis) -> Refusal {
+        let Refused { re, ref room, .. } = refused;
+        if let Err(wait) = self.buckets.request(len, &self.bounds.rates, now) {
+            let refusal = rate_limited(wait);
+            return Refusal { refused: refusal.refused.about(re, room.as_ref()), ..refusal };
+        }
+        if let Some(id) = re {
+            self.answers.admit(id);
+        }
+        refused.into()
+    }
+
+    /// Whether a request was answered with a view before; it gets a current one then.
+    pub fn is_repeated(&self, id: u64) -> bool {
+        self.answers.is_view(id)
+    }
+
+    /// Keeps the answer to a request.
+    pub fn answered(&mut self, id: u64, answer: Answer) {
+        self.answers.keep(id, answer);
+    }
+
+    /// How many refusals of this kind to report now, if any.
+    pub fn report(&mut self, refused: &Refused, now: Millis) -> Option<u64> {
+        self.reports.count(refused, now)
+    }
+
+    /// Takes newer rights over; they must be of the same user. Returns the rooms that are lost.
+    pub fn refresh(&mut self, grant: Arc<Grant>) -> Result<Vec<RoomName>, Refusal> {
+        if grant.user != self.grant.user {
+            return Err(Refused::new(ErrorCode::TokenInvalid, "the new token is of another user").into());
+        }
+        self.grant = grant;
+        let kept = |seat: &Seat<P>| match seat.part {
+            Part::Member => self.grant.allows(&seat.room, Verb::Join),
+            Part::Watcher => self.grant.allows(&seat.room, Verb::Watch),
+        };
+        Ok(self.seats.iter().filter(|seat| !kept(seat)).map(|seat| seat.room.clone()).collect())
+    }
+}
+
+/// The refusal of a missing verb.
+pub fn forbidden(verb: Verb) -> Refused {
+    Refused::new(ErrorCode::Forbidden, format!("the token does not grant `{}` here", verb.name()))
+}
+
+fn rate_limited(wait: u64) -> Refusal {
+    let refused = Refused::new(ErrorCode::RateLimited, "too fast; wait retry_after milliseconds");
+    Refusal { refused, retry_after: Some(wait) }
+}
+
+#[cfg(test)]
+mod tests;

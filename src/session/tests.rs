@@ -1,0 +1,1 @@
+//! Tests of the session: no clock, no socket, no runtime.

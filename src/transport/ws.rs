@@ -1,0 +1,558 @@
+//! One WebSocket: the task that owns the socket. It reads into a buffer that all connections of a
+//! thread share, hands messages to the hub, and waits for whatever comes next: bytes, room to
+//! write, a deadline.
+//!
+//! Parsing is tungstenite's `WebSocketContext` over bytes already read; what it writes (pong and
+//! close) goes to the outbox, since nothing but the outbox's flush writes to the socket.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io::{self, IoSlice, Read, Write},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Buf, Bytes};
+use rallypoint_protocol::{
+    CloseCode, Encoding, ErrorCode, Position, Request, ServerMessage,
+    codec::Refused,
+    event::{LeaveReason, Millis},
+    moves::{self, ClientMove, MoveLimits},
+    request,
+    server::Failed,
+};
+use tokio::{net::TcpStream, time::Sleep};
+use tokio_tungstenite::tungstenite::{
+    self, Message,
+    error::CapacityError,
+    protocol::{Role, WebSocketConfig, WebSocketContext},
+};
+
+use super::Open;
+use crate::{
+    auth::{Grant, jwt::Verifier},
+    ceilings::Place,
+    frame,
+    hub::{
+        Hub,
+        link::{Carrier, Link},
+        sessions::SessionCell,
+        turn::Turn,
+    },
+    metrics::Metrics,
+    session::pulse::{Due, Pulse},
+};
+
+/// One read takes at most this much; the buffer belongs to the thread, not to the connection.
+const READ_MAX: usize = 64 * 1024;
+/// Requests that may wait for the one before them before reading stops.
+const BACKLOG_MAX: usize = 16;
+/// How long a closed connection may take to say its own goodbye.
+const LINGER_MS: u64 = 1000;
+/// tungstenite's own buffer; it grows with a frame that comes in pieces.
+const PARSER_BUFFER: usize = 512;
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_MAX].into_boxed_slice());
+}
+
+impl Carrier for TcpStream {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write_vectored(slices)
+    }
+}
+
+/// What tungstenite reads from and writes to during one read of the socket.
+struct Port<'a> {
+    unread: &'a [u8],
+    link: &'a Arc<Link>,
+}
+
+impl Read for Port<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.unread.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let len = self.unread.len().min(out.len());
+        self.unread.copy_to_slice(&mut out[..len]);
+        Ok(len)
+    }
+}
+
+impl Write for Port<'_> {
+    fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
+        self.link.push_control(Bytes::copy_from_slice(frame));
+        Ok(frame.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a connection needs besides its socket.
+#[derive(Clone)]
+pub struct Setting {
+    /// The shared state.
+    pub hub: Arc<Hub>,
+    /// Who checks tokens.
+    pub verifier: Arc<Verifier>,
+    /// Bounds of requests, made once from the configuration.
+    pub limits: request::Limits,
+}
+
+impl Setting {
+    /// From the configuration.
+    pub fn new(hub: Arc<Hub>, verifier: Arc<Verifier>) -> Self {
+        let told = hub.limits();
+        let moves = MoveLimits { payload: told.move_payload, depth: told.json_depth, receivers: told.move_receivers };
+        let limits = request::Limits {
+            depth: told.json_depth,
+            text: told.text,
+            signal: told.signal,
+            state: hub.config().room.peer_state,
+            moves,
+        };
+        Self { hub, verifier, limits }
+    }
+
+    fn verify(&self, token: &str) -> Result<Grant, ErrorCode> {
+        self.verifier.verify(token, self.hub.now().0)
+    }
+}
+
+/// What was known about a connection when it was accepted.
+#[derive(Debug)]
+pub enum Opening {
+    /// The handshake carried a good token.
+    Granted(Box<Grant>),
+    /// The first message must be `auth`.
+    Asked,
+    /// The handshake carried something that is not accepted, and the client can only read a close.
+    Refused(ErrorCode),
+}
+
+type Work = Pin<Box<dyn Future<Output = Option<Result<Arc<SessionCell>, ErrorCode>>> + Send>>;
+
+/// Where a connection stands.
+enum Phase {
+    /// Nobody yet; closed when the deadline passes.
+    Waiting { until: Millis },
+    /// The session is being made.
+    Opening,
+    /// A session, and until when its token carries it.
+    Open { session: Arc<SessionCell>, until: Millis },
+}
+
+struct Connection {
+    setting: Setting,
+    link: Arc<Link<TcpStream>>,
+    shared: Arc<Link>,
+    parser: WebSocketContext,
+    phase: Phase,
+    /// The request that is being carried out, when it could not be at once.
+    work: Option<Work>,
+    backlog: Vec<(Request, usize)>,
+    pulse: Pulse,
+    ping: Option<[u8; 8]>,
+    /// The client said goodbye or the socket ended.
+    ended: Option<LeaveReason>,
+}
+
+/// Runs a connection to its end. `early` is what hyper had read beyond the handshake.
+/// `place` is given back with the connection.
+pub async fn run(
+    socket: TcpStream,
+    early: Bytes,
+    encoding: Encoding,
+    opening: Opening,
+    setting: Setting,
+    place: Option<Arc<Place>>,
+) {
+    let hub = setting.hub.clone();
+    let (limits, clock) = (hub.limits(), hub.clock());
+    let _open = Open::new(hub.metrics().open("websocket"));
+    let link = Arc::new(Link::new(encoding, limits.outbound_budget, clock, hub.metrics().clone(), socket));
+    let config = WebSocketConfig::default()
+        .read_buffer_size(PARSER_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(crate::session::outbox::CONTROL_MAX)
+        .max_message_size(Some(limits.frame))
+        .max_frame_size(Some(limits.frame));
+    let now = hub.now();
+    let mut connection = Connection {
+        shared: link.clone(),
+        link,
+        parser: WebSocketContext::new(Role::Server, Some(config)),
+        phase: Phase::Waiting { until: now.after(limits.auth_deadline_ms) },
+        work: None,
+        backlog: Vec::new(),
+        pulse: Pulse::new(limits.ping_interval_ms, limits.ping_missed, now),
+        ping: None,
+        ended: None,
+        setting,
+    };
+    match opening {
+        Opening::Granted(grant) => connection.open(*grant, None),
+        Opening::Asked => {}
+        Opening::Refused(code) => connection.fail(code.into()),
+    }
+    connection.take_in(&early);
+    connection.serve().await;
+    drop(place);
+}
+
+/// What woke the task.
+enum Event {
+    Readable,
+    Writable,
+    Worked(Option<Result<Arc<SessionCell>, ErrorCode>>),
+    /// The link is closing or broken.
+    Nudged,
+    Deadline,
+}
+
+impl Connection {
+    fn hub(&self) -> &Arc<Hub> {
+        &self.setting.hub
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.setting.hub.metrics()
+    }
+
+    async fn serve(mut self) {
+        let mut sleep = pin!(tokio::time::sleep_until(self.deadline().into()));
+        loop {
+            let standing = self.link.standing();
+            if standing.broken || self.ended.is_some() || (standing.closing.is_some() && standing.drained) {
+                break;
+            }
+            match poll_fn(|cx| self.poll_event(cx, sleep.as_mut())).await {
+                Event::Readable => self.read(),
+                Event::Writable => {
+                    self.link.flush_ready();
+                    self.note_ping();
+                }
+                Event::Worked(done) => self.worked(done),
+                Event::Nudged => {}
+                Event::Deadline => {
+                    self.on_deadline();
+                    sleep.as_mut().reset(self.deadline().into());
+                }
+            }
+        }
+        self.finish().await;
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>, sleep: Pin<&mut Sleep>) -> Poll<Event> {
+        // The waker is registered before the link is looked at, so that no nudge falls between.
+        self.link.owner().register(cx.waker());
+        let standing = self.link.standing();
+        if standing.broken || (standing.closing.is_some() && standing.drained) {
+            return Poll::Ready(Event::Nudged);
+        }
+        if let Some(work) = &mut self.work {
+            let _turn = Turn::begin();
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                self.work = None;
+                return Poll::Ready(Event::Worked(done));
+            }
+        }
+        if standing.blocked.is_some() && self.link.carrier().poll_write_ready(cx).is_ready() {
+            return Poll::Ready(Event::Writable);
+        }
+        let listens = standing.closing.is_none() && self.backlog.len() < BACKLOG_MAX;
+        if listens && self.link.carrier().poll_read_ready(cx).is_ready() {
+            return Poll::Ready(Event::Readable);
+        }
+        sleep.poll(cx).map(|()| Event::Deadline)
+    }
+
+    /// When something is due even if nothing happens.
+    fn deadline(&mut self) -> std::time::Instant {
+        let now = self.hub().now();
+        let standing = self.link.standing();
+        let stalled = standing.blocked.map(|since| since.after(self.hub().limits().stalled_ms));
+        let own = match &self.phase {
+            Phase::Waiting { until } => *until,
+            Phase::Opening => now.after(LINGER_MS),
+            Phase::Open { until, .. } => match self.pulse.peek() {
+                next if next < *until => next,
+                _ => *until,
+            },
+        };
+        // A socket may block between two deadlines: look again in time to notice a stall.
+        let look = now.after(self.hub().limits().stalled_ms.max(1000));
+        let next = [stalled.unwrap_or(look), own].into_iter().fold(look, |a, b| if b < a { b } else { a });
+        self.hub().clock().instant(next)
+    }
+
+    fn on_deadline(&mut self) {
+        let now = self.hub().now();
+        let standing = self.link.standing();
+        let stalled_ms = self.hub().limits().stalled_ms;
+        if standing.blocked.is_some_and(|since| since.after(stalled_ms) <= now) {
+            self.shared.close(CloseCode::SlowConsumer, "nothing could be written for too long");
+            // The kernel takes nothing, so the close frame will not get out either.
+            self.ended = Some(LeaveReason::Slow);
+            return;
+        }
+        match &self.phase {
+            Phase::Waiting { until } if *until <= now => self.fail(ErrorCode::AuthTimeout.into()),
+            Phase::Open { until, .. } if *until <= now => self.fail(ErrorCode::TokenExpired.into()),
+            Phase::Open { .. } => self.beat(now),
+            _ => {}
+        }
+    }
+
+    fn beat(&mut self, now: Millis) {
+        match self.pulse.due(now) {
+            Due::Wait(_) => {}
+            Due::Dead => {
+                self.shared.close(CloseCode::NoPong, "");
+                self.ended = Some(LeaveReason::Lost);
+            }
+            Due::Ping => {
+                let mut payload = [0; 8];
+                if getrandom::fill(&mut payload).is_err() {
+                    return;
+                }
+                {
+                    let _turn = Turn::begin();
+                    self.shared.push_control(frame::ping(payload));
+                }
+                self.ping = Some(payload);
+                self.note_ping();
+            }
+        }
+    }
+
+    /// Starts the clock of a ping once the flush that carried it is through.
+    fn note_ping(&mut self) {
+        if self.link.standing().blocked.is_none()
+            && let Some(payload) = self.ping.take()
+        {
+            self.pulse.sent(payload, self.hub().now());
+        }
+    }
+
+    fn read(&mut self) {
+        BUFFER.with_borrow_mut(|buffer| match self.link.carrier().try_read(buffer) {
+            Ok(0) => self.ended = self.ended.or(Some(LeaveReason::Lost)),
+            Ok(len) => {
+                self.metrics().bytes_received.inc_by(len as u64);
+                self.take_in(&buffer[..len]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.ended = self.ended.or(Some(LeaveReason::Lost)),
+        });
+    }
+
+    /// One turn: everything that the bytes cause is written when it ends.
+    fn take_in(&mut self, bytes: &[u8]) {
+        let _turn = Turn::begin();
+        let shared = self.shared.clone();
+        let mut port = Port { unread: bytes, link: &shared };
+        while self.ended.is_none() && shared.standing().closing.is_none() {
+            match self.parser.read(&mut port) {
+                Ok(Message::Text(text)) => self.message(Encoding::Json, text.as_bytes()),
+                Ok(Message::Binary(bytes)) => self.message(Encoding::MsgPack, &bytes),
+                Ok(Message::Pong(payload)) => self.pong(&payload),
+                Ok(Message::Close(frame)) => {
+                    let bye = frame.is_some_and(|frame| u16::from(frame.code) == CloseCode::Bye.number());
+                    self.ended = Some(if bye { LeaveReason::Closed } else { LeaveReason::Lost });
+                    // The reply is written by the parser's next step.
+                    _ = self.parser.flush(&mut port);
+                }
+                Ok(Message::Ping(_) | Message::Frame(_)) => {}
+                Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => self.broken_frame(&error),
+            }
+        }
+    }
+
+    fn broken_frame(&mut self, error: &tungstenite::Error) {
+        match error {
+            tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }) => {
+                self.fail(Refused::new(ErrorCode::TooBig, "the frame is larger than the limit"));
+            }
+            tungstenite::Error::Utf8(_) => self.shared.close(CloseCode::BadText, ""),
+            tungstenite::Error::Protocol(broken) => self.shared.close(CloseCode::ProtocolError, &broken.to_string()),
+            _ => self.ended = self.ended.or(Some(LeaveReason::Lost)),
+        }
+    }
+
+    fn pong(&mut self, payload: &[u8]) {
+        let now = self.hub().now();
+        if let Some(trip) = self.pulse.pong(payload, now)
+            && let Phase::Open { session, .. } = &self.phase
+        {
+            self.hub().measured(session, trip.rtt, trip.jitter);
+        }
+    }
+
+    fn message(&mut self, spoken: Encoding, frame: &[u8]) {
+        self.metrics().frames_received.inc();
+        let encoding = self.link.encoding();
+        if spoken != encoding {
+            let refused = Refused::new(ErrorCode::WrongEncoding, "this subprotocol has the other kind of frame");
+            return self.fail(refused);
+        }
+        if encoding == Encoding::MsgPack && moves::is_move(frame) {
+            return self.binary_move(frame);
+        }
+        match Request::decode(encoding, frame, &self.setting.limits) {
+            Ok(request) => self.request(request, frame.len()),
+            Err(refused) => self.refuse(refused, frame.len()),
+        }
+    }
+
+    fn binary_move(&mut self, frame: &[u8]) {
+        let Phase::Open { session, .. } = &self.phase else {
+            return self.fail(Refused::new(ErrorCode::TokenMissing, "the first message is auth or resume"));
+        };
+        let hub = self.hub();
+        match ClientMove::parse(frame, self.setting.limits.moves) {
+            Ok(step) => {
+                if let Err(refusal) = hub.relay(session, step, frame.len()) {
+                    hub.refuse(session, refusal);
+                }
+            }
+            Err(code) => hub.refuse_unread(session, code.into(), frame.len()),
+        }
+    }
+
+    /// A message that could not be read. Before there is a session that is the end.
+    fn refuse(&mut self, refused: Refused, len: usize) {
+        match &self.phase {
+            Phase::Open { session, .. } => self.hub().refuse_unread(session, refused, len),
+            Phase::Waiting { .. } | Phase::Opening => self.fail(refused),
+        }
+    }
+
+    /// Says why and closes.
+    fn fail(&mut self, refused: Refused) {
+        let code = CloseCode::of_error(refused.code);
+        self.metrics().refuse(refused.code);
+        let detail = refused.message.clone();
+        let last = ServerMessage::Error(Failed::of(&Refused { re: None, ..refused }));
+        self.shared.close_after(Some(&last), code, &detail);
+    }
+
+    fn request(&mut self, request: Request, len: usize) {
+        match (&self.phase, request) {
+            (Phase::Waiting { .. }, Request::Auth { token, notifications_since }) => {
+                match self.setting.verify(&token) {
+                    Ok(grant) => self.open(grant, notifications_since),
+                    Err(code) => self.fail(code.into()),
+                }
+            }
+            (Phase::Waiting { .. }, Request::Resume { .. }) => {
+                // Sessions end with their socket here; the client connects anew and joins again.
+                self.fail(Refused::new(ErrorCode::SessionUnknown, "this server keeps no lost sessions"));
+            }
+            (Phase::Waiting { .. }, _) => {
+                self.fail(Refused::new(ErrorCode::TokenMissing, "the first message is auth or resume"));
+            }
+            (Phase::Opening, request) => self.wait_in_line(request, len),
+            // What has no id has no answer whose order matters, and is not held up by what has.
+            (Phase::Open { .. }, request) if self.work.is_some() && request.id().is_some() => {
+                self.wait_in_line(request, len);
+            }
+            (Phase::Open { session, .. }, request) => {
+                let work = perform(self.setting.clone(), session.clone(), request, len);
+                self.begin(work);
+            }
+        }
+    }
+
+    fn wait_in_line(&mut self, request: Request, len: usize) {
+        self.backlog.push((request, len));
+    }
+
+    fn open(&mut self, grant: Grant, notifications_since: Option<Position>) {
+        let (hub, link) = (self.hub().clone(), self.shared.clone());
+        self.phase = Phase::Opening;
+        self.begin(Box::pin(async move { Some(hub.open_session(grant, &link, notifications_since).await) }));
+    }
+
+    /// Carries work out at once if it needs nothing from elsewhere, or keeps it until it has it.
+    fn begin(&mut self, mut work: Work) {
+        let mut now = Context::from_waker(Waker::noop());
+        match work.as_mut().poll(&mut now) {
+            Poll::Ready(done) => self.worked(done),
+            // The task polls it again with its own waker before it waits.
+            Poll::Pending => self.work = Some(work),
+        }
+    }
+
+    fn worked(&mut self, done: Option<Result<Arc<SessionCell>, ErrorCode>>) {
+        let _turn = Turn::begin();
+        match done {
+            None => {}
+            Some(Ok(session)) => {
+                let until = session.lock().grant().expires_at_ms;
+                let until = Millis(until).after(self.hub().limits().expiry_grace_ms);
+                self.phase = Phase::Open { session, until };
+            }
+            Some(Err(code)) => self.fail(code.into()),
+        }
+        while self.work.is_none() && !self.backlog.is_empty() {
+            let (request, len) = self.backlog.remove(0);
+            self.request(request, len);
+        }
+    }
+
+    /// The end: unfinished work is finished, the session ends, the peer gets time to read why.
+    async fn finish(mut self) {
+        let standing = self.link.standing();
+        if let Some(work) = self.work.take()
+            && let Some(Ok(session)) = work.await
+        {
+            self.phase = Phase::Open { session, until: Millis(0.0) };
+        }
+        if let Phase::Open { session, .. } = &self.phase {
+            let reason = match (self.ended, standing.closing) {
+                (_, Some(CloseCode::SlowConsumer)) => LeaveReason::Slow,
+                (_, Some(CloseCode::TokenExpired)) => LeaveReason::Expired,
+                (_, Some(CloseCode::Forbidden)) => LeaveReason::Kicked,
+                (_, Some(CloseCode::Shutdown)) => LeaveReason::Shutdown,
+                (Some(reason), _) => reason,
+                (None, _) => LeaveReason::Lost,
+            };
+            self.hub().end_session(session, reason).await;
+        }
+        if !standing.broken && standing.closing.is_some() {
+            linger(self.link.carrier()).await;
+        }
+    }
+}
+
+fn perform(setting: Setting, session: Arc<SessionCell>, request: Request, len: usize) -> Work {
+    Box::pin(async move {
+        let hub = setting.hub.clone();
+        hub.perform(&session, request, len, &|token| setting.verify(token)).await;
+        None
+    })
+}
+
+/// Unread bytes at the close of a socket make the kernel reset the connection, and the peer would
+/// lose the close frame: read on for a moment, up to the peer's own goodbye.
+async fn linger(socket: &TcpStream) {
+    _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
+    let drain = async {
+        let mut left: usize = 1 << 20;
+        while left > 0 && socket.readable().await.is_ok() {
+            let read = BUFFER.with_borrow_mut(|buffer| socket.try_read(buffer));
+            match read {
+                Ok(len) if len > 0 => left = left.saturating_sub(len),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => return,
+            }
+        }
+    };
+    _ = tokio::time::timeout(std::time::Duration::from_millis(LINGER_MS), drain).await;
+}

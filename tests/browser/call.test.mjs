@@ -1,0 +1,193 @@
+/** Two browsers in one room see and hear each other, chat, and notice each other's leave. */
+
+import assert from 'node:assert/strict';
+import { guest, until } from './lib.mjs';
+
+/** What the only call of this page receives, from getStats: running totals, and the candidate pair in use. */
+const received = (page) =>
+  page.evaluate(async () => {
+    const [call] = rallypoint.calls.peers.values();
+    if (!call) return null;
+    const stats = [...(await call.pc.getStats()).values()];
+    const inbound = (kind) => stats.find((each) => each.type === 'inbound-rtp' && each.kind === kind);
+    const transport = stats.find((each) => each.type === 'transport');
+    const pair = stats.find((each) => each.id === transport?.selectedCandidatePairId);
+    const type = (id) => stats.find((each) => each.id === id)?.candidateType;
+    return {
+      frames: inbound('video')?.framesDecoded ?? 0,
+      energy: inbound('audio')?.totalAudioEnergy ?? 0,
+      pair: pair && { state: pair.state, local: type(pair.localCandidateId), remote: type(pair.remoteCandidateId) },
+    };
+  });
+
+async function seesAndHears({ page }) {
+  const first = await until('first frames and sound', async () => {
+    const now = await received(page);
+    return now?.frames > 0 && now.energy > 0 && now;
+  });
+  await until('more frames and more sound', async () => {
+    const now = await received(page);
+    return now.frames > first.frames && now.energy > first.energy;
+  });
+  const { pair } = await received(page);
+  assert.equal(pair.state, 'succeeded');
+  assert.ok(pair.local && pair.remote, 'both candidates of the pair are known');
+}
+
+const tile = (page, name) => page.locator('.tile', { has: page.getByText(name, { exact: true }) });
+const latencyOn = (page, name) => until(`latency on the tile of ${name}`, async () => /^\d+ ms$/.test(await tile(page, name).locator('.rtt').textContent()));
+
+async function pair({ browser, base }, room) {
+  const ada = await guest(browser, base, { name: 'Ada', room });
+  const bob = await guest(browser, base, { name: 'Bob', room });
+  await ada.join();
+  await ada.status('connected');
+  await bob.join();
+  await bob.status('connected');
+  return [ada, bob];
+}
+
+export const tests = {
+  async 'two browsers see and hear each other, chat and part'(world) {
+    const [ada, bob] = await pair(world, 'call/two');
+    await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
+
+    // The later one offers and is polite; the other is neither.
+    const roles = ({ page }) => page.evaluate(() => [...rallypoint.calls.peers.values()].map(({ entry }) => [entry.polite, entry.offers])[0]);
+    assert.deepEqual(await roles(ada), [false, false]);
+    assert.deepEqual(await roles(bob), [true, true]);
+
+    const metrics = await (await fetch(`${world.base}/metrics`)).text();
+    const signals = [...metrics.matchAll(/^rallypoint_signals_total(?:\{[^}]*\})? (\d+)/gm)].reduce((sum, [, value]) => sum + Number(value), 0);
+    assert.ok(signals > 0, `rallypoint_signals_total in /metrics is ${signals}`);
+
+    // Typing shows while it goes on, ends by itself, and ends with the message.
+    const typing = bob.page.locator('#typing');
+    await ada.page.getByLabel('Message', { exact: true }).pressSequentially('hel');
+    await until('Bob sees typing', async () => (await typing.textContent()) === 'Ada is typing…');
+    await ada.shot('call-ada');
+    await bob.shot('call-bob-typing');
+    await until('typing ends by itself', async () => (await typing.textContent()) === '');
+    await ada.page.getByLabel('Message', { exact: true }).pressSequentially('lo');
+    await until('Bob sees typing again', async () => (await typing.textContent()) === 'Ada is typing…');
+    await ada.say('hello Bob');
+    await until('typing ends with the message', async () => (await typing.textContent()) === '', 2_500);
+    await Promise.all([ada.heard('Ada', 'hello Bob'), bob.heard('Ada', 'hello Bob')]);
+    await bob.say('hello Ada');
+    await Promise.all([ada.heard('Bob', 'hello Ada'), bob.heard('Bob', 'hello Ada')]);
+
+    for (const [{ page }, you, other] of [[ada, 'Ada (you)', 'Bob'], [bob, 'Bob (you)', 'Ada']]) {
+      await latencyOn(page, you);
+      await latencyOn(page, other);
+      await until('round trip and clock', async () => /^Round trip \d+ ms, clock [+−]\d+ ms$/.test(await page.locator('#clock').textContent()));
+      assert.equal(await page.locator('#count').textContent(), '2 here');
+    }
+
+    await bob.page.getByRole('button', { name: 'Mute' }).click();
+    await bob.page.getByRole('button', { name: 'Camera off' }).click();
+    await until('Ada sees that Bob is muted', async () => (await tile(ada.page, 'Bob').locator('.flags').textContent()) === 'muted, camera off');
+    await ada.shot('call-muted');
+    await bob.shot('call-bob');
+
+    await bob.page.getByRole('button', { name: 'Leave' }).click();
+    await bob.status('left');
+    await until('the tile of Bob is gone', async () => (await ada.page.locator('.tile').count()) === 1);
+    await until('one is left', async () => (await ada.page.locator('#count').textContent()) === '1 here');
+    await ada.page.getByText('Bob left.').waitFor();
+    assert.deepEqual([...ada.faults, ...bob.faults], []);
+  },
+
+  async 'a closed tab is a leave, and who comes back is called again'(world) {
+    const [ada, bob] = await pair(world, 'call/again');
+    await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
+    await bob.page.reload();
+    await until('the tile of Bob is gone', async () => (await ada.page.locator('.tile').count()) === 1);
+    await bob.join();
+    await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
+    assert.deepEqual([...ada.faults, ...bob.faults], []);
+  },
+
+  async 'after a failed connection ICE starts anew'(world) {
+    const [ada, bob] = await pair(world, 'call/restart');
+    await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
+    // Both at once, so that the two offers cross: the polite one gives way.
+    const password = ({ page }) => page.evaluate(() => /a=ice-pwd:(\S+)/.exec([...rallypoint.calls.peers.values()][0].pc.currentLocalDescription.sdp)[1]);
+    const before = await password(ada);
+    const restart = ({ page }) => page.evaluate(() => [...rallypoint.calls.peers.values()][0].pc.restartIce());
+    await Promise.all([restart(ada), restart(bob)]);
+    await until('new ICE credentials', async () => (await password(ada)) !== before);
+    await until('both stable', async () =>
+      (await Promise.all([ada, bob].map(({ page }) => page.evaluate(() => [...rallypoint.calls.peers.values()][0].pc.signalingState)))).every((state) => state === 'stable'));
+    await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
+    assert.deepEqual([...ada.faults, ...bob.faults], []);
+  },
+
+  async 'an offer that overtakes the join of its sender is answered'({ browser, base }) {
+    const ada = await guest(browser, base, { name: 'Ada', room: 'call/overtaken' });
+    const bob = await guest(browser, base, { name: 'Bob', room: 'call/overtaken' });
+    // Holds the `peer-joined` back until the offer has passed; the protocol allows this order between two nodes.
+    const order = [];
+    await ada.page.routeWebSocket('**/v1/ws', (socket) => {
+      let held;
+      const server = socket.connectToServer();
+      server.onMessage((data) => {
+        const { type } = JSON.parse(data);
+        if (type === 'peer-joined' && !order.includes('offer')) return void (held = data);
+        order.push(type);
+        socket.send(data);
+        if (type === 'offer' && held) {
+          order.push('peer-joined');
+          socket.send(held);
+          held = undefined;
+        }
+      });
+    });
+    await ada.page.reload();
+    await ada.join();
+    await ada.status('connected');
+    await bob.join();
+    await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
+    assert.ok(order.indexOf('offer') < order.indexOf('peer-joined'), `the order was ${order}`);
+    assert.equal(await ada.page.locator('.tile').count(), 2);
+    assert.equal(await tile(ada.page, 'Bob').count(), 1, 'the late entry names the tile');
+    assert.deepEqual([...ada.faults, ...bob.faults], []);
+  },
+
+  async 'a guest without camera sees and hears, and says so'({ browser, base }) {
+    const ada = await guest(browser, base, { name: 'Ada', room: 'call/blind' });
+    const eve = await guest(browser, base, { name: 'Eve', room: 'call/blind' });
+    // As if the person had said no; the fake devices always say yes.
+    await eve.page.addInitScript(() => {
+      navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'));
+    });
+    await eve.page.reload();
+    await ada.join();
+    await ada.status('connected');
+    await eve.join();
+    await seesAndHears(eve);
+    await eve.page.locator('#log', { hasText: 'were not allowed' }).waitFor();
+    await until('Ada sees that Eve sends nothing', async () => (await tile(ada.page, 'Eve').locator('.flags').textContent()) === 'muted, camera off');
+    await eve.shot('call-receive-only');
+    assert.deepEqual([...ada.faults, ...eve.faults], []);
+  },
+
+  async 'three are a mesh'({ browser, base }) {
+    const all = [];
+    for (const name of ['Ada', 'Bob', 'Cleo']) {
+      const one = await guest(browser, base, { name, room: 'call/three' });
+      await one.join();
+      await one.status('connected');
+      all.push(one);
+    }
+    for (const { page } of all) {
+      await until('two calls that receive', () =>
+        page.evaluate(async () => {
+          const counts = await Promise.all([...rallypoint.calls.peers.values()].map(async ({ pc }) =>
+            [...(await pc.getStats()).values()].find((each) => each.type === 'inbound-rtp' && each.kind === 'video')?.framesDecoded ?? 0));
+          return counts.length === 2 && counts.every((frames) => frames > 0);
+        }));
+    }
+    await all[0].shot('call-three');
+    assert.deepEqual(all.flatMap(({ faults }) => faults), []);
+  },
+};
