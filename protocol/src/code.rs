@@ -183,7 +183,7 @@ impl Action {
         }
     }
 
-    /// What the class of a close code asks for; unknown codes of 4000-4499 follow their class,
+    /// What the class of a close code asks for; unknown codes of 4000-4999 follow their class,
     /// all others (1006 among them) are a lost socket.
     pub fn of_number(number: u16) -> Self {
         match number {
@@ -191,7 +191,7 @@ impl Action {
             4100..=4199 => Self::Refresh,
             4200..=4299 => Self::Rejoin,
             4300..=4399 => Self::Wait,
-            4400..=4499 => Self::Stop,
+            4400..=4999 => Self::Stop,
             _ => Self::Resume,
         }
     }

@@ -104,6 +104,10 @@ impl<'a> Parts<'a> {
         match encoding {
             Encoding::Json => {
                 convert::check_json_depth(frame, depth_max)?;
+                // serde reads structs from lists too; a message is a map.
+                if frame.trim_ascii_start().starts_with(b"[") {
+                    return Err(ErrorCode::Malformed);
+                }
                 Ok(Self { json: Cow::Borrowed(frame), packed: None })
             }
             Encoding::MsgPack => Self::of_map(frame, depth_max),
@@ -261,12 +265,14 @@ pub fn decode_body<T: DeserializeOwned>(text: &[u8], depth_max: usize) -> Result
     serde_json::from_slice(text).map_err(|error| refusal(&error))
 }
 
-/// The same value without line breaks, fit for an SSE `data:` line.
-pub fn single_line(raw: Box<RawValue>) -> Box<RawValue> {
-    match convert::single_line(raw.get()) {
+/// A foreign value that is fit to be kept: it has a MessagePack form, and no line breaks that would
+/// end an SSE `data:` line.
+pub fn keep(raw: Box<RawValue>) -> Result<Box<RawValue>, ErrorCode> {
+    convert::check_json_values(raw.get())?;
+    Ok(match convert::single_line(raw.get()) {
         Cow::Borrowed(_) => raw,
         Cow::Owned(text) => RawValue::from_string(text).expect("removing line breaks keeps JSON valid"),
-    }
+    })
 }
 
 /// Reads JSON into a type, for small values kept as text.

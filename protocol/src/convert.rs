@@ -170,7 +170,7 @@ fn civil(days: i64) -> Option<(i64, i64, i64)> {
 /// numbers are float 64; `$bin` and `$ext` objects become what they stand for.
 pub fn from_json(text: &[u8], out: &mut Vec<u8>) -> Result<(), ErrorCode> {
     let mut json = serde_json::Deserializer::from_slice(text);
-    Pack { out }.deserialize(&mut json).map_err(|_| ErrorCode::Malformed)?;
+    Pack { out }.deserialize(&mut json).map_err(|error| value_error(&error))?;
     json.end().map_err(|_| ErrorCode::TrailingBytes)
 }
 
@@ -322,9 +322,12 @@ pub fn check_json_depth(text: &[u8], depth_max: usize) -> Result<(), ErrorCode> 
 /// float 64 and lone surrogates. Whatever passes here has a MessagePack form.
 pub fn check_json_values(text: &str) -> Result<(), ErrorCode> {
     let mut json = serde_json::Deserializer::from_str(text);
-    Check.deserialize(&mut json).map_err(|error| {
-        if error.to_string().starts_with("number out of range") { ErrorCode::BadValue } else { ErrorCode::Malformed }
-    })
+    Check.deserialize(&mut json).map_err(|error| value_error(&error))
+}
+
+/// A number beyond float 64 is JSON, yet no value that anybody could keep.
+fn value_error(error: &serde_json::Error) -> ErrorCode {
+    if error.to_string().starts_with("number out of range") { ErrorCode::BadValue } else { ErrorCode::Malformed }
 }
 
 /// Visits everything, keeps nothing; unlike serde's `IgnoredAny` it makes the parser read numbers and escapes.

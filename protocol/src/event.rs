@@ -334,7 +334,9 @@ impl Event {
             }
             EventBody::Presence(presence) => {
                 let Presence { count, spectators, more, .. } = *presence;
-                let joined = presence.joined.iter().map(|peer| entry(peer, None)).collect();
+                // Everybody gets the same summary, so it says nothing that depends on the receiver.
+                let told = |peer: &Entry| Entry { handle: handle(peer.peer), ..peer.clone() };
+                let joined = presence.joined.iter().map(told).collect();
                 let left = presence.left.iter().map(gone).collect();
                 let presence = Presence { count, spectators, joined, left, more };
                 ServerMessage::Presence(server::PresenceEvent { room, time, position, presence })

@@ -125,7 +125,8 @@ impl<'a> Reader<'a> {
     pub(crate) fn unsigned(&mut self) -> Result<u64, ErrorCode> {
         match self.head()? {
             Head::Unsigned(value) => Ok(value),
-            Head::Signed(value) => u64::try_from(value).map_err(|_| ErrorCode::Malformed),
+            Head::Signed(value) => u64::try_from(value).map_err(|_| ErrorCode::BadValue),
+            Head::Float(_) => Err(ErrorCode::BadValue),
             _ => Err(ErrorCode::Malformed),
         }
     }

@@ -123,121 +123,173 @@ pub struct JsonMove {
     pub data: Payload,
 }
 
-fn checked_id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let id = u64::deserialize(deserializer)?;
-    if id > SAFE_INTEGER_MAX {
-        return Err(serde::de::Error::custom("id is above 2^53 - 1"));
+/// A number field that must be whole. Any spelling of a number is the right kind; `None` is one
+/// that is negative, has a fraction or is too large.
+#[derive(Clone, Copy, Debug)]
+struct Whole(Option<u64>);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = Number::deserialize(deserializer)?;
+        let whole = number.as_u64().or_else(|| {
+            let float = number.as_f64()?;
+            #[expect(clippy::cast_precision_loss, reason = "2^53 - 1 is exact")]
+            let fits = float.fract() == 0.0 && (0.0..=SAFE_INTEGER_MAX as f64).contains(&float);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked by the line above")]
+            fits.then_some(float as u64)
+        });
+        Ok(Self(whole.filter(|&whole| whole <= SAFE_INTEGER_MAX)))
     }
-    Ok(id)
+}
+
+impl Serialize for Whole {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.unwrap_or_default().serialize(serializer)
+    }
+}
+
+impl From<u64> for Whole {
+    fn from(value: u64) -> Self {
+        Self(Some(value))
+    }
+}
+
+// What follows reads fields in the order in which the specification judges them: kinds first, then
+// the id, names, positions, sizes, and last all other values.
+
+fn id_of(id: Whole) -> Result<u64, Refused> {
+    id.0.ok_or_else(|| Refused::new(ErrorCode::BadId, "id is a whole number from 0 to 2^53 - 1"))
+}
+
+fn room_of(room: &str) -> Result<RoomName, Refused> {
+    let room = RoomName::new(room).map_err(|code| Refused::new(code, "the room is not well named"))?;
+    if room.is_reserved() {
+        return Err(Refused::new(ErrorCode::ReservedName, "names beginning user/ belong to the server"));
+    }
+    Ok(room)
+}
+
+fn peer_of(peer: &str) -> Result<PeerId, Refused> {
+    PeerId::parse(peer).map_err(|code| Refused::new(code, "a peer id is a UUID"))
+}
+
+fn position_of(position: Option<&String>) -> Result<Option<Position>, Refused> {
+    position
+        .map(|text| Position::parse(text).map_err(|code| Refused::new(code, "a position is epoch.seq.tag")))
+        .transpose()
+}
+
+fn number_of<T: TryFrom<u64>>(number: Whole, message: &'static str) -> Result<T, Refused> {
+    number.0.and_then(|number| T::try_from(number).ok()).ok_or_else(|| bad_value(message))
 }
 
 #[derive(Deserialize, Serialize)]
 struct AuthFields {
     token: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    notifications_since: Option<Position>,
+    notifications_since: Option<String>,
 }
 
 #[derive(Deserialize, Serialize)]
 struct TokenFields {
-    #[serde(deserialize_with = "checked_id")]
-    id: u64,
+    id: Whole,
     token: String,
 }
 
 #[derive(Deserialize, Serialize)]
-struct RoomFields {
-    #[serde(deserialize_with = "checked_id")]
-    id: u64,
-    room: RoomName,
+struct JoinFields {
+    id: Whole,
+    room: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    since: Option<Position>,
+    since: Option<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct WatchFields {
+    id: Whole,
+    room: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     state: Option<f64>,
 }
 
 #[derive(Deserialize, Serialize)]
-struct IdRoom {
-    #[serde(deserialize_with = "checked_id")]
-    id: u64,
-    room: RoomName,
+struct RoomFields {
+    id: Whole,
+    room: String,
 }
 
 #[derive(Deserialize, Serialize)]
 struct SignalFields {
-    #[serde(deserialize_with = "checked_id")]
-    id: u64,
-    room: RoomName,
-    to: PeerId,
+    id: Whole,
+    room: String,
+    to: String,
 }
 
 #[derive(Deserialize, Serialize)]
 struct MessageFields {
-    #[serde(deserialize_with = "checked_id")]
-    id: u64,
-    room: RoomName,
+    id: Whole,
+    room: String,
     text: String,
 }
 
 #[derive(Deserialize, Serialize)]
 struct PublishFields {
-    #[serde(deserialize_with = "checked_id")]
-    id: u64,
-    room: RoomName,
-    kind: Kind,
+    id: Whole,
+    room: String,
+    kind: String,
 }
 
 #[derive(Deserialize, Serialize)]
 struct UpdateFields<'a> {
-    #[serde(deserialize_with = "checked_id")]
-    id: u64,
-    room: RoomName,
+    id: Whole,
+    room: String,
     #[serde(borrow)]
     state: &'a RawValue,
 }
 
 #[derive(Deserialize, Serialize)]
 struct MembersFields {
-    #[serde(deserialize_with = "checked_id")]
-    id: u64,
-    room: RoomName,
+    id: Whole,
+    room: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    after: Option<PeerId>,
+    after: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    limit: Option<usize>,
+    limit: Option<Whole>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    handles: Option<Vec<u32>>,
+    handles: Option<Vec<Whole>>,
 }
 
 #[derive(Deserialize, Serialize)]
 struct TypingFields {
-    room: RoomName,
+    room: String,
 }
 
 #[derive(Deserialize, Serialize)]
 struct MoveFields {
-    room: RoomName,
-    #[serde(default)]
-    reliable: bool,
+    room: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    key: Option<u64>,
+    reliable: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    seq: Option<u64>,
+    key: Option<Whole>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    to: Option<Vec<u64>>,
+    seq: Option<Whole>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to: Option<Vec<Whole>>,
 }
 
 #[derive(Deserialize, Serialize)]
 struct PingFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    id: Option<u64>,
+    id: Option<Whole>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     t: Option<Number>,
 }
 
 #[derive(Deserialize, Serialize)]
 struct AckFields {
-    n: u64,
+    n: Whole,
 }
 
 /// Chat and notification text: not empty, not longer than the limit.
@@ -259,6 +311,13 @@ pub fn check_kind(kind: &Kind) -> Result<(), Refused> {
     Ok(())
 }
 
+fn handles_of(handles: Vec<Whole>, min: usize, max: usize) -> Result<Vec<u32>, Refused> {
+    if handles.len() < min || handles.len() > max {
+        return Err(Refused::new(ErrorCode::BadValue, format!("{min} to {max} handles at a time")));
+    }
+    handles.into_iter().map(|handle| number_of(handle, "a handle is 0 to 4294967295")).collect()
+}
+
 fn bad_value(message: &'static str) -> Refused {
     Refused::new(ErrorCode::BadValue, message)
 }
@@ -273,87 +332,90 @@ impl Request {
     }
 
     fn of_parts(encoding: Encoding, kind: &str, parts: &Parts<'_>, limits: &Limits) -> Result<Self, Refused> {
-        let signal = |kind| {
-            let SignalFields { id, room, to } = parts.read()?;
-            let data = parts.data()?;
-            if data.len() > limits.signal {
-                return Err(Refused::new(
-                    ErrorCode::TooBig,
-                    format!("the signal is larger than {} bytes", limits.signal),
-                ));
-            }
-            Ok(Self::Signal { id, room, to, kind, data })
-        };
         match kind {
             "auth" => {
-                let AuthFields { token, notifications_since } = parts.read()?;
-                Ok(Self::Auth { token, notifications_since })
+                let fields: AuthFields = parts.read()?;
+                let notifications_since = position_of(fields.notifications_since.as_ref())?;
+                Ok(Self::Auth { token: fields.token, notifications_since })
             }
             "resume" => {
-                let AuthFields { token, .. } = parts.read()?;
-                Ok(Self::Resume { token })
+                let fields: AuthFields = parts.read()?;
+                Ok(Self::Resume { token: fields.token })
             }
             "refresh" => {
-                let TokenFields { id, token } = parts.read()?;
-                Ok(Self::Refresh { id, token })
+                let fields: TokenFields = parts.read()?;
+                Ok(Self::Refresh { id: id_of(fields.id)?, token: fields.token })
             }
             "join" => {
-                let RoomFields { id, room, since, .. } = parts.read()?;
-                Ok(Self::Join { id, room, since })
+                let fields: JoinFields = parts.read()?;
+                let (id, room) = (id_of(fields.id)?, room_of(&fields.room)?);
+                Ok(Self::Join { id, room, since: position_of(fields.since.as_ref())? })
             }
             "leave" => {
-                let IdRoom { id, room } = parts.read()?;
-                Ok(Self::Leave { id, room })
+                let fields: RoomFields = parts.read()?;
+                Ok(Self::Leave { id: id_of(fields.id)?, room: room_of(&fields.room)? })
             }
-            "offer" => signal(SignalKind::Offer),
-            "answer" => signal(SignalKind::Answer),
-            "ice-candidate" => signal(SignalKind::IceCandidate),
+            "offer" => Self::signal(SignalKind::Offer, parts, limits),
+            "answer" => Self::signal(SignalKind::Answer, parts, limits),
+            "ice-candidate" => Self::signal(SignalKind::IceCandidate, parts, limits),
             "message" => {
-                let MessageFields { id, room, text } = parts.read()?;
-                check_text(&text, limits.text)?;
-                Ok(Self::Message { id, room, text })
+                let fields: MessageFields = parts.read()?;
+                let (id, room) = (id_of(fields.id)?, room_of(&fields.room)?);
+                check_text(&fields.text, limits.text)?;
+                Ok(Self::Message { id, room, text: fields.text })
             }
-            "publish" => {
-                let PublishFields { id, room, kind } = parts.read()?;
-                check_kind(&kind)?;
-                Ok(Self::Publish { id, room, kind, data: parts.data()?.to_raw_json() })
-            }
+            "publish" => Self::publish(parts),
             "update" => Self::update(parts, limits),
             "members" => Self::members(parts),
-            "watch" => {
-                let RoomFields { id, room, since, state } = parts.read()?;
-                if state.is_some_and(|hz| !(hz > 0.0 && hz <= STATE_HZ_MAX)) {
-                    return Err(bad_value("state is a rate above 0 and up to 10 Hz"));
-                }
-                Ok(Self::Watch { id, room, since, state })
-            }
+            "watch" => Self::watch(parts),
             "unwatch" => {
-                let IdRoom { id, room } = parts.read()?;
-                Ok(Self::Unwatch { id, room })
+                let fields: RoomFields = parts.read()?;
+                Ok(Self::Unwatch { id: id_of(fields.id)?, room: room_of(&fields.room)? })
             }
-            "typing" => Ok(Self::Typing { room: parts.read::<TypingFields>()?.room }),
+            "typing" => Ok(Self::Typing { room: room_of(&parts.read::<TypingFields>()?.room)? }),
             // MessagePack moves are arrays; a map would be a second spelling of the same thing.
             "move" if encoding == Encoding::Json => Self::json_move(parts, limits),
             "ping" => {
-                let PingFields { id, t } = parts.read()?;
-                if id.is_some_and(|id| id > SAFE_INTEGER_MAX) {
-                    return Err(Refused::new(ErrorCode::Malformed, "id is above 2^53 - 1"));
-                }
-                Ok(Self::Ping { id, t })
+                let fields: PingFields = parts.read()?;
+                Ok(Self::Ping { id: fields.id.map(id_of).transpose()?, t: fields.t })
             }
-            "ack" => Ok(Self::Ack { n: parts.read::<AckFields>()?.n }),
+            "ack" => Ok(Self::Ack { n: number_of(parts.read::<AckFields>()?.n, "n is a whole number")? }),
             _ => Err(Refused::new(ErrorCode::UnknownType, "no message of this type")),
         }
     }
 
+    fn signal(kind: SignalKind, parts: &Parts<'_>, limits: &Limits) -> Result<Self, Refused> {
+        let fields: SignalFields = parts.read()?;
+        let data = parts.data()?;
+        let id = id_of(fields.id)?;
+        let (room, to) = (RoomName::new(&fields.room), peer_of(&fields.to));
+        let room = room.map_err(Refused::from).and_then(|_| to.clone()).and_then(|_| room_of(&fields.room))?;
+        if data.len() > limits.signal {
+            return Err(Refused::new(ErrorCode::TooBig, format!("the signal is larger than {} bytes", limits.signal)));
+        }
+        Ok(Self::Signal { id, room, to: to?, kind, data })
+    }
+
+    fn publish(parts: &Parts<'_>) -> Result<Self, Refused> {
+        let fields: PublishFields = parts.read()?;
+        let data = parts.data()?;
+        let id = id_of(fields.id)?;
+        let kind = RoomName::new(&fields.room).and_then(|_| Kind::new(&fields.kind));
+        let kind = kind.map_err(|code| Refused::new(code, "the room or the kind is not well named"))?;
+        let room = room_of(&fields.room)?;
+        check_kind(&kind)?;
+        Ok(Self::Publish { id, room, kind, data: data.to_raw_json() })
+    }
+
     fn update(parts: &Parts<'_>, limits: &Limits) -> Result<Self, Refused> {
         let UpdateFields { id, room, state } = parts.read()?;
-        convert::check_json_values(state.get())?;
         let text = convert::single_line(state.get());
         if !text.trim_start().starts_with('{') {
             return Err(Refused::new(ErrorCode::Malformed, "state is a map"));
         }
-        if text.len() > limits.state {
+        convert::check_json_values(state.get())?;
+        let (id, room) = (id_of(id)?, room_of(&room)?);
+        if state.get().len() > limits.state {
             return Err(Refused::new(ErrorCode::TooBig, format!("the state is larger than {} bytes", limits.state)));
         }
         let state = RawValue::from_string(text.into_owned()).expect("removing line breaks keeps JSON valid");
@@ -361,41 +423,44 @@ impl Request {
     }
 
     fn members(parts: &Parts<'_>) -> Result<Self, Refused> {
-        let MembersFields { id, room, after, limit, handles } = parts.read()?;
+        let fields: MembersFields = parts.read()?;
+        let id = id_of(fields.id)?;
+        RoomName::new(&fields.room)?;
+        let after = fields.after.as_deref().map(peer_of).transpose()?;
+        let room = room_of(&fields.room)?;
+        let limit = fields.limit.map(|limit| number_of(limit, "limit is 1 to 500")).transpose()?;
         let limit = limit.unwrap_or(PAGE_DEFAULT);
         if limit == 0 || limit > PAGE_MAX {
             return Err(bad_value("limit is 1 to 500"));
         }
-        if handles.as_ref().is_some_and(|handles| handles.len() > HANDLES_MAX) {
-            return Err(bad_value("at most 100 handles at a time"));
-        }
+        let handles = fields.handles.map(|handles| handles_of(handles, 0, HANDLES_MAX)).transpose()?;
         Ok(Self::Members { id, room, after, limit, handles })
     }
 
+    fn watch(parts: &Parts<'_>) -> Result<Self, Refused> {
+        let fields: WatchFields = parts.read()?;
+        let (id, room) = (id_of(fields.id)?, room_of(&fields.room)?);
+        let since = position_of(fields.since.as_ref())?;
+        if fields.state.is_some_and(|hz| !(hz > 0.0 && hz <= STATE_HZ_MAX)) {
+            return Err(bad_value("state is a rate above 0 and up to 10 Hz"));
+        }
+        Ok(Self::Watch { id, room, since, state: fields.state })
+    }
+
     fn json_move(parts: &Parts<'_>, limits: &Limits) -> Result<Self, Refused> {
-        let MoveFields { room, reliable, key, seq, to } = parts.read()?;
+        let fields: MoveFields = parts.read()?;
         let data = parts.data()?;
+        let room = room_of(&fields.room)?;
         if data.len() > limits.moves.payload {
             return Err(Refused::new(
                 ErrorCode::TooBig,
                 format!("the move is larger than {} bytes", limits.moves.payload),
             ));
         }
-        let key = u16::try_from(key.unwrap_or(0)).map_err(|_| bad_value("key is 0 to 65535"))?;
-        let seq = seq.map(u32::try_from).transpose().map_err(|_| bad_value("seq is 0 to 4294967295"))?;
-        let to = match to {
-            Some(to) if to.is_empty() || to.len() > limits.moves.receivers => {
-                return Err(bad_value("a move names 1 to 64 receivers"));
-            }
-            Some(to) => Some(
-                to.into_iter()
-                    .map(u32::try_from)
-                    .collect::<Result<Receivers, _>>()
-                    .map_err(|_| bad_value("a handle is 0 to 4294967295"))?,
-            ),
-            None => None,
-        };
-        let lane = if reliable { Lane::Reliable } else { Lane::Latest };
+        let key = fields.key.map(|key| number_of(key, "key is 0 to 65535")).transpose()?.unwrap_or(0);
+        let seq = fields.seq.map(|seq| number_of(seq, "seq is 0 to 4294967295")).transpose()?;
+        let to = fields.to.map(|to| handles_of(to, 1, limits.moves.receivers)).transpose()?;
+        let lane = if fields.reliable.unwrap_or(false) { Lane::Reliable } else { Lane::Latest };
         Ok(Self::Move(JsonMove { room, lane, key, seq, to, data }))
     }
 
@@ -462,50 +527,71 @@ impl Request {
     /// Encodes the request, for clients.
     pub fn encode(&self, encoding: Encoding) -> Vec<u8> {
         let kind = self.name();
-        match self.clone() {
+        let text = |room: &RoomName| room.as_str().to_owned();
+        let position = |position: &Option<Position>| position.map(|position| position.to_string());
+        let whole = |numbers: &Vec<u32>| numbers.iter().map(|&number| u64::from(number).into()).collect();
+        match self {
             Self::Auth { token, notifications_since } => {
-                codec::encode(encoding, kind, &AuthFields { token, notifications_since }, None)
+                let fields = AuthFields { token: token.clone(), notifications_since: position(notifications_since) };
+                codec::encode(encoding, kind, &fields, None)
             }
             Self::Resume { token } => {
-                codec::encode(encoding, kind, &AuthFields { token, notifications_since: None }, None)
+                codec::encode(encoding, kind, &AuthFields { token: token.clone(), notifications_since: None }, None)
             }
-            Self::Refresh { id, token } => codec::encode(encoding, kind, &TokenFields { id, token }, None),
+            Self::Refresh { id, token } => {
+                codec::encode(encoding, kind, &TokenFields { id: (*id).into(), token: token.clone() }, None)
+            }
             Self::Join { id, room, since } => {
-                codec::encode(encoding, kind, &RoomFields { id, room, since, state: None }, None)
+                let fields = JoinFields { id: (*id).into(), room: text(room), since: position(since) };
+                codec::encode(encoding, kind, &fields, None)
             }
             Self::Watch { id, room, since, state } => {
-                codec::encode(encoding, kind, &RoomFields { id, room, since, state }, None)
+                let fields = WatchFields { id: (*id).into(), room: text(room), since: position(since), state: *state };
+                codec::encode(encoding, kind, &fields, None)
             }
             Self::Leave { id, room } | Self::Unwatch { id, room } => {
-                codec::encode(encoding, kind, &IdRoom { id, room }, None)
+                codec::encode(encoding, kind, &RoomFields { id: (*id).into(), room: text(room) }, None)
             }
             Self::Signal { id, room, to, data, .. } => {
-                codec::encode(encoding, kind, &SignalFields { id, room, to }, Some(&data))
+                let fields = SignalFields { id: (*id).into(), room: text(room), to: to.to_string() };
+                codec::encode(encoding, kind, &fields, Some(data))
             }
-            Self::Message { id, room, text } => codec::encode(encoding, kind, &MessageFields { id, room, text }, None),
+            Self::Message { id, room, text: words } => {
+                let fields = MessageFields { id: (*id).into(), room: text(room), text: words.clone() };
+                codec::encode(encoding, kind, &fields, None)
+            }
             Self::Publish { id, room, kind: event, data } => {
-                let fields = PublishFields { id, room, kind: event };
-                codec::encode(encoding, kind, &fields, Some(&Payload::from_raw_json(&data)))
+                let fields = PublishFields { id: (*id).into(), room: text(room), kind: event.to_string() };
+                codec::encode(encoding, kind, &fields, Some(&Payload::from_raw_json(data)))
             }
             Self::Update { id, room, state } => {
-                codec::encode(encoding, kind, &UpdateFields { id, room, state: &state }, None)
+                codec::encode(encoding, kind, &UpdateFields { id: (*id).into(), room: text(room), state }, None)
             }
             Self::Members { id, room, after, limit, handles } => {
-                codec::encode(encoding, kind, &MembersFields { id, room, after, limit: Some(limit), handles }, None)
+                let fields = MembersFields {
+                    id: (*id).into(),
+                    room: text(room),
+                    after: after.map(|after| after.to_string()),
+                    limit: (*limit != PAGE_DEFAULT).then(|| (*limit as u64).into()),
+                    handles: handles.as_ref().map(whole),
+                };
+                codec::encode(encoding, kind, &fields, None)
             }
-            Self::Typing { room } => codec::encode(encoding, kind, &TypingFields { room }, None),
+            Self::Typing { room } => codec::encode(encoding, kind, &TypingFields { room: text(room) }, None),
             Self::Move(JsonMove { room, lane, key, seq, to, data }) => {
                 let fields = MoveFields {
-                    room,
-                    reliable: lane == Lane::Reliable,
-                    key: Some(key.into()),
-                    seq: seq.map(u64::from),
-                    to: to.map(|to| to.into_iter().map(u64::from).collect()),
+                    room: text(room),
+                    reliable: (*lane == Lane::Reliable).then_some(true),
+                    key: (*key != 0).then(|| u64::from(*key).into()),
+                    seq: seq.map(|seq| u64::from(seq).into()),
+                    to: to.as_ref().map(whole),
                 };
-                codec::encode(encoding, kind, &fields, Some(&data))
+                codec::encode(encoding, kind, &fields, Some(data))
             }
-            Self::Ping { id, t } => codec::encode(encoding, kind, &PingFields { id, t }, None),
-            Self::Ack { n } => codec::encode(encoding, kind, &AckFields { n }, None),
+            Self::Ping { id, t } => {
+                codec::encode(encoding, kind, &PingFields { id: id.map(Whole::from), t: t.clone() }, None)
+            }
+            Self::Ack { n } => codec::encode(encoding, kind, &AckFields { n: (*n).into() }, None),
         }
     }
 }

@@ -128,7 +128,7 @@ pub struct LatestMove<F> {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "fields are the wire's, documented in protocol/README.md")]
 pub struct Joined {
-    pub re: u64,
+    pub re: Option<u64>,
     pub room: RoomName,
     pub handle: u32,
     pub you: Entry,

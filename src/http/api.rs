@@ -46,7 +46,7 @@ pub(super) async fn publish(room: Segment, ask: Ask) -> Response {
             let TextBody { text } = rallypoint_protocol::codec::read_json(&data)?;
             request::check_text(&text, ask.context.hub.limits().text)?;
         }
-        let data = rallypoint_protocol::codec::single_line(data);
+        let data = rallypoint_protocol::codec::keep(data)?;
         let dedup = ask.dedup(&grant.user)?;
         let hub = &ask.context.hub;
         let position = hub.publish_http(&room, kind, data, ask::author(&grant), dedup).await?;
@@ -70,7 +70,7 @@ pub(super) async fn notify(user: Segment, ask: Ask) -> Response {
             let max = limits.notification_data;
             return Err(Refused::new(ErrorCode::TooBig, format!("data is larger than {max} bytes")));
         }
-        let data = data.map(rallypoint_protocol::codec::single_line);
+        let data = data.map(rallypoint_protocol::codec::keep).transpose()?;
         let dedup = ask.dedup(&grant.user)?;
         let (sent, position) = ask.context.hub.notify(&user, message.into(), data, dedup).await?;
         Ok(reply(StatusCode::OK, &json!({ "sent": sent, "position": position })))

@@ -314,7 +314,7 @@ impl State {
         let mut own = entry_of(you).seen_by(None);
         own.rtt = None;
         let joined = Joined {
-            re,
+            re: Some(re),
             room: cell.name.clone(),
             handle: cell.handle,
             you: own,

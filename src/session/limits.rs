@@ -98,7 +98,7 @@ mod tests {
             assert_eq!(bucket.take(1.0, rate, Millis(0.0)), Ok(()));
         }
         assert_eq!(bucket.take(1.0, rate, Millis(0.0)), Err(100));
-        assert_eq!(bucket.take(1.0, rate, Millis(99.0)), Err(1));
+        assert_eq!(bucket.take(1.0, rate, Millis(50.0)), Err(50));
         assert_eq!(bucket.take(1.0, rate, Millis(100.0)), Ok(()));
         assert_eq!(bucket.take(1.0, rate, Millis(1e9)), Ok(()));
         assert_eq!(bucket.take(3.0, rate, Millis(1e9)), Err(100));

@@ -248,7 +248,7 @@ impl<P: Clone> Session<P> {
     /// Takes newer rights over; they must be of the same user. Returns the rooms that are lost.
     pub fn refresh(&mut self, grant: Arc<Grant>) -> Result<Vec<RoomName>, Refusal> {
         if grant.user != self.grant.user {
-            return Err(Refused::new(ErrorCode::TokenInvalid, "the new token is of another user").into());
+            return Err(Refused::new(ErrorCode::Forbidden, "the new token is of another user").into());
         }
         self.grant = grant;
         let kept = |seat: &Seat<P>| match seat.part {

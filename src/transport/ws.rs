@@ -51,6 +51,8 @@ const READ_MAX: usize = 64 * 1024;
 const BACKLOG_MAX: usize = 16;
 /// How long a closed connection may take to say its own goodbye.
 const LINGER_MS: u64 = 1000;
+/// How long a connection sleeps when nothing at all is due.
+const IDLE_MS: u64 = 60_000;
 /// tungstenite's own buffer; it grows with a frame that comes in pieces.
 const PARSER_BUFFER: usize = 512;
 
@@ -156,6 +158,8 @@ struct Connection {
     work: Option<Work>,
     backlog: Vec<(Request, usize)>,
     pulse: Pulse,
+    /// The session is new: its deadlines have to be set.
+    opened: bool,
     ping: Option<[u8; 8]>,
     /// The client said goodbye or the socket ended.
     ended: Option<LeaveReason>,
@@ -189,7 +193,8 @@ pub async fn run(
         phase: Phase::Waiting { until: now.after(limits.auth_deadline_ms) },
         work: None,
         backlog: Vec::new(),
-        pulse: Pulse::new(limits.ping_interval_ms, limits.ping_missed, now),
+        pulse: pulse(&hub),
+        opened: false,
         ping: None,
         ended: None,
         setting,
@@ -202,6 +207,11 @@ pub async fn run(
     connection.take_in(&early);
     connection.serve().await;
     drop(place);
+}
+
+/// Pings begin with the session; before there is one this only has its place.
+fn pulse(hub: &Hub) -> Pulse {
+    Pulse::new(hub.limits().ping_interval_ms, hub.limits().ping_missed, hub.now())
 }
 
 /// What woke the task.
@@ -224,7 +234,7 @@ impl Connection {
     }
 
     async fn serve(mut self) {
-        let mut sleep = pin!(tokio::time::sleep_until(self.deadline().into()));
+        let mut sleep = pin!(tokio::time::sleep_until(self.deadline()));
         loop {
             let standing = self.link.standing();
             if standing.broken || self.ended.is_some() || (standing.closing.is_some() && standing.drained) {
@@ -240,14 +250,18 @@ impl Connection {
                 Event::Nudged => {}
                 Event::Deadline => {
                     self.on_deadline();
-                    sleep.as_mut().reset(self.deadline().into());
+                    sleep.as_mut().reset(self.deadline());
                 }
+            }
+            // A new session has earlier deadlines than a connection that waits for one.
+            if std::mem::take(&mut self.opened) {
+                sleep.as_mut().reset(self.deadline());
             }
         }
         self.finish().await;
     }
 
-    fn poll_event(&mut self, cx: &mut Context<'_>, sleep: Pin<&mut Sleep>) -> Poll<Event> {
+    fn poll_event(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<Event> {
         // The waker is registered before the link is looked at, so that no nudge falls between.
         self.link.owner().register(cx.waker());
         let standing = self.link.standing();
@@ -261,8 +275,14 @@ impl Connection {
                 return Poll::Ready(Event::Worked(done));
             }
         }
-        if standing.blocked.is_some() && self.link.carrier().poll_write_ready(cx).is_ready() {
-            return Poll::Ready(Event::Writable);
+        if standing.blocked.is_some() {
+            if self.link.carrier().poll_write_ready(cx).is_ready() {
+                return Poll::Ready(Event::Writable);
+            }
+            let stalled = self.deadline();
+            if stalled < sleep.deadline() {
+                sleep.as_mut().reset(stalled);
+            }
         }
         let listens = standing.closing.is_none() && self.backlog.len() < BACKLOG_MAX;
         if listens && self.link.carrier().poll_read_ready(cx).is_ready() {
@@ -272,22 +292,20 @@ impl Connection {
     }
 
     /// When something is due even if nothing happens.
-    fn deadline(&mut self) -> std::time::Instant {
-        let now = self.hub().now();
+    fn deadline(&self) -> tokio::time::Instant {
         let standing = self.link.standing();
         let stalled = standing.blocked.map(|since| since.after(self.hub().limits().stalled_ms));
         let own = match &self.phase {
-            Phase::Waiting { until } => *until,
-            Phase::Opening => now.after(LINGER_MS),
-            Phase::Open { until, .. } => match self.pulse.peek() {
-                next if next < *until => next,
-                _ => *until,
-            },
+            // What closes has only its stall to wait for.
+            _ if standing.closing.is_some() => None,
+            Phase::Waiting { until } => Some(*until),
+            Phase::Opening => None,
+            Phase::Open { until, .. } if *until < self.pulse.peek() => Some(*until),
+            Phase::Open { .. } => Some(self.pulse.peek()),
         };
-        // A socket may block between two deadlines: look again in time to notice a stall.
-        let look = now.after(self.hub().limits().stalled_ms.max(1000));
-        let next = [stalled.unwrap_or(look), own].into_iter().fold(look, |a, b| if b < a { b } else { a });
-        self.hub().clock().instant(next)
+        let later = self.hub().now().after(IDLE_MS);
+        let next = stalled.into_iter().chain(own).fold(later, |a, b| if b < a { b } else { a });
+        self.hub().clock().instant(next).into()
     }
 
     fn on_deadline(&mut self) {
@@ -300,10 +318,17 @@ impl Connection {
             self.ended = Some(LeaveReason::Slow);
             return;
         }
-        match &self.phase {
+        if standing.closing.is_some() {
+            return;
+        }
+        let grace_ms = self.hub().limits().expiry_grace_ms;
+        match &mut self.phase {
             Phase::Waiting { until } if *until <= now => self.fail(ErrorCode::AuthTimeout.into()),
-            Phase::Open { until, .. } if *until <= now => self.fail(ErrorCode::TokenExpired.into()),
-            Phase::Open { .. } => self.beat(now),
+            Phase::Open { session, until } => {
+                // The token may have been refreshed since.
+                *until = Millis(session.lock().grant().expires_at_ms).after(grace_ms);
+                if *until <= now { self.fail(ErrorCode::TokenExpired.into()) } else { self.beat(now) }
+            }
             _ => {}
         }
     }
@@ -497,6 +522,8 @@ impl Connection {
                 let until = session.lock().grant().expires_at_ms;
                 let until = Millis(until).after(self.hub().limits().expiry_grace_ms);
                 self.phase = Phase::Open { session, until };
+                self.pulse = pulse(self.hub());
+                self.opened = true;
             }
             Some(Err(code)) => self.fail(code.into()),
         }

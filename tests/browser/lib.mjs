@@ -10,6 +10,8 @@ import { chromium } from 'playwright-core';
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const BINARY = process.env.RALLYPOINT_BIN ?? here('../../target/debug/rallypoint');
 const OUT = here('out/');
+/** The environment without settings of a server: the tests' server takes only the test's, and refuses unknown ones. */
+const outside = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('RALLYPOINT_')));
 mkdirSync(OUT, { recursive: true });
 
 /** Both the flags and the permissions of `guest` are needed: without them ICE finds no loopback candidates. */
@@ -55,7 +57,7 @@ export async function startServer({ port, env = {} } = {}) {
   const base = `http://127.0.0.1:${port}`;
   const child = spawn(BINARY, ['serve', '--dev', '--listen', `127.0.0.1:${port}`], {
     env: {
-      ...process.env,
+      ...outside,
       RALLYPOINT_LIMITS__SSE_HEARTBEAT_MS: '1000',
       RALLYPOINT_LIMITS__PING_INTERVAL_MS: '1000',
       RALLYPOINT_LIMITS__DRAIN_MS: '500',

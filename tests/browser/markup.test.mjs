@@ -21,7 +21,7 @@ export const tests = {
     await Promise.all([ada.heard(NAME, TEXT), mal.heard(NAME, TEXT)]);
 
     const user = await ada.page.evaluate(() => rallypoint.calls.you.user);
-    const admin = await token(base, { user: 'backend', rooms: [], notify: { send: ['*'] } });
+    const admin = await token(base, { user: 'backend', admin: true });
     const sent = await fetch(`${base}/v1/users/${encodeURIComponent(user)}/notifications`, {
       method: 'POST',
       headers: { authorization: `Bearer ${admin}`, 'content-type': 'application/json' },

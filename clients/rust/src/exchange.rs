@@ -199,7 +199,7 @@ fn answers(message: &ServerMessage) -> Option<u64> {
     match message {
         ServerMessage::Ok(done) => Some(done.re),
         ServerMessage::Error(failed) => failed.re,
-        ServerMessage::Joined(joined) => Some(joined.re),
+        ServerMessage::Joined(joined) => joined.re,
         ServerMessage::Watching(watching) => Some(watching.re),
         ServerMessage::Members(members) => Some(members.re),
         ServerMessage::Pong(pong) => pong.re,
@@ -261,7 +261,8 @@ mod tests {
         };
         let (room, position) = (room(), Position::start(1));
         let (members, state, missed) = (Vec::new(), Vec::new(), None);
-        let joined = Joined { re: 0, room, handle, you, members, count: 1, spectators: 0, position, state, missed };
+        let joined =
+            Joined { re: Some(0), room, handle, you, members, count: 1, spectators: 0, position, state, missed };
         assert!(matches!(take(exchange, &ServerMessage::Joined(joined)), Ok(Some(Incoming::Message(_)))));
     }
 

@@ -1,0 +1,1 @@
+//! A mixed room: to come.

@@ -1,0 +1,158 @@
+//! A server in this process, on a port of its own, for one test.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use rallypoint::{
+    config::{Config, KeyConfig},
+    hub::Hub,
+    server::Server,
+};
+use rallypoint_client::{Client, Events, Options};
+use rallypoint_protocol::Encoding;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+use super::{
+    Answer, Ask, PATIENCE, Pass, pass,
+    pass::{ADMIN_AUDIENCE, AUDIENCE, SECRET},
+    until, within,
+};
+
+/// The one web page that may come.
+pub(crate) const ORIGIN: &str = "https://app.example";
+
+/// A running server. It ends when this is dropped; [`Node::stop`] waits for that.
+pub(crate) struct Node {
+    pub(crate) address: SocketAddr,
+    pub(crate) hub: Arc<Hub>,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<()>,
+}
+
+/// What is open on a server, by the name in `/metrics` without `rallypoint_`.
+pub(crate) type Gauges = BTreeMap<String, i64>;
+
+impl Node {
+    /// A server with the defaults of the spec.
+    pub(crate) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// A server whose configuration was changed, without the ranges that a file must keep.
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            origins: vec![ORIGIN.to_owned()],
+            ..Config::default()
+        };
+        config.auth.audience = Some(AUDIENCE.to_owned());
+        config.auth.admin_audience = ADMIN_AUDIENCE.to_owned();
+        config.auth.keys = vec![KeyConfig::of_secret(SECRET)];
+        config.limits.drain_ms = 1000;
+        change(&mut config);
+        let server = Server::bind(config).await.expect("the configuration is good");
+        let (address, hub) = (server.address(), server.hub().clone());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(server.run(async move { _ = stopped.await }));
+        Self { address, hub, stop: Some(stop), serving }
+    }
+
+    /// Asks the server to end, and waits for it.
+    pub(crate) async fn stop(mut self) {
+        drop(self.stop.take());
+        within("the end of the server", self.serving).await.expect("the server ends without a panic");
+    }
+
+    /// The base address.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// How to connect with this token.
+    pub(crate) fn options(&self, pass: &Pass, encoding: Encoding) -> Options {
+        self.options_with(pass.mint(), encoding)
+    }
+
+    /// How to connect with this text as the token.
+    pub(crate) fn options_with(&self, token: impl Into<String>, encoding: Encoding) -> Options {
+        Options { encoding, timeout: PATIENCE, ..Options::new(self.url(), token) }
+    }
+
+    /// A session.
+    pub(crate) async fn connect(&self, pass: &Pass, encoding: Encoding) -> (Client, Events) {
+        Client::connect(self.options(pass, encoding)).await.expect("the token opens the door")
+    }
+
+    /// `GET`.
+    pub(crate) async fn get(&self, path: &str, pass: &Pass) -> Answer {
+        self.send(Ask::new("GET", path).pass(pass)).await
+    }
+
+    /// `POST` with a JSON body.
+    pub(crate) async fn post(&self, path: &str, pass: &Pass, body: &serde_json::Value) -> Answer {
+        self.send(Ask::new("POST", path).pass(pass).json(body)).await
+    }
+
+    /// `DELETE`.
+    pub(crate) async fn delete(&self, path: &str, pass: &Pass) -> Answer {
+        self.send(Ask::new("DELETE", path).pass(pass)).await
+    }
+
+    /// Any request.
+    pub(crate) async fn send(&self, ask: Ask) -> Answer {
+        within("an answer over HTTP", ask.send(self.address)).await
+    }
+
+    /// All series of `/metrics`, by name and labels, without the prefix `rallypoint_`.
+    pub(crate) async fn metrics(&self) -> BTreeMap<String, f64> {
+        let answer = self.get("/metrics", &pass("operator").admin("metrics")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let text = answer.text();
+        let series = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+        let number = |(name, value): (&str, &str)| {
+            let name = name.strip_prefix("rallypoint_").unwrap_or(name);
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        series.filter_map(number).collect()
+    }
+
+    /// What is open right now. The scrape's own socket is among `sockets`, and always just one.
+    pub(crate) async fn gauges(&self) -> Gauges {
+        let metrics = self.metrics().await;
+        let mut gauges = Gauges::new();
+        for name in ["sockets", "sessions", "rooms", "members", "spectators"] {
+            gauges.insert(name.to_owned(), *metrics.get(name).unwrap_or_else(|| panic!("no gauge {name}")) as i64);
+        }
+        for transport in ["websocket", "sse", "poll"] {
+            let name = format!("connections{{transport=\"{transport}\"}}");
+            gauges.insert(transport.to_owned(), metrics.get(&name).copied().unwrap_or_default() as i64);
+        }
+        gauges
+    }
+
+    /// What is open on a server that nobody uses but the scrape itself.
+    pub(crate) fn idle() -> Gauges {
+        let names = ["sockets", "sessions", "rooms", "members", "spectators", "websocket", "sse", "poll"];
+        names.into_iter().map(|name| (name.to_owned(), i64::from(name == "sockets"))).collect()
+    }
+
+    /// Waits until nothing is open any more.
+    pub(crate) async fn emptied(&self) {
+        self.settled(&Self::idle()).await;
+    }
+
+    /// Waits until exactly this is open.
+    pub(crate) async fn settled(&self, expected: &Gauges) {
+        let mut last = Gauges::new();
+        let look = async || {
+            last = self.gauges().await;
+            (last == *expected).then_some(())
+        };
+        if tokio::time::timeout(PATIENCE, until("gauges", look)).await.is_err() {
+            panic!("the gauges stay at {last:?}, expected {expected:?}");
+        }
+    }
+}
