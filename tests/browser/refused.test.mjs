@@ -135,6 +135,44 @@ export const tests = {
     assert.match(await ada.page.locator('#status').textContent(), /expired/);
   },
 
+  async 'what was said during a loss is told after it, once'({ browser, base }) {
+    const room = 'back/missed';
+    const ada = await guest(browser, base, { name: 'Ada', room });
+    const bob = await guest(browser, base, { name: 'Bob', room });
+    let open;
+    await ada.page.routeWebSocket('**/v1/ws', (socket) => {
+      socket.connectToServer();
+      open = socket;
+    });
+    await ada.page.reload();
+    for (const each of [ada, bob]) {
+      await each.join();
+      await each.status('connected');
+    }
+    await bob.say('before');
+    await ada.heard('Bob', 'before');
+    // The way back goes through a new token, so holding that back keeps her away.
+    let release;
+    const gate = new Promise((done) => (release = done));
+    await ada.page.route('**/dev/token', async (route) => {
+      await gate;
+      await route.continue();
+    });
+    open.close({ code: 4001, reason: 'no-pong' });
+    await ada.status('reconnecting');
+    await until('Bob sees her leave', async () => (await bob.page.locator('.tile').count()) === 1);
+    for (const text of ['one', 'two', 'three']) await bob.say(text);
+    await bob.heard('Bob', 'three');
+    release();
+    await ada.status('connected');
+    await bob.say('after');
+    await ada.heard('Bob', 'after');
+    assert.deepEqual(await ada.page.locator('#log b + span').allTextContents(), ['before', 'one', 'two', 'three', 'after']);
+    assert.doesNotMatch(await ada.page.locator('#log').textContent(), /no longer known/);
+    await until('two tiles', async () => (await ada.page.locator('.tile').count()) === 2);
+    assert.deepEqual([...ada.faults, ...bob.faults], []);
+  },
+
   'a server that is killed: reconnecting, then joined again': back('SIGKILL'),
   'a server that shuts down: reconnecting, then joined again': back('SIGTERM'),
 };

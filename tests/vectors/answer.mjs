@@ -12,7 +12,7 @@ const tuple = (...checks) => (value) => {
 const nullable = (check) => (value) => value === null || check(value);
 
 const gone = { peer: f.peer, user: f.name, name: f.optional(f.string) };
-const entry = nested({
+const shared = {
   peer: f.peer,
   handle: f.handle,
   user: f.name,
@@ -21,9 +21,8 @@ const entry = nested({
   state: f.optional(f.map),
   order: f.uint,
   rtt: f.optional(f.number),
-  polite: f.boolean,
-  offers: f.boolean,
-});
+};
+const entry = nested({ ...shared, polite: f.boolean, offers: f.boolean });
 const from = nested({ peer: f.optional(f.peer), user: f.name, name: f.optional(f.string) });
 const latest = (who) => f.list(nested({ from: who, key: f.whole(0, f.UINT16_MAX), seq: f.handle, time: f.uint, data: f.any }));
 const eventMessage = (value) => {
@@ -80,7 +79,7 @@ export const ANSWERS = {
   },
   message: { ...event, from, text: f.text },
   event: { ...event, kind: f.kind, data: f.any, from },
-  presence: { ...event, ...counts, joined: f.list(entry, 0, 20), left: f.list(nested(gone), 0, 20), more: f.boolean },
+  presence: { ...event, ...counts, joined: f.list(nested(shared), 0, 20), left: f.list(nested(gone), 0, 20), more: f.boolean },
   notification: { message: f.text, data: f.optional(f.any), time: f.number, position: f.position },
   offer: signal,
   answer: signal,
