@@ -211,8 +211,8 @@ impl Ask {
     /// The key under which a publication is recognised when it is tried again.
     pub(super) fn dedup(&self, user: &UserName) -> Result<Option<Dedup>, Refused> {
         let Some(key) = self.header("idempotency-key") else { return Ok(None) };
-        if key.is_empty() || key.len() > 64 {
-            return Err(Refused::new(ErrorCode::BadValue, "Idempotency-Key has 1 to 64 characters"));
+        if key.is_empty() || key.len() > 64 || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Refused::new(ErrorCode::BadValue, "Idempotency-Key is 1 to 64 visible ASCII characters"));
         }
         Ok(Some(Dedup(format!("{user}\n{key}").into())))
     }

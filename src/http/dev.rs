@@ -22,7 +22,7 @@ struct Wish {
     #[serde(default)]
     rooms: Option<Vec<RoomWish>>,
     #[serde(default)]
-    notify: Vec<String>,
+    notify: NotifyClaim,
     #[serde(default)]
     admin: bool,
     #[serde(default)]
@@ -94,7 +94,7 @@ fn mint(wish: Wish, exp: f64) -> Result<String, Refused> {
         exp,
         name: wish.name,
         rooms: rooms.collect::<Result<_, Refused>>()?,
-        notify: NotifyClaim { send: wish.notify },
+        notify: wish.notify,
         admin,
         ..Claims::default()
     };

@@ -151,10 +151,16 @@ impl Hub {
         let load = || async {
             let settings = self.settings_for(name);
             let history = self.broker.open(Log { name, bounds: settings.bounds() }).await?;
-            cell.load(history);
+            if !cell.load(history) {
+                self.broker.close(name);
+            }
             Ok::<_, ErrorCode>(())
         };
-        cell.loaded.get_or_try_init(load).await?;
+        let loaded = cell.loaded.get_or_try_init(load).await;
+        if loaded.is_err() {
+            self.rooms.discard(&cell);
+        }
+        loaded?;
         Ok(cell)
     }
 

@@ -144,14 +144,15 @@ impl RoomCell {
         (!state.closed).then_some(state)
     }
 
-    /// The room begins where its log stands.
-    pub(super) fn load(self: &Arc<Self>, history: History) {
-        let mut state = self.state.lock();
+    /// The room begins where its log stands; `false` when the cell was given up meanwhile.
+    pub(super) fn load(self: &Arc<Self>, history: History) -> bool {
+        let Some(mut state) = self.lock() else { return false };
         let settings = state.room.shared_settings();
         state.room = Room::new(self.name.clone(), settings, history);
         state.ready = true;
         self.head.store(state.room.position().seq, Ordering::Release);
         self.apply_early(&mut state, None);
+        true
     }
 
     /// Takes a delivery of the engine.
@@ -525,6 +526,16 @@ impl Rooms {
             idle
         });
         removed.is_some()
+    }
+
+    /// Gives a room up that could not be loaded.
+    pub(super) fn discard(&self, cell: &Arc<RoomCell>) {
+        self.map.remove_if(&cell.name, |_, found| {
+            let mut state = found.state.lock();
+            let useless = Arc::ptr_eq(found, cell) && !state.ready;
+            state.closed |= useless;
+            useless
+        });
     }
 
     pub(super) fn len(&self) -> usize {

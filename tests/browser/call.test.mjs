@@ -107,7 +107,7 @@ export const tests = {
     assert.deepEqual([...ada.faults, ...bob.faults], []);
   },
 
-  async 'after a failed connection ICE starts anew'(world) {
+  async 'ICE restarts that cross on both sides recover'(world) {
     const [ada, bob] = await pair(world, 'call/restart');
     await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
     // Both at once, so that the two offers cross: the polite one gives way.

@@ -35,7 +35,7 @@ export class Client extends EventTarget {
   #openedAt = 0;
   #notBefore = 0;
   #expired = false;
-  #retry = 0;
+  #retry = undefined;
   #ticker = 0;
   #unanswered = 0;
   #counted = 0;
@@ -88,8 +88,7 @@ export class Client extends EventTarget {
   }
 
   async #open() {
-    clearTimeout(this.#retry);
-    this.#retry = 0;
+    this.#retry = clearTimeout(this.#retry);
     if (this.state === 'reconnecting') this.#enter('reconnecting', 'Reconnecting…');
     let token;
     try {
@@ -142,7 +141,9 @@ export class Client extends EventTarget {
     if (type === 'connected') this.#join();
     if (type === 'joined') {
       for (const event of message.missed ?? []) this.dispatchEvent(new CustomEvent('missed', { detail: event }));
-      this.#tick();
+      // The first ping waits until the page is done with building calls, which would count as round trip.
+      const socket = this.#socket;
+      setTimeout(() => socket === this.#socket && this.#tick(), 1_000);
     }
     if (type === 'peer-left' && message.peer.peer === this.session?.peer && message.room === this.room) {
       this.#stop('refused', `You were removed from the room (${message.reason}).`);
@@ -151,8 +152,7 @@ export class Client extends EventTarget {
 
   #settle(answer) {
     const request = this.#waiting.get(answer.re);
-    if (!request) return;
-    this.#waiting.delete(answer.re);
+    if (!this.#waiting.delete(answer.re)) return;
     if (answer.type !== 'error') return request.resolve(answer);
     if (answer.code === 900 && answer.retry_after && request.type !== 'join') {
       // Above the rate, say in a burst of candidates: a refused request has used its id, so it goes out as a new one.
@@ -227,8 +227,7 @@ export class Client extends EventTarget {
     removeEventListener('online', this.#online);
     const socket = this.#socket;
     this.#drop();
-    clearTimeout(this.#retry);
-    this.#retry = 0;
+    this.#retry = clearTimeout(this.#retry);
     socket?.close(1000);
     this.#enter(state, detail);
   }
@@ -238,9 +237,8 @@ export class Client extends EventTarget {
     this.#socket = null;
     this.session = null;
     clearInterval(this.#ticker);
-    const waiting = [...this.#waiting.values()];
+    for (const { reject } of this.#waiting.values()) reject(new RequestError({ code: 0, message: 'connection lost' }));
     this.#waiting.clear();
-    for (const { reject } of waiting) reject(new RequestError({ code: 0, message: 'connection lost' }));
   }
 
   #enter(state, detail) {
