@@ -159,9 +159,18 @@ async fn accept(listener: TcpListener, routes: BoxedFilter<(Response,)>, doors: 
 
 /// Refuses a connection without spending a task on it.
 fn turn_away(socket: &TcpStream, code: ErrorCode) {
-    let body =
-        format!("{{\"title\":\"{}\",\"status\":503,\"code\":{},\"retry_after\":1000}}", code.name(), code.number());
-    let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\nconnection: close";
+    let status = http::StatusCode::from_u16(code.http_status()).unwrap_or(http::StatusCode::SERVICE_UNAVAILABLE);
+    let body = serde_json::json!({
+        "type": "about:blank",
+        "title": code.name(),
+        "status": status.as_u16(),
+        "code": code,
+        "detail": "too many connections",
+        "retry_after": 1000,
+    })
+    .to_string();
+    let head =
+        format!("HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\nconnection: close");
     // A new socket has an empty send buffer; if not even this fits, there is nothing to be done.
     _ = socket.try_write(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes());
 }

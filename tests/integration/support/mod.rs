@@ -12,11 +12,11 @@ mod wire;
 use std::time::Duration;
 
 pub(crate) use self::{
-    feeds::{Block, Poller, Stream, as_feed_object},
+    feeds::{Poller, Stream, as_feed_object},
     http::{Answer, Ask, encoded},
-    node::{Gauges, Node, ORIGIN},
+    node::{Node, ORIGIN},
     pass::{FOREIGN_SECRET, Pass, forged, pass},
-    wire::{Seen, Wire},
+    wire::Wire,
 };
 use rallypoint_client::{Events, Incoming};
 use rallypoint_protocol::{Position, RoomName, ServerMessage};

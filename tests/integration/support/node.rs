@@ -106,6 +106,11 @@ impl Node {
         within("an answer over HTTP", ask.send(self.address)).await
     }
 
+    /// Any request whose answer has no end: only the head of the answer is read.
+    pub(crate) async fn open(&self, ask: Ask) -> Answer {
+        within("the head of an answer", ask.begin(self.address)).await.0
+    }
+
     /// All series of `/metrics`, by name and labels, without the prefix `rallypoint_`.
     pub(crate) async fn metrics(&self) -> BTreeMap<String, f64> {
         let answer = self.get("/metrics", &pass("operator").admin("metrics")).await;
@@ -151,7 +156,7 @@ impl Node {
             last = self.gauges().await;
             (last == *expected).then_some(())
         };
-        if tokio::time::timeout(PATIENCE, until("gauges", look)).await.is_err() {
+        if tokio::time::timeout(PATIENCE / 2, until("gauges", look)).await.is_err() {
             panic!("the gauges stay at {last:?}, expected {expected:?}");
         }
     }

@@ -140,9 +140,24 @@ impl Wire {
         }
     }
 
-    /// The id of the last request of [`Wire::ask`].
-    pub(crate) fn last_id(&self) -> u64 {
-        self.id
+    /// Control messages that came while an answer was waited for.
+    pub(crate) fn stashed(&self) -> Vec<&Value> {
+        let stash = self.stash.iter();
+        let said = stash.filter_map(|seen| match seen {
+            Seen::Said(message) => Some(message),
+            _ => None,
+        });
+        said.collect()
+    }
+
+    /// The first error without an id that came while an answer was waited for.
+    pub(crate) fn stashed_error(&self) -> Option<Value> {
+        self.stashed().into_iter().find(|message| message["type"] == "error").cloned()
+    }
+
+    /// Whether nothing but answers has come since the last look.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.stash.is_empty()
     }
 
     /// Sends a request that must be refused with this number.

@@ -1,1 +1,0 @@
-//! Doors that stay shut: to come.
