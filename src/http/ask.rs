@@ -210,7 +210,9 @@ impl Ask {
 
     /// The key under which a publication is recognised when it is tried again.
     pub(super) fn dedup(&self, user: &UserName) -> Result<Option<Dedup>, Refused> {
-        let Some(key) = self.header("idempotency-key") else { return Ok(None) };
+        let Some(key) = self.headers.get("idempotency-key") else { return Ok(None) };
+        // What is not even ASCII is no less wrong.
+        let key = key.to_str().unwrap_or_default();
         if key.is_empty() || key.len() > 64 || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Refused::new(ErrorCode::BadValue, "Idempotency-Key is 1 to 64 visible ASCII characters"));
         }
