@@ -41,6 +41,8 @@ impl Stream {
         let (head, body) = within("the head of a stream", ask.begin(node.address)).await;
         assert_eq!(head.status, 200);
         assert_eq!(head.header("content-type"), Some("text/event-stream"));
+        assert_eq!(head.header("cache-control"), Some("no-store, no-transform"));
+        assert_eq!(head.header("x-accel-buffering"), Some("no"));
         let (last_id, connected) = (String::new(), Value::Null);
         let mut stream = Self { body, unread: Vec::new(), last_id, connected };
         let first = stream.next().await;
