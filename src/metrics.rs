@@ -1,6 +1,6 @@
 //! What the server counts, in the OpenMetrics text that `/metrics` serves.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -54,6 +54,8 @@ pub struct Metrics {
     pub moves_replaced: Counter,
     /// Moves dropped for an old sequence number.
     pub moves_stale: Counter,
+    /// The most bytes that ever waited for one connection whose socket was full.
+    pub outbox_bytes_max: Gauge,
     /// Events that logs took.
     pub events: Counter,
     /// Notifications published.
@@ -89,6 +91,7 @@ impl Metrics {
         registry.register("moves", "Moves taken, by lane", m.moves.clone());
         registry.register("moves_replaced", "Queued latest moves replaced by newer ones", m.moves_replaced.clone());
         registry.register("moves_stale", "Moves dropped for an old sequence number", m.moves_stale.clone());
+        registry.register("outbox_bytes_max", "Most bytes that waited for one full socket", m.outbox_bytes_max.clone());
         registry.register("events", "Events that logs took", m.events.clone());
         registry.register("notifications", "Notifications published", m.notifications.clone());
         registry.register("refused", "Requests and messages refused, by error code", m.refused.clone());
@@ -100,6 +103,12 @@ impl Metrics {
         registry.register("start_time_seconds", "Unix time at which the process started", m.started.clone());
         m.registry = registry;
         m
+    }
+
+    /// Notes how many bytes wait for a connection whose socket is full.
+    pub fn waits(&self, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.outbox_bytes_max.inner().fetch_max(bytes, Ordering::Relaxed);
     }
 
     /// Counts a refusal.

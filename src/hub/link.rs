@@ -172,6 +172,9 @@ impl Link {
                 self.begin_close(&mut state, CloseCode::SlowConsumer, "more waits than the budget allows", None);
             }
         }
+        if state.blocked.is_some() {
+            self.metrics.waits(state.outbox.bytes());
+        }
         self.mark(state);
     }
 
