@@ -75,7 +75,7 @@ impl Server {
         let ceilings = Arc::new(Ceilings::new(&config.limits, metrics.clone()));
         let hub = Hub::new(Arc::new(config), metrics);
         hub.metrics().started.set(hub.now().0 / 1000.0);
-        let sockets = ws::Setting::new(hub.clone(), verifier.clone());
+        let sockets = Arc::new(ws::Setting::new(hub.clone(), verifier.clone()));
         Ok(Self { listener, metrics_listener, context: Context { hub, verifier, origins, sockets }, ceilings })
     }
 

@@ -38,7 +38,7 @@ pub struct Context {
     /// Which pages may come.
     pub origins: Arc<OriginRules>,
     /// What a WebSocket needs.
-    pub sockets: ws::Setting,
+    pub sockets: Arc<ws::Setting>,
 }
 
 /// What a route came to: a response, or a refusal that becomes a problem document.

@@ -1,6 +1,8 @@
 //! `GET /v1/ws`: the handshake of RFC 6455 section 4.2, answered here so that the raw socket comes
 //! back afterwards. The token is checked before the 101: a bad one costs no task.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Method, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
@@ -54,7 +56,7 @@ fn refuse(ask: &Ask, code: ErrorCode) -> Result<Opening, Refused> {
 }
 
 /// The raw socket comes back from hyper; a task of its own lets hyper's buffers go.
-fn take_over(upgraded: Upgraded, encoding: Encoding, opening: Opening, setting: ws::Setting, peer: Option<Peer>) {
+fn take_over(upgraded: Upgraded, encoding: Encoding, opening: Opening, setting: Arc<ws::Setting>, peer: Option<Peer>) {
     match downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => {
             let socket = parts.io.into_inner();

@@ -65,6 +65,10 @@ impl Answers {
         if self.kept.len() == ANSWERS_MAX {
             self.kept.pop_front();
         }
+        if self.kept.is_empty() {
+            // Many guests ask once, to join: no memory for four answers.
+            self.kept.reserve_exact(1);
+        }
         self.kept.push_back((id, answer));
     }
 }

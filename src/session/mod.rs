@@ -141,6 +141,8 @@ impl<P: Clone> Session<P> {
     /// It has a seat now. The room and the session agree on seats because both change under the
     /// room's lock.
     pub fn sit(&mut self, seat: Seat<P>) {
+        // Most sessions sit in one room: no memory for four.
+        self.seats.reserve_exact(1);
         self.seats.push(seat);
     }
 

@@ -43,8 +43,6 @@ pub enum Pushed {
 
 /// Up to this many waiting frames a scan finds a slot faster than an index.
 const SCAN_MAX: usize = 64;
-/// A drained queue gives memory back when it had grown beyond this many frames.
-const KEPT_CAPACITY: usize = 16;
 /// Control frames wait only behind a blocked socket; more bytes than this never need to.
 pub const CONTROL_MAX: usize = 1024;
 
@@ -191,11 +189,13 @@ impl Outbox {
                 self.current = Some((frame, taken));
             }
         }
-        if self.queue.is_empty() && self.queue.capacity() > KEPT_CAPACITY {
-            self.queue = VecDeque::new();
-        }
+        // Most connections are idle most of the time; an allocation is little beside a write.
         if self.queue.is_empty() {
+            self.queue = VecDeque::new();
             self.index = None;
+        }
+        if self.control.is_empty() {
+            self.control = VecDeque::new();
         }
     }
 

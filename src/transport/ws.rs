@@ -95,7 +95,6 @@ impl Write for Port<'_> {
 }
 
 /// What a connection needs besides its socket.
-#[derive(Clone)]
 pub struct Setting {
     /// The shared state.
     pub hub: Arc<Hub>,
@@ -149,7 +148,7 @@ enum Phase {
 }
 
 struct Connection {
-    setting: Setting,
+    setting: Arc<Setting>,
     link: Arc<Link<TcpStream>>,
     shared: Arc<Link>,
     parser: WebSocketContext,
@@ -165,19 +164,23 @@ struct Connection {
     ended: Option<LeaveReason>,
 }
 
-/// Runs a connection to its end. `early` is what hyper had read beyond the handshake.
+/// Runs a connection to its end. `early` is what hyper had read beyond the handshake; it pins
+/// hyper's whole read buffer, so it must not live as long as the connection.
 /// `place` is given back with the connection.
-pub async fn run(
+///
+/// The future is what an idle connection costs most, so this is no `async fn`, whose arguments
+/// would be kept in it beside what is made of them.
+pub fn run(
     socket: TcpStream,
     early: Bytes,
     encoding: Encoding,
     opening: Opening,
-    setting: Setting,
+    setting: Arc<Setting>,
     place: Option<Arc<Place>>,
-) {
+) -> impl Future<Output = ()> + Send {
     let hub = setting.hub.clone();
     let (limits, clock) = (hub.limits(), hub.clock());
-    let _open = Open::new(hub.metrics().open("websocket"));
+    let open = Open::new(hub.metrics().open("websocket"));
     let link = Arc::new(Link::new(encoding, limits.outbound_budget, clock, hub.metrics().clone(), socket));
     let config = WebSocketConfig::default()
         .read_buffer_size(PARSER_BUFFER)
@@ -205,8 +208,13 @@ pub async fn run(
         Opening::Refused(code) => connection.fail(code.into()),
     }
     connection.take_in(&early);
-    connection.serve().await;
-    drop(place);
+    drop(early);
+    async move {
+        connection.serve().await;
+        // The end is rare and its future large: not a part of every connection's.
+        Box::pin(connection.finish()).await;
+        drop((open, place));
+    }
 }
 
 /// Pings begin with the session; before there is one this only has its place.
@@ -233,7 +241,7 @@ impl Connection {
         self.setting.hub.metrics()
     }
 
-    async fn serve(mut self) {
+    async fn serve(&mut self) {
         let mut sleep = pin!(tokio::time::sleep_until(self.deadline()));
         loop {
             let standing = self.link.standing();
@@ -258,7 +266,6 @@ impl Connection {
                 sleep.as_mut().reset(self.deadline());
             }
         }
-        self.finish().await;
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<Event> {
@@ -558,7 +565,7 @@ impl Connection {
     }
 }
 
-fn perform(setting: Setting, session: Arc<SessionCell>, request: Request, len: usize) -> Work {
+fn perform(setting: Arc<Setting>, session: Arc<SessionCell>, request: Request, len: usize) -> Work {
     Box::pin(async move {
         let hub = setting.hub.clone();
         hub.perform(&session, request, len, &|token| setting.verify(token)).await;
