@@ -4,6 +4,7 @@
 //! `--help` tells the options; exit code 0 means that every promise was kept.
 
 mod check;
+mod compare;
 mod histogram;
 mod options;
 mod plan;
@@ -42,6 +43,16 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(stall) = options.compare_stall {
+        return match compare::run(&options, stall).await {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(why) => {
+                eprintln!("{why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let report = run(&options).await.unwrap_or_else(Report::failed);
     if options.json {
         eprintln!("{report}");

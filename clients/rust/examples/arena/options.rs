@@ -17,18 +17,21 @@ Players move in one room; the promises of both move lanes are checked and latenc
   --seconds S        how long to send, 1 to 3600 [10]
   --size B           bytes of a payload, at least 24 [48]
   --stall S          player 0 stops reading for S seconds in the middle; only latest moves are sent
+  --compare-stall S  runs without and with such a stall, in turns; the p99 of the others must not
+                     rise by more than half (median), and player 0 gets at most a tenth of what it slept through
+  --rounds N         how many such pairs, 1 to 100 [5]
   --json             print one JSON object as the last line, everything else on standard error
 ";
 
 /// Where tokens come from.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Tokens {
     From(String),
     File(String),
     One(String),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) url: String,
     pub(crate) tokens: Tokens,
@@ -40,6 +43,10 @@ pub(crate) struct Options {
     pub(crate) seconds: u32,
     pub(crate) size: usize,
     pub(crate) stall: Option<f64>,
+    pub(crate) compare_stall: Option<f64>,
+    pub(crate) rounds: u32,
+    /// A reader of the reliable lane that stalls is closed as a slow consumer, by design.
+    pub(crate) latest_only: bool,
     pub(crate) json: bool,
 }
 
@@ -56,6 +63,9 @@ impl Default for Options {
             seconds: 10,
             size: 48,
             stall: None,
+            compare_stall: None,
+            rounds: 5,
+            latest_only: false,
             json: false,
         }
     }
@@ -86,14 +96,18 @@ impl Options {
                 "--seconds" => options.seconds = number(&name, &value()?, 1.0, 3600.0)? as u32,
                 "--size" => options.size = number(&name, &value()?, 24.0, 65_536.0)? as usize,
                 "--stall" => options.stall = Some(number(&name, &value()?, 0.1, 3600.0)?),
+                "--compare-stall" => options.compare_stall = Some(number(&name, &value()?, 0.1, 3600.0)?),
+                "--rounds" => options.rounds = number(&name, &value()?, 1.0, 100.0)? as u32,
                 "--json" => options.json = true,
                 "--help" | "-h" => return Err(String::new()),
                 other => return Err(format!("there is no option {other}")),
             }
         }
-        if options.stall.is_some_and(|stall| stall >= f64::from(options.seconds)) {
-            return Err("--stall is shorter than --seconds".to_owned());
+        let stall = options.stall.or(options.compare_stall);
+        if stall.is_some_and(|stall| stall >= f64::from(options.seconds)) {
+            return Err("a stall is shorter than --seconds".to_owned());
         }
+        options.latest_only = stall.is_some();
         Ok(options)
     }
 }
@@ -116,7 +130,9 @@ mod tests {
         let options = read("--players 3 --rate 50 --stall 2.5 --tokens f --json --encoding json").unwrap();
         assert_eq!((options.players, options.rate, options.stall, options.json), (3, 50, Some(2.5), true));
         assert_eq!((options.tokens, options.encoding), (Tokens::File("f".to_owned()), Encoding::Json));
-        for bad in ["--players", "--players 1", "--rate x", "--stall 10", "--what", "--encoding xml"] {
+        for bad in
+            ["--players", "--players 1", "--rate x", "--stall 10", "--compare-stall 10", "--what", "--encoding xml"]
+        {
             assert!(read(bad).is_err_and(|why| !why.is_empty()), "{bad}");
         }
         assert_eq!(read("--help").unwrap_err(), "");

@@ -45,8 +45,7 @@ impl Plan {
     pub(crate) fn new(options: &Options, begin: Instant) -> Self {
         let seconds = f64::from(options.seconds);
         let stall = options.stall.map(|stall| micros((seconds - stall) / 2.0)..micros((seconds + stall) / 2.0));
-        // A reader of the reliable lane that stalls is closed as a slow consumer, by design.
-        let lanes = if stall.is_some() { vec![Lane::Latest] } else { vec![Lane::Latest, Lane::Reliable] };
+        let lanes = if options.latest_only { vec![Lane::Latest] } else { vec![Lane::Latest, Lane::Reliable] };
         let (period, moves) = (1e6 / f64::from(options.rate), options.rate * options.seconds);
         Self { players: options.players, period, moves, lanes, stall, begin }
     }

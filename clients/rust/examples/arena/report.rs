@@ -20,7 +20,7 @@ const FAULTS_SHOWN: usize = 20;
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Times {
     p50_ms: f64,
-    p99_ms: f64,
+    pub(crate) p99_ms: f64,
     max_ms: f64,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct LaneFigures {
     /// Latest moves that gave way to newer ones.
     replaced: u64,
     /// From the time a move was due until its receiver's application had it.
-    latency: Times,
+    pub(crate) latency: Times,
 }
 
 /// The player that stalled.
@@ -55,8 +55,8 @@ pub(crate) struct LaneFigures {
 pub(crate) struct StallFigures {
     seconds: f64,
     /// Moves sent to it while it did not read, and how many of those it got.
-    offered: u64,
-    received: u64,
+    pub(crate) offered: u64,
+    pub(crate) received: u64,
     ended_on_newest: bool,
     latency: Times,
 }
@@ -71,12 +71,14 @@ pub(crate) struct Report {
     encoding: &'static str,
     room: String,
     sent: u64,
+    /// Whether the lanes are those of the others than player 0.
+    without_first: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    latest: Option<LaneFigures>,
+    pub(crate) latest: Option<LaneFigures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reliable: Option<LaneFigures>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    stall: Option<StallFigures>,
+    pub(crate) stall: Option<StallFigures>,
     /// How late moves were handed to the client, which is part of every latency.
     late: Times,
     fault_count: usize,
@@ -105,7 +107,9 @@ impl Report {
         report.late = Times::from(&late);
 
         let stalled = plan.stall.as_ref().map(|_| &seen[0]);
-        let steady = if stalled.is_some() { &seen[1..] } else { &seen[..] };
+        // Runs that are compared leave player 0 out, whether it stalled or not.
+        let others = options.compare_stall.is_some() || stalled.is_some();
+        let steady = if others { &seen[1..] } else { &seen[..] };
         let offered = |lane| plan.moves(lane) as u64 * (options.players as u64 - 1);
         let lane = |lane| {
             let mut latency = Histogram::default();
@@ -125,6 +129,7 @@ impl Report {
             ended_on_newest: seen.check.ended_on_newest(),
             latency: Times::from(&seen.latest),
         });
+        report.without_first = others;
 
         for (player, sent) in sent.into_iter().enumerate() {
             report.faults.extend(sent.failed.map(|why| format!("player {player} cannot send: {why}")));
@@ -160,7 +165,7 @@ impl fmt::Display for Report {
         }
         for (lane, figures) in [(Lane::Latest, &self.latest), (Lane::Reliable, &self.reliable)] {
             let Some(LaneFigures { offered, received, replaced, latency }) = figures else { continue };
-            let others = if self.stall.is_some() { " (without player 0)" } else { "" };
+            let others = if self.without_first { " (without player 0)" } else { "" };
             writeln!(f, "{}{others}: {latency}; {received} of {offered} received, {replaced} replaced", label(lane))?;
         }
         if let Some(StallFigures { seconds, offered, received, ended_on_newest, latency }) = &self.stall {
