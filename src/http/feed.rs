@@ -59,7 +59,7 @@ async fn subscribe(ask: &Ask, route: &str) -> Result<Subscription, Refused> {
     let has_cursor = start.cursor.is_some() || start.oldest || !start.since.is_empty();
     let state = match ask.param("state") {
         None => None,
-        Some(_) => Some(ask.number("state", 0.0, [0.1, request::STATE_HZ_MAX])?),
+        Some(_) => Some(ask.number("state", 0.0, [f64::MIN_POSITIVE, request::STATE_HZ_MAX])?),
     };
     let mut feed = Feed::open(&ask.context.hub, &grant, &rooms, &start, state).await?;
     feed.set_state_versions(&state_versions(ask)?);

@@ -81,7 +81,9 @@ impl Hub {
         self.metrics().refuse(refused.code);
         let mut failed = Failed { retry_after, ..Failed::of(&refused) };
         match refused.re {
-            Some(re) => session.lock().answered(re, Answer::Refused(Box::new(refused))),
+            // An id that was not new has its own answer, or had it long ago.
+            Some(_) if refused.code == ErrorCode::BadId => {}
+            Some(re) => session.lock().answered(re, Answer::Refused(Box::new(refused), retry_after)),
             None => match session.lock().report(&refused, self.now()) {
                 Some(count) => failed.count = Some(count),
                 None => return,
@@ -99,7 +101,9 @@ impl Hub {
     fn answer_again(&self, session: &Arc<SessionCell>, id: Option<u64>, answer: Answer) {
         let message = match (answer, id) {
             (Answer::Done(position), Some(re)) => ServerMessage::Ok(Done { re, position }),
-            (Answer::Refused(refused), _) => ServerMessage::Error(Failed::of(&refused)),
+            (Answer::Refused(refused, retry_after), _) => {
+                ServerMessage::Error(Failed { retry_after, ..Failed::of(&refused) })
+            }
             _ => return,
         };
         session.link().send(&message);

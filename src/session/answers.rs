@@ -17,8 +17,8 @@ const REPORTS_MAX: usize = 32;
 pub enum Answer {
     /// Done, and where the event stands if it made one.
     Done(Option<Position>),
-    /// Refused.
-    Refused(Box<Refused>),
+    /// Refused, and in how many milliseconds it might not be.
+    Refused(Box<Refused>, Option<u64>),
     /// A view of the room or roster. A repeated request gets a current one.
     View,
 }

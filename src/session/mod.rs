@@ -161,14 +161,14 @@ impl<P: Clone> Session<P> {
             Request::Move(_) => self.buckets.step(len, rates, now),
             _ => self.buckets.request(len, rates, now),
         };
+        // A request that is refused for its haste has used its id up all the same.
+        let repeat = request.id().map_or(Repeat::New, |id| self.answers.admit(id));
         rate.map_err(|wait| about(rate_limited(wait)))?;
-        if let Some(id) = request.id() {
-            match self.answers.admit(id) {
-                Repeat::New | Repeat::Again(Answer::View) => {}
-                Repeat::Again(answer) => return Ok(Verdict::Again(answer)),
-                Repeat::Forgotten => {
-                    return Err(about(Refused::new(ErrorCode::BadId, "ids rise; this one is no longer kept").into()));
-                }
+        match repeat {
+            Repeat::New | Repeat::Again(Answer::View) => {}
+            Repeat::Again(answer) => return Ok(Verdict::Again(answer)),
+            Repeat::Forgotten => {
+                return Err(about(Refused::new(ErrorCode::BadId, "ids rise; this one is no longer kept").into()));
             }
         }
         self.check(request).map_err(about)?;
@@ -222,12 +222,12 @@ impl<P: Clone> Session<P> {
     /// What to answer to a frame of `len` bytes that could not be read.
     pub fn unread(&mut self, refused: Refused, len: usize, now: Millis) -> Refusal {
         let Refused { re, ref room, .. } = refused;
+        if let Some(id) = re {
+            self.answers.admit(id);
+        }
         if let Err(wait) = self.buckets.request(len, &self.bounds.rates, now) {
             let refusal = rate_limited(wait);
             return Refusal { refused: refusal.refused.about(re, room.as_ref()), ..refusal };
-        }
-        if let Some(id) = re {
-            self.answers.admit(id);
         }
         refused.into()
     }
