@@ -179,7 +179,8 @@ impl Hub {
         from: Option<From>,
         dedup: Option<Dedup>,
     ) -> Result<Published, ErrorCode> {
-        let bytes = Event { time: self.now(), from, body }.to_bytes();
+        // Logs keep it for minutes: without the spare room that encoding left.
+        let bytes = Event { time: self.now(), from, body }.to_bytes().into_boxed_slice();
         let log = match log.user() {
             Some(_) => self.user_log(log),
             None => Log { name: log, bounds: self.settings_for(log).bounds() },

@@ -53,8 +53,8 @@ const BACKLOG_MAX: usize = 16;
 const LINGER_MS: u64 = 1000;
 /// How long a connection sleeps when nothing at all is due.
 const IDLE_MS: u64 = 60_000;
-/// tungstenite's own buffer; it grows with a frame that comes in pieces.
-const PARSER_BUFFER: usize = 512;
+/// tungstenite's own buffer, which every connection has all the time. Larger frames make it grow.
+const PARSER_BUFFER: usize = 128;
 
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_MAX].into_boxed_slice());
@@ -589,4 +589,34 @@ async fn linger(socket: &TcpStream) {
         }
     };
     _ = tokio::time::timeout(std::time::Duration::from_millis(LINGER_MS), drain).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// The future is the largest single part of what an idle connection costs.
+    #[tokio::test]
+    async fn a_connection_is_small() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut config = Config::default();
+        config.auth.dev = true;
+        let verifier = Arc::new(Verifier::new(&config.auth).unwrap());
+        let hub = Hub::new(Arc::new(config), Arc::new(Metrics::new()));
+        let setting = Arc::new(Setting::new(hub, verifier));
+        let future = run(socket, Bytes::new(), Encoding::Json, Opening::Asked, setting, None);
+        let sizes = [
+            ("future", size_of_val(&future)),
+            ("parser", size_of::<WebSocketContext>()),
+            ("link", size_of::<Link<TcpStream>>()),
+            ("session", size_of::<SessionCell>()),
+            ("grant", size_of::<Grant>()),
+            ("publication", size_of::<crate::room::history::Publication>()),
+            ("member", size_of::<crate::room::Member>()),
+        ];
+        println!("{sizes:?}");
+        assert!(sizes[0].1 <= 704, "{sizes:?}");
+    }
 }
