@@ -1,6 +1,9 @@
 //! The server from outside: real sockets, every door, one test binary.
 
 mod agreement;
+mod crowd;
+mod house;
+mod moves;
 mod refusals;
 mod spectators;
 mod support;

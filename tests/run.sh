@@ -1,0 +1,310 @@
+#!/usr/bin/env bash
+# Runs the tests of rallypoint: `tests/run.sh` all of them, `tests/run.sh unit vectors` these groups.
+#
+#   SKIP="browser arena" tests/run.sh     leaves groups out; it is the only way to leave something out
+#
+# A group is a function `group_<name>` below. It says how many of its checks passed, failed and were
+# skipped with `count`, mostly through `step` (one command is one check) or `counted` (a test runner,
+# whose own figures are read from its output). The last line sums up over the groups:
+#
+#   N passed, N failed, N skipped
+#
+# The exit status is 0 only if nothing failed and something passed.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+GROUPS_OF_ALL=(check build unit integration doc example-config vectors browser arena)
+BUILT=${BUILT:-}
+TARGET=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+SCRATCH=$(mktemp -d)
+SERVER_PID=
+trap 'stop_server; rm -rf "$SCRATCH"' EXIT
+trap 'exit 130' INT TERM
+
+# Settings of a server in the developer's shell are no part of a test.
+while read -r name; do unset "$name"; done < <(compgen -e RALLYPOINT_ || true)
+
+# ---------------------------------------------------------------------------------------- counting
+
+# count PASSED FAILED [SKIPPED]
+count() { echo "$1 $2 ${3:-0}" >>"$SCRATCH/counts"; }
+
+# step NAME COMMAND…: one check, good if the command succeeds.
+step() {
+  local name=$1 status=0
+  shift
+  echo "--- $name"
+  "$@" || status=$?
+  if ((status == 0)); then count 1 0; else count 0 1 && echo "FAILED  $name (exit $status)"; fi
+}
+
+# counted READER COMMAND…: a test runner. READER turns its output into "passed failed skipped".
+# A runner that ends badly without naming a failure (it did not compile, it crashed) is one failure,
+# and so is one that found nothing to run.
+counted() {
+  local reader=$1 status=0 passed failed skipped
+  shift
+  "$@" 2>&1 | tee "$SCRATCH/output" || status=$?
+  read -r passed failed skipped < <(sed 's/\x1b\[[0-9;]*m//g' "$SCRATCH/output" | "$reader")
+  if ((failed == 0 && (status != 0 || passed == 0))); then
+    failed=1
+    echo "FAILED  $* (exit $status, $passed passed)"
+  fi
+  count "$passed" "$failed" "$skipped"
+}
+
+# "test result: ok. 12 passed; 0 failed; 1 ignored; …", one for each test program.
+read_cargo_test() {
+  awk '/^test result:/ { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) p += $(i - 1)
+         if ($i ~ /^failed/) f += $(i - 1); if ($i ~ /^ignored/) s += $(i - 1) } } END { print p + 0, f + 0, s + 0 }'
+}
+
+# "Summary [ 1.2s] 12 tests run: 11 passed (1 slow), 1 failed, 1 timed out, 2 skipped". Nothing is
+# filtered out below, so what nextest skips is what the source marks as ignored.
+read_nextest() {
+  awk '/^ *Summary \[/ { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) p += $(i - 1)
+         if ($i ~ /^(failed|errored)/) f += $(i - 1); if ($i == "timed") f += $(i - 1)
+         if ($i == "exec") f += $(i - 1); if ($i ~ /^skipped/) s += $(i - 1) } } END { print p + 0, f + 0, s + 0 }'
+}
+
+# "12 passed, 0 failed": the last line of our own runners.
+read_node() {
+  awk '/^[0-9]+ passed, [0-9]+ failed$/ { p = $1; f = $3 } END { print p + 0, f + 0, 0 }'
+}
+
+# ------------------------------------------------------------------------------------------ groups
+
+group_check() {
+  step "cargo fmt" cargo fmt --all --check
+  step "clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
+  step "rustdoc" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+  step "JavaScript syntax" javascript_syntax
+}
+
+# Every later group uses what this one built. One build of everything, so that cargo chooses the
+# features of the dependencies once.
+group_build() { step "cargo build" cargo build --workspace --all-targets; }
+
+# Everything in the workspace but the server's integration tests.
+group_unit() {
+  local targets
+  mapfile -t targets < <(test_targets other)
+  rust_tests --lib --bins --examples "${targets[@]}"
+}
+
+group_integration() {
+  local targets
+  mapfile -t targets < <(test_targets server)
+  rust_tests "${targets[@]}"
+}
+
+group_doc() { counted read_cargo_test cargo test --workspace --doc --no-fail-fast; }
+
+# The example file is complete, its defaults are good values, and a missing key is told.
+group_example-config() {
+  build
+  local check=("$TARGET/debug/rallypoint" check-config)
+  local keyed=(env RALLYPOINT_AUTH__AUDIENCE=example RALLYPOINT_AUTH__KEYS__0__ALGORITHM=HS256
+    RALLYPOINT_AUTH__KEYS__0__SECRET=0123456789abcdef0123456789abcdef)
+  sed 's/^#\([a-z_]* = \)/\1/' rallypoint.example.toml >"$SCRATCH/defaults.toml"
+  sed 's/^frame = .*/frame = "big"/' "$SCRATCH/defaults.toml" >"$SCRATCH/wrong.toml"
+  step "the example, with a key" "${keyed[@]}" "${check[@]}" rallypoint.example.toml
+  step "the example's defaults, spelled out" "${keyed[@]}" "${check[@]}" "$SCRATCH/defaults.toml"
+  step "without a key it is refused" refused "auth.keys" "${check[@]}" rallypoint.example.toml
+  step "a wrong value is named" refused "limits.frame" "${keyed[@]}" "${check[@]}" "$SCRATCH/wrong.toml"
+}
+
+# The golden frames against an implementation that shares no code with ours.
+group_vectors() {
+  npm_ci tests/vectors
+  counted read_node node tests/vectors/check.mjs
+  step "the checker finds planted faults" node tests/vectors/check.mjs --self-test
+}
+
+group_browser() {
+  npm_ci tests/browser
+  build
+  CHROMIUM=$(browser) RALLYPOINT_BIN=$TARGET/debug/rallypoint counted read_node node tests/browser/run.mjs
+}
+
+# Eight players for 10 s, both move lanes, a real server. `make arena` sets BUILT=release, and ARENA
+# holds further options ("--rate 60").
+group_arena() {
+  [[ -n $BUILT ]] || build
+  local built=$TARGET/${BUILT:-debug}
+  step "the arena's server" start_server "$built/rallypoint"
+  step "the arena" "$built/examples/arena" --url "ws://$ADDRESS/v1/ws" --token-from "http://$ADDRESS/dev/token" \
+    --origin "http://$ADDRESS" ${ARENA:-}
+  stop_server
+}
+
+# To come: memory for each idle connection, one player that stalls. A group is a function
+# `group_<name>` and its name in GROUPS_OF_ALL; `make memory` and `make stall` call
+# tests/bench/memory.sh and tests/bench/stall.sh.
+
+# ------------------------------------------------------------------------------------ what they use
+
+build() { cargo build --workspace --all-targets --quiet; }
+
+# rust_tests TARGETS…: with nextest where it is installed (it runs every test in a process of its own).
+rust_tests() {
+  if cargo nextest --version >/dev/null 2>&1; then
+    counted read_nextest cargo nextest run --workspace --no-fail-fast "$@"
+  else
+    counted read_cargo_test cargo test --workspace --no-fail-fast "$@"
+  fi
+}
+
+# test_targets server|other: `--test NAME` for the test programs of the server, or of the other packages.
+test_targets() {
+  cargo metadata --no-deps --format-version 1 | node -e '
+    const { packages } = JSON.parse(require("fs").readFileSync(0, "utf8"));
+    for (const { name, targets } of packages)
+      if ((name === "rallypoint") === (process.argv[1] === "server"))
+        for (const target of targets) if (target.kind.includes("test")) console.log(`--test\n${target.name}`);
+  ' "$1"
+}
+
+# Files named .js are modules here, which node only believes when they come on standard input.
+javascript_syntax() {
+  local file bad=0 files
+  mapfile -t files < <(find clients tests -name node_modules -prune -o \( -name '*.js' -o -name '*.mjs' \) -print | sort)
+  ((${#files[@]} > 0)) || return 1
+  for file in "${files[@]}"; do
+    node --check --input-type=module - <"$file" || { echo "in $file" && bad=1; }
+  done
+  echo "${#files[@]} files"
+  return $bad
+}
+
+# refused TEXT COMMAND…: the command must fail with status 1, and say TEXT.
+refused() {
+  local text=$1 status=0
+  shift
+  "$@" >"$SCRATCH/refusal" 2>&1 || status=$?
+  cat "$SCRATCH/refusal"
+  ((status == 1)) && grep -qF -- "$text" "$SCRATCH/refusal"
+}
+
+# npm_ci FOLDER: installs what the lock file names, unless that is what is there.
+npm_ci() {
+  local stamp=$1/node_modules/.installed
+  cmp -s "$1/package-lock.json" "$stamp" && return
+  (cd "$1" && npm ci --no-audit --no-fund)
+  cp "$1/package-lock.json" "$stamp"
+}
+
+# The browser: CHROMIUM if it is set, else what a distribution calls it.
+browser() {
+  if [[ -n ${CHROMIUM:-} ]]; then command -v "$CHROMIUM"; else
+    command -v chromium || command -v chromium-browser || command -v google-chrome
+  fi
+}
+
+# start_server BINARY: with --dev on a free port of loopback; sets ADDRESS. Ended by `stop_server`.
+start_server() {
+  local log=$SCRATCH/server.log
+  "$1" serve --dev --listen 127.0.0.1:0 >"$log" 2>&1 </dev/null &
+  SERVER_PID=$!
+  for _ in {1..200}; do
+    ADDRESS=$(sed -n 's|.*listens on http://\([^/ ]*\).*|\1|p' "$log")
+    [[ -n $ADDRESS ]] && return
+    kill -0 "$SERVER_PID" 2>/dev/null || break
+    sleep 0.1
+  done
+  cat "$log"
+  return 1
+}
+
+stop_server() {
+  [[ -n $SERVER_PID ]] || return 0
+  kill "$SERVER_PID" 2>/dev/null || true
+  wait "$SERVER_PID" 2>/dev/null || true
+  SERVER_PID=
+}
+
+# ------------------------------------------------------------------------------------ prerequisites
+
+# need_packages: every group needs node to look at JavaScript or at JSON; the browser tests need a browser.
+need_packages() {
+  command -v cargo >/dev/null || fail "cargo is missing: install Rust 1.95 or later, see https://rustup.rs"
+  local packages=()
+  command -v cc >/dev/null || packages+=(build-essential)
+  command -v node >/dev/null || packages+=(nodejs)
+  command -v npm >/dev/null || packages+=(npm)
+  if wanted browser && ! browser >/dev/null; then
+    [[ -z ${CHROMIUM:-} ]] || fail "CHROMIUM=$CHROMIUM is no program"
+    packages+=(chromium)
+  fi
+  ((${#packages[@]} == 0)) || install "${packages[@]}"
+  node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' ||
+    fail "node $(node --version) is too old, the tests need 20 or later: https://nodejs.org/en/download"
+}
+
+install() {
+  local command="apt-get install -y --no-install-recommends $*"
+  command -v apt-get >/dev/null || fail "missing: $*. Install them (on Debian: $command)"
+  [[ $(id -u) == 0 ]] || fail "missing: $*. Run: sudo apt-get update && sudo $command"
+  echo "=== missing: $*; running apt-get update && $command"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -q && $command </dev/null || fail "the packages could not be installed; run: apt-get update && $command"
+}
+
+fail() {
+  echo "tests/run.sh: $*" >&2
+  exit 2
+}
+
+# ---------------------------------------------------------------------------------------- the run
+
+contains() { local word=$1 each; shift; for each; do [[ $each == "$word" ]] && return; done; return 1; }
+wanted() { contains "$1" "${RUN[@]}" && ! contains "$1" $SKIP; }
+
+# run_group NAME: in a subshell of its own, so that a command that fails ends the group and not the run.
+run_group() {
+  local name=$1 start=$SECONDS status=0 sums
+  printf '\n=== %s\n' "$name"
+  : >"$SCRATCH/counts"
+  set +e
+  (
+    trap 'stop_server' EXIT
+    set -e
+    "group_$name"
+  )
+  status=$?
+  set -e
+  if ((status == 0)) && [[ ! -s $SCRATCH/counts ]]; then status=1; fi
+  if ((status != 0)); then echo "FAILED  the group $name (exit $status)" && count 0 1; fi
+  sums=$(awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }' "$SCRATCH/counts")
+  report "$name" $((SECONDS - start)) $sums
+}
+
+# report NAME SECONDS PASSED FAILED SKIPPED
+report() {
+  printf -- '=== %s: %d passed, %d failed, %d skipped (%d s)\n' "$1" "$3" "$4" "$5" "$2"
+  printf '%-16s %6d %6d %7d %7d s\n' "$1" "$3" "$4" "$5" "$2" >>"$SCRATCH/table"
+  PASSED=$((PASSED + $3)) FAILED=$((FAILED + $4)) SKIPPED=$((SKIPPED + $5))
+}
+
+SKIP=${SKIP:-}
+RUN=("$@")
+((${#RUN[@]} > 0)) || RUN=("${GROUPS_OF_ALL[@]}")
+for name in "${RUN[@]}" $SKIP; do
+  contains "$name" "${GROUPS_OF_ALL[@]}" || fail "there is no group '$name'; there are: ${GROUPS_OF_ALL[*]}"
+done
+
+PASSED=0 FAILED=0 SKIPPED=0
+need_packages
+for name in "${RUN[@]}"; do
+  if wanted "$name"; then
+    run_group "$name"
+  else
+    printf '\n=== %s is left out by SKIP\n' "$name"
+    report "$name" 0 0 0 1
+  fi
+done
+
+printf '\n%-16s %6s %6s %7s %9s\n' group passed failed skipped time
+cat "$SCRATCH/table"
+printf '\n%d s in all\n%d passed, %d failed, %d skipped\n' "$SECONDS" "$PASSED" "$FAILED" "$SKIPPED"
+((FAILED == 0 && PASSED > 0))
