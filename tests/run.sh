@@ -138,10 +138,6 @@ group_arena() {
   stop_server
 }
 
-# To come: memory for each idle connection, one player that stalls. A group is a function
-# `group_<name>` and its name in GROUPS_OF_ALL; `make memory` and `make stall` call
-# tests/bench/memory.sh and tests/bench/stall.sh.
-
 # ------------------------------------------------------------------------------------ what they use
 
 build() { cargo build --workspace --all-targets --quiet; }

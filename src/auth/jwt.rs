@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
-use rallypoint_protocol::ErrorCode;
+use rallypoint_protocol::{ErrorCode, codec::Refused};
 use serde::Deserialize;
 
 use super::{
@@ -62,6 +62,12 @@ pub struct Refusal {
     pub reason: &'static str,
 }
 
+impl From<Refusal> for Refused {
+    fn from(Refusal { code, reason }: Refusal) -> Self {
+        Self::new(code, reason)
+    }
+}
+
 const fn invalid(reason: &'static str) -> Refusal {
     Refusal { code: ErrorCode::TokenInvalid, reason }
 }
@@ -109,7 +115,7 @@ impl Verifier {
         self.check(token, now_ms).map_err(|refusal| refusal.code)
     }
 
-    /// [`verify`](Self::verify) with the reason, for a log that an operator reads.
+    /// [`verify`](Self::verify) with the reason, for whoever has to find out what is wrong.
     pub fn check(&self, token: &str, now_ms: f64) -> Result<Grant, Refusal> {
         if token.len() > TOKEN_MAX {
             return Err(invalid("longer than 8 KiB"));

@@ -137,10 +137,11 @@ pub(super) async fn sessions(user: Segment, ask: Ask) -> Response {
 /// `GET /v1/ice-servers`
 pub(super) async fn ice_servers(ask: Ask) -> Response {
     on(ask, &[Method::GET], |ask| async move {
-        if !ask.grant(Door::Get)?.allows_anywhere(Verb::Signal) {
+        let grant = ask.grant(Door::Get)?;
+        if !grant.allows_anywhere(Verb::Signal) {
             return Err(crate::session::forbidden(Verb::Signal));
         }
-        Ok(reply(StatusCode::OK, &json!({ "ice_servers": ask.context.hub.config().ice })))
+        Ok(reply(StatusCode::OK, &json!({ "ice_servers": ask.context.hub.ice_servers_for(&grant) })))
     })
     .await
 }

@@ -1,5 +1,5 @@
 //! All routes, read like a table of contents. warp stays on this side: what lies behind takes an
-//! [`Ask`] and gives a response.
+//! `Ask` and gives a response.
 
 mod api;
 mod ask;

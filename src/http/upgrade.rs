@@ -31,11 +31,11 @@ pub(super) async fn open(ask: Ask, upgrade: Option<OnUpgrade>, peer: Option<Peer
         }
         let opening = match ask.credential(Door::WebSocket).map(|token| token.map(str::to_owned)) {
             Ok(None) => Opening::Asked,
-            Ok(Some(token)) => match ask.context.verifier.verify(&token, ask.context.hub.now().0) {
+            Ok(Some(token)) => match ask.context.verifier.check(&token, ask.context.hub.now().0) {
                 Ok(grant) => Opening::Granted(Box::new(grant)),
-                Err(code) => refuse(&ask, code)?,
+                Err(refusal) => refuse(&ask, refusal.into())?,
             },
-            Err(code) => refuse(&ask, code)?,
+            Err(code) => refuse(&ask, code.into())?,
         };
         let setting = ask.context.sockets.clone();
         tokio::spawn(async move {
@@ -51,8 +51,8 @@ pub(super) async fn open(ask: Ask, upgrade: Option<OnUpgrade>, peer: Option<Peer
 
 /// A browser cannot read the status of a failed upgrade: with an `Origin` it gets the upgrade and
 /// at once the numbered close, others get the status.
-fn refuse(ask: &Ask, code: ErrorCode) -> Result<Opening, Refused> {
-    if ask.origin().is_some() { Ok(Opening::Refused(code)) } else { Err(code.into()) }
+fn refuse(ask: &Ask, refused: Refused) -> Result<Opening, Refused> {
+    if ask.origin().is_some() { Ok(Opening::Refused(refused)) } else { Err(refused) }
 }
 
 /// The raw socket comes back from hyper; a task of its own lets hyper's buffers go.

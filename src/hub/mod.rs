@@ -25,11 +25,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use rallypoint_protocol::{
     CloseCode, ErrorCode, Event, EventBody, PeerId, Position, RoomName, ServerMessage,
     event::{From, LeaveReason, Millis},
-    server::{Connected, LimitsTold},
+    server::{Connected, IceServer, LimitsTold},
 };
 
 use crate::{
-    auth::Grant,
+    auth::{Grant, IcePolicy},
     broker::{
         Broker, Dedup, Log, Published, Subscriber,
         memory::{Ceilings, Memory},
@@ -208,7 +208,7 @@ impl Hub {
             let session = Session::new(peer, grant.clone(), self.session_bounds.clone(), now);
             Arc::new(SessionCell::new(session, link.clone()))
         };
-        let ice = grant.allows_anywhere(rallypoint_protocol::Verb::Signal) && !self.config.ice.is_empty();
+        let ice_servers = self.ice_servers_for(&grant);
         let limits = self.limits();
         let connected = Connected {
             peer,
@@ -225,7 +225,7 @@ impl Hub {
                 state: self.config.room.peer_state,
                 rooms: limits.rooms_per_session,
             },
-            ice_servers: ice.then(|| self.config.ice.clone()),
+            ice_servers: (!ice_servers.is_empty()).then_some(ice_servers),
             notifications: head,
         };
         let _turn = Turn::begin();
@@ -238,6 +238,19 @@ impl Hub {
         self.metrics.sessions.inc();
         self.greet_with_missed(&session, &own, head, missed);
         Ok(session)
+    }
+
+    /// The ICE servers that a token is given: none without the verb `signal`, and by the claim `ice`.
+    pub fn ice_servers_for(&self, grant: &Grant) -> Vec<IceServer> {
+        if !grant.allows_anywhere(rallypoint_protocol::Verb::Signal) {
+            return Vec::new();
+        }
+        let relays = |server: &IceServer| server.urls.iter().all(|url| url.starts_with("turn"));
+        match grant.ice {
+            IcePolicy::All => self.config.ice.clone(),
+            IcePolicy::Relay => self.config.ice.iter().filter(|server| relays(server)).cloned().collect(),
+            IcePolicy::None => Vec::new(),
+        }
     }
 
     /// Notifications that came while the user was away.

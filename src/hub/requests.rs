@@ -43,7 +43,7 @@ impl Hub {
         session: &Arc<SessionCell>,
         request: Request,
         len: usize,
-        verify: &(dyn Fn(&str) -> Result<Grant, ErrorCode> + Send + Sync),
+        verify: &(dyn Fn(&str) -> Result<Grant, Refused> + Send + Sync),
     ) {
         let (id, room) = (request.id(), request.room().cloned());
         let now = self.now();
@@ -113,7 +113,7 @@ impl Hub {
         self: &Arc<Self>,
         session: &Arc<SessionCell>,
         request: Request,
-        verify: &(dyn Fn(&str) -> Result<Grant, ErrorCode> + Send + Sync),
+        verify: &(dyn Fn(&str) -> Result<Grant, Refused> + Send + Sync),
     ) -> Result<Reply, Refusal> {
         match request {
             Request::Auth { .. } | Request::Resume { .. } => Err(ErrorCode::AlreadyAuthenticated.into()),

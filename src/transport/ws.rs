@@ -119,8 +119,8 @@ impl Setting {
         Self { hub, verifier, limits }
     }
 
-    fn verify(&self, token: &str) -> Result<Grant, ErrorCode> {
-        self.verifier.verify(token, self.hub.now().0)
+    fn verify(&self, token: &str) -> Result<Grant, Refused> {
+        Ok(self.verifier.check(token, self.hub.now().0)?)
     }
 }
 
@@ -132,7 +132,7 @@ pub enum Opening {
     /// The first message must be `auth`.
     Asked,
     /// The handshake carried something that is not accepted, and the client can only read a close.
-    Refused(ErrorCode),
+    Refused(Refused),
 }
 
 type Work = Pin<Box<dyn Future<Output = Option<Result<Arc<SessionCell>, ErrorCode>>> + Send>>;
@@ -205,7 +205,7 @@ pub fn run(
     match opening {
         Opening::Granted(grant) => connection.open(*grant, None),
         Opening::Asked => {}
-        Opening::Refused(code) => connection.fail(code.into()),
+        Opening::Refused(refused) => connection.fail(refused),
     }
     connection.take_in(&early);
     drop(early);
@@ -479,7 +479,7 @@ impl Connection {
             (Phase::Waiting { .. }, Request::Auth { token, notifications_since }) => {
                 match self.setting.verify(&token) {
                     Ok(grant) => self.open(grant, notifications_since),
-                    Err(code) => self.fail(code.into()),
+                    Err(refused) => self.fail(refused),
                 }
             }
             (Phase::Waiting { .. }, Request::Resume { .. }) => {

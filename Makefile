@@ -1,0 +1,36 @@
+# The whole day's work. `make` alone lists the targets.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-fast check build-release arena memory stall clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build and run the server on http://localhost:3000, for trying things out
+	cargo run -- serve --dev
+
+test: ## run every test (SKIP="browser arena" leaves groups out)
+	@tests/run.sh
+
+test-fast: ## format, lints, unit, protocol and client tests, golden frames; under 3 minutes
+	@tests/run.sh check unit doc vectors
+
+check: ## format, clippy, rustdoc and JavaScript syntax, all without warnings
+	@tests/run.sh check
+
+build-release: ## build target/release/rallypoint
+	cargo build --release
+
+arena: build-release ## eight players for 10 s against a release server: promises and latencies (ARENA="--rate 60")
+	cargo build --release --package rallypoint-client --example arena
+	@BUILT=release tests/run.sh arena
+
+memory: build-release ## memory for each of 5000 idle WebSockets that joined a room
+	cargo bench --bench memory
+
+stall: build-release ## one player stops reading: what it and the others notice
+	@tests/bench/stall.sh
+
+clean: ## remove everything that was built, installed or drawn by the tests
+	cargo clean
+	rm -rf tests/*/node_modules tests/browser/out
