@@ -122,8 +122,10 @@ impl LogKey {
     }
 }
 
-/// Sixteen rooms and the user's own log.
-pub const CURSOR_LOGS_MAX: usize = 17;
+/// Rooms that one feed may follow.
+pub const FEED_ROOMS_MAX: usize = 16;
+/// The rooms of a feed and the user's own log.
+pub const CURSOR_LOGS_MAX: usize = FEED_ROOMS_MAX + 1;
 /// The longest cursor text, in bytes.
 pub const CURSOR_TEXT_MAX: usize = 2048;
 const CURSOR_VERSION: u8 = 1;

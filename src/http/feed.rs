@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, header};
-use rallypoint_protocol::{Cursor, ErrorCode, Position, RoomName, codec::Refused, event::Millis, request};
+use rallypoint_protocol::{
+    Cursor, ErrorCode, Position, RoomName, codec::Refused, event::Millis, position::FEED_ROOMS_MAX, request,
+};
 use warp::reply::{Reply, Response};
 
 use super::{ask::Ask, json, on};
@@ -68,7 +70,6 @@ async fn subscribe(ask: &Ask, route: &str) -> Result<Subscription, Refused> {
 }
 
 fn rooms(ask: &Ask, grant: &Grant, route: &str) -> Result<Vec<RoomName>, Refused> {
-    let max = ask.context.hub.limits().rooms_per_session;
     let verb = rallypoint_protocol::rights::rule_of(route).verb;
     let mut rooms: Vec<RoomName> = Vec::new();
     for text in ask.params("room") {
@@ -82,8 +83,8 @@ fn rooms(ask: &Ask, grant: &Grant, route: &str) -> Result<Vec<RoomName>, Refused
         if !rooms.contains(&room) {
             rooms.push(room);
         }
-        if rooms.len() > max {
-            return Err(Refused::new(ErrorCode::TooManyRooms, format!("at most {max} rooms at a time")));
+        if rooms.len() > FEED_ROOMS_MAX {
+            return Err(Refused::new(ErrorCode::TooManyRooms, format!("at most {FEED_ROOMS_MAX} rooms at a time")));
         }
     }
     Ok(rooms)

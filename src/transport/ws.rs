@@ -108,7 +108,7 @@ impl Setting {
     /// From the configuration.
     pub fn new(hub: Arc<Hub>, verifier: Arc<Verifier>) -> Self {
         let told = hub.limits();
-        let moves = MoveLimits { payload: told.move_payload, depth: told.json_depth, receivers: told.move_receivers };
+        let moves = MoveLimits { payload: told.move_payload, receivers: told.move_receivers, ..MoveLimits::default() };
         let limits = request::Limits {
             depth: told.json_depth,
             text: told.text,

@@ -57,6 +57,30 @@ fn dev_defaults() -> Config {
     config
 }
 
+/// The specification prints every default, and prints it right; what the example file says is held
+/// to the code by the next test.
+#[test]
+fn the_specification_prints_the_defaults() {
+    const SPECIFICATION: &str = include_str!("../../../protocol/README.md");
+    let defaults: toml::Table = example_with_defaults().parse().unwrap();
+    let mut told = std::collections::BTreeSet::new();
+    let table = SPECIFICATION.lines().skip_while(|line| !line.starts_with("| Setting | Key | Default |"));
+    for row in table.skip(2).take_while(|line| line.starts_with('|')) {
+        let cells: Vec<_> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let (key, default) = (cells[2], cells[3]);
+        let found =
+            key.split('.').try_fold(&toml::Value::Table(defaults.clone()), |value, part| value.get(part)).cloned();
+        let found = found.unwrap_or_else(|| panic!("there is no key {key}"));
+        assert_eq!(found.to_string().trim_matches('"'), default, "{key}");
+        told.insert(key.to_owned());
+    }
+    for section in ["limits", "room", "user"] {
+        for key in defaults[section].as_table().unwrap().keys() {
+            assert!(told.contains(&format!("{section}.{key}")), "{section}.{key} is not in the table");
+        }
+    }
+}
+
 #[test]
 fn the_example_is_the_defaults() {
     assert_eq!(load_text(EXAMPLE, &[], DEV), Ok(dev_defaults()));
