@@ -5,16 +5,17 @@
 //! Parsing is tungstenite's `WebSocketContext` over bytes already read; what it writes (pong and
 //! close) goes to the outbox, since nothing but the outbox's flush writes to the socket.
 
+mod port;
+
 use std::{
-    cell::RefCell,
     future::poll_fn,
-    io::{self, IoSlice, Read, Write},
+    io,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use rallypoint_protocol::{
     CloseCode, Encoding, ErrorCode, Position, Request, ServerMessage,
     codec::Refused,
@@ -30,69 +31,23 @@ use tokio_tungstenite::tungstenite::{
     protocol::{Role, WebSocketConfig, WebSocketContext},
 };
 
+use self::port::Port;
 use super::Open;
 use crate::{
     auth::{Grant, jwt::Verifier},
     ceilings::Place,
     frame,
-    hub::{
-        Hub,
-        link::{Carrier, Link},
-        sessions::SessionCell,
-        turn::Turn,
-    },
+    hub::{Hub, link::Link, sessions::SessionCell, turn::Turn},
     metrics::Metrics,
     session::pulse::{Due, Pulse},
 };
 
-/// One read takes at most this much; the buffer belongs to the thread, not to the connection.
-const READ_MAX: usize = 64 * 1024;
 /// Requests that may wait for the one before them before reading stops.
 const BACKLOG_MAX: usize = 16;
-/// How long a closed connection may take to say its own goodbye.
-const LINGER_MS: u64 = 1000;
 /// How long a connection sleeps when nothing at all is due.
 const IDLE_MS: u64 = 60_000;
 /// tungstenite's own buffer, which every connection has all the time. Larger frames make it grow.
 const PARSER_BUFFER: usize = 128;
-
-thread_local! {
-    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_MAX].into_boxed_slice());
-}
-
-impl Carrier for TcpStream {
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.try_write_vectored(slices)
-    }
-}
-
-/// What tungstenite reads from and writes to during one read of the socket.
-struct Port<'a> {
-    unread: &'a [u8],
-    link: &'a Arc<Link>,
-}
-
-impl Read for Port<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.unread.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let len = self.unread.len().min(out.len());
-        self.unread.copy_to_slice(&mut out[..len]);
-        Ok(len)
-    }
-}
-
-impl Write for Port<'_> {
-    fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
-        self.link.push_control(Bytes::copy_from_slice(frame));
-        Ok(frame.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// What a connection needs besides its socket.
 pub struct Setting {
@@ -372,7 +327,7 @@ impl Connection {
     }
 
     fn read(&mut self) {
-        BUFFER.with_borrow_mut(|buffer| match self.link.carrier().try_read(buffer) {
+        port::with_buffer(|buffer| match self.link.carrier().try_read(buffer) {
             Ok(0) => self.ended = self.ended.or(Some(LeaveReason::Lost)),
             Ok(len) => {
                 self.metrics().bytes_received.inc_by(len as u64);
@@ -387,7 +342,7 @@ impl Connection {
     fn take_in(&mut self, bytes: &[u8]) {
         let _turn = Turn::begin();
         let shared = self.shared.clone();
-        let mut port = Port { unread: bytes, link: &shared };
+        let mut port = Port::new(bytes, &shared);
         while self.ended.is_none() && shared.standing().closing.is_none() {
             match self.parser.read(&mut port) {
                 Ok(Message::Text(text)) => self.message(Encoding::Json, text.as_bytes()),
@@ -560,7 +515,7 @@ impl Connection {
             self.hub().end_session(session, reason).await;
         }
         if !standing.broken && standing.closing.is_some() {
-            linger(self.link.carrier()).await;
+            port::linger(self.link.carrier()).await;
         }
     }
 }
@@ -571,24 +526,6 @@ fn perform(setting: Arc<Setting>, session: Arc<SessionCell>, request: Request, l
         hub.perform(&session, request, len, &|token| setting.verify(token)).await;
         None
     })
-}
-
-/// Unread bytes at the close of a socket make the kernel reset the connection, and the peer would
-/// lose the close frame: read on for a moment, up to the peer's own goodbye.
-async fn linger(socket: &TcpStream) {
-    _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
-    let drain = async {
-        let mut left: usize = 1 << 20;
-        while left > 0 && socket.readable().await.is_ok() {
-            let read = BUFFER.with_borrow_mut(|buffer| socket.try_read(buffer));
-            match read {
-                Ok(len) if len > 0 => left = left.saturating_sub(len),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                _ => return,
-            }
-        }
-    };
-    _ = tokio::time::timeout(std::time::Duration::from_millis(LINGER_MS), drain).await;
 }
 
 #[cfg(test)]
