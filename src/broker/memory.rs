@@ -107,7 +107,7 @@ impl Memory {
             }
             let position = kept.history.head().next(&event);
             let publication = Publication::new(log.name.clone(), position, event).map_err(PublishError::Rejected)?;
-            let (now, publication) = (publication.event.time, Arc::new(publication));
+            let (now, publication) = (publication.time, Arc::new(publication));
             let before = kept.history.bytes();
             kept.history.trim(now);
             if kept.history.append(publication.clone()) != Append::Done {

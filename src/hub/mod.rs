@@ -265,7 +265,7 @@ impl Hub {
             None => {}
             Some(Ok(events)) => {
                 for publication in events {
-                    let message = publication.event.to_message(own, publication.position, None, |_| None);
+                    let message = publication.event().to_message(own, publication.position, None, |_| None);
                     session.link().send(&message);
                 }
             }

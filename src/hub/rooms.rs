@@ -12,7 +12,7 @@ use std::{
 use dashmap::DashMap;
 use parking_lot::{Mutex, MutexGuard};
 use rallypoint_protocol::{
-    EventBody, PeerId, Position, RoomName, ServerMessage,
+    Event, EventBody, PeerId, Position, RoomName, ServerMessage,
     code::ErrorCode,
     event::{Entry, Gone, LeaveReason, Millis},
     server::{Joined, Latency, LatestMove, PeerLeft, Reset, ResetReason, Typing},
@@ -159,8 +159,10 @@ impl RoomCell {
     pub(super) fn deliver(self: &Arc<Self>, publication: Arc<Publication>, now: Millis) {
         let mut state = self.state.lock();
         let seq = publication.position.seq;
-        if state.early.len() < EARLY_MAX || state.early.keys().next_back().is_some_and(|&last| last > seq) {
-            state.early.insert(seq, publication);
+        state.early.insert(seq, publication);
+        if state.early.len() > EARLY_MAX {
+            // The furthest is the one that can be read again the easiest.
+            state.early.pop_last();
         }
         if state.ready {
             self.apply_early(&mut state, Some(now));
@@ -169,11 +171,11 @@ impl RoomCell {
 
     fn apply_early(self: &Arc<Self>, state: &mut State, now: Option<Millis>) {
         while let Some((_, publication)) = state.early.pop_first() {
-            let moment = now.unwrap_or(publication.event.time);
+            let moment = now.unwrap_or(publication.time);
             match state.room.apply(Command::Apply(publication.clone()), moment) {
-                Ok(Outcome::Event { publication, stopped_typing, left }) => {
+                Ok(Outcome::Event { publication, event, stopped_typing, left }) => {
                     self.head.store(publication.position.seq, Ordering::Release);
-                    state.announce(self, &publication, stopped_typing, left);
+                    state.announce(self, publication.position, &event, stopped_typing, left);
                 }
                 Ok(Outcome::NotNext(Append::Gap)) => {
                     state.early.insert(publication.position.seq, publication);
@@ -245,7 +247,8 @@ impl State {
     fn announce(
         &mut self,
         cell: &Arc<RoomCell>,
-        publication: &Arc<Publication>,
+        position: Position,
+        event: &Event,
         stopped_typing: Option<PeerId>,
         left: Option<u32>,
     ) {
@@ -255,18 +258,18 @@ impl State {
         if let Some(handle) = left {
             self.forget(cell, handle);
         }
-        let joined = match &publication.event.body {
+        let joined = match &event.body {
             EventBody::PeerJoined { peer } => Some(peer.peer),
             _ => None,
         };
         let handle_of = |peer| self.room.member(peer).map(|member| member.handle).or(left);
         // Everybody who is here already joined before the one who joins now.
-        let message = publication.event.to_message(&cell.name, publication.position, None, handle_of);
+        let message = event.to_message(&cell.name, position, None, handle_of);
         let mut frame = Frame::of(message);
         self.tell_members(&mut frame, joined);
         self.tell_watchers(&mut frame);
         self.feeds.values().for_each(|feed| feed.wake.wake());
-        if let EventBody::PeerLeft { peer, .. } = &publication.event.body {
+        if let EventBody::PeerLeft { peer, .. } = &event.body {
             // Only somebody who was removed still has a seat; it was told why like everybody else.
             if let Some(seat) = self.unseat(peer.peer) {
                 seat.session.lock().stand(&cell.name);
@@ -357,13 +360,13 @@ impl State {
         };
         let handle_of = |peer| self.room.member(peer).map(|member| member.handle);
         let own = viewer.map(|(_, peer)| peer);
-        let is_own_join = |p: &Publication| match &p.event.body {
-            EventBody::PeerJoined { peer } => Some(peer.peer) == own,
-            _ => false,
-        };
-        let missed = events.filter(|p| !is_own_join(p)).map(|p| {
-            let message = p.event.to_message(&cell.name, p.position, viewer, handle_of);
-            raw_json(message.encode(rallypoint_protocol::Encoding::Json))
+        let missed = events.filter_map(|publication| {
+            let event = publication.event();
+            if matches!(&event.body, EventBody::PeerJoined { peer } if Some(peer.peer) == own) {
+                return None;
+            }
+            let message = event.to_message(&cell.name, publication.position, viewer, handle_of);
+            Some(raw_json(message.encode(rallypoint_protocol::Encoding::Json)))
         });
         (Some(missed.collect()), None)
     }

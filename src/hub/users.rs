@@ -138,7 +138,7 @@ impl Users {
         let Some(cell) = self.map.get(user).map(|cell| cell.value().clone()) else { return };
         cell.news.store(mark(publication.position), Ordering::Release);
         let message: ServerMessage =
-            publication.event.to_message(&publication.log, publication.position, None, |_| None);
+            publication.event().to_message(&publication.log, publication.position, None, |_| None);
         let mut frame = Frame::of(message);
         let present = cell.present.lock();
         for session in &present.sessions {

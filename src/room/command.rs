@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rallypoint_protocol::{
-    PeerId,
+    Event, PeerId,
     event::{Entry, Presence},
     moves::Lane,
     payload::Payload,
@@ -76,8 +76,10 @@ pub enum Outcome {
     Nothing,
     /// The log went on by this event.
     Event {
-        /// The event.
+        /// The event as the log has it.
         publication: Arc<Publication>,
+        /// The same, decoded.
+        event: Box<Event>,
         /// A member whose typing the event ended.
         stopped_typing: Option<PeerId>,
         /// The member it removed, by handle.

@@ -24,16 +24,28 @@ pub struct Publication {
     pub position: Position,
     /// What the log stores and the tag covers.
     pub bytes: Bytes,
-    /// The same, decoded once per node.
-    pub event: Event,
+    /// When it happened.
+    pub time: Millis,
     feed: OnceLock<Bytes>,
 }
 
 impl Publication {
     /// Takes what the engine delivered.
     pub fn new(log: RoomName, position: Position, bytes: Bytes) -> Result<Self, ErrorCode> {
-        let event = Event::from_bytes(&bytes)?;
-        Ok(Self { log, position, bytes, event, feed: OnceLock::new() })
+        let time = Event::from_bytes(&bytes)?.time;
+        Ok(Self { log, position, bytes, time, feed: OnceLock::new() })
+    }
+
+    /// What happened. Kept as bytes only: logs hold far more events than are ever looked into
+    /// again, and decoded ones would be twice as large.
+    pub fn event(&self) -> Event {
+        Event::from_bytes(&self.bytes).expect("the bytes were decoded when they came in")
+    }
+
+    /// The name of what happened; its bytes begin with it.
+    pub fn kind(&self) -> &str {
+        let kind = self.bytes.strip_prefix(br#"{"kind":""#).and_then(|rest| rest.split(|&byte| byte == b'"').next());
+        kind.and_then(|kind| std::str::from_utf8(kind).ok()).unwrap_or_default()
     }
 
     /// The event object of feeds, made once and shared by every spectator.
@@ -135,7 +147,7 @@ impl History {
     /// Lets go of what is too old.
     pub fn trim(&mut self, now: Millis) {
         while let Some(oldest) = self.events.front()
-            && oldest.event.time.after(self.bounds.age_ms) <= now
+            && oldest.time.after(self.bounds.age_ms) <= now
         {
             self.drop_oldest();
         }

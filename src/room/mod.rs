@@ -182,8 +182,9 @@ impl Room {
             Append::Done => {}
             refused => return Outcome::NotNext(refused),
         }
+        let event = Box::new(publication.event());
         let (mut stopped_typing, mut left) = (None, None);
-        match &publication.event.body {
+        match &event.body {
             EventBody::PeerJoined { peer } => {
                 self.seat(Entry { order: Some(publication.position.seq), ..peer.clone() });
             }
@@ -192,12 +193,12 @@ impl Room {
                 left = self.unseat(peer.peer).map(|member| member.handle);
             }
             EventBody::Message { .. } => {
-                let sender = publication.event.from.as_ref().and_then(|from| from.peer);
+                let sender = event.from.as_ref().and_then(|from| from.peer);
                 stopped_typing = sender.and_then(|peer| self.stop_typing(peer));
             }
             EventBody::App { .. } | EventBody::Presence(_) | EventBody::Notification { .. } => {}
         }
-        Outcome::Event { publication, stopped_typing, left }
+        Outcome::Event { publication, event, stopped_typing, left }
     }
 
     fn seat(&mut self, entry: Entry) {

@@ -62,7 +62,7 @@ fn render(items: &[Item], cursor: &mut Cursor) -> Vec<u8> {
         Feed::advance_cursor(cursor, item);
         match item {
             Item::Event(publication) => {
-                block(&mut out, publication.event.kind(), publication.feed_object(), Some(cursor));
+                block(&mut out, publication.kind(), publication.feed_object(), Some(cursor));
             }
             Item::Reset { .. } => {
                 block(&mut out, "reset", item.reset_json().to_string().as_bytes(), Some(cursor));
