@@ -17,7 +17,7 @@ pub enum Lane {
     Reliable,
 }
 
-/// Member handles that a move names; a fixed upper bound keeps them off the heap's long list.
+/// Member handles that a move names, at most [`MoveLimits::receivers`] of them.
 pub type Receivers = Vec<u32>;
 
 /// A move as a client sends it.

@@ -161,7 +161,7 @@ impl RoomCell {
         let seq = publication.position.seq;
         state.early.insert(seq, publication);
         if state.early.len() > EARLY_MAX {
-            // The furthest is the one that can be read again the easiest.
+            // The nearest are what the room waits for; more than a few are never early at once.
             state.early.pop_last();
         }
         if state.ready {

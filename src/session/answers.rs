@@ -92,7 +92,7 @@ impl Reports {
             *told = now;
             return Some(std::mem::take(count));
         }
-        // A full list is made of kinds a client chose: forget the one told longest ago.
+        // A full list is made of kinds a client chose: forget the one known longest.
         if self.kinds.len() == REPORTS_MAX {
             self.kinds.remove(0);
         }

@@ -1,9 +1,8 @@
 //! What an idle WebSocket costs: starts the release binary, opens connections that authenticate and
 //! join a room of ten, waits until the process is quiet, and prints its growth per connection.
 //!
-//! `cargo bench --bench memory [-- CONNECTIONS]`; the aim is printed beside the figure, and far above
-//! it the exit code is 1. Connections are spread over several client addresses and closed with RST, so
-//! that no ports are left waiting.
+//! `cargo bench --bench memory [-- CONNECTIONS]`; exit code 1 above the aim. Connections are spread
+//! over several client addresses and closed with RST, so that no ports are left waiting.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -25,10 +24,8 @@ const WARM_UP: usize = 32;
 const OPENERS: usize = 8;
 /// Client addresses: 127.0.0.1 and its neighbours.
 const ADDRESSES: usize = 16;
-/// What a connection should cost, in bytes.
+/// What a connection may cost, in bytes.
 const AIM: usize = 3 * 1024;
-/// Above this something is wrong with the road that a connection takes, not with its size.
-const CEILING: usize = 8 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
@@ -50,7 +47,7 @@ fn main() -> ExitCode {
         after / 1024,
         server.quiet_rss() / 1024
     );
-    if each <= CEILING { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if each <= AIM { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The server as a process of its own.
