@@ -29,8 +29,11 @@ async function seesAndHears({ page }) {
     const now = await received(page);
     return now.frames > first.frames && now.energy > first.energy;
   });
-  const { pair } = await received(page);
-  assert.equal(pair.state, 'succeeded');
+  // The chosen pair is checked again and again, and "in-progress" while it is.
+  const pair = await until('the chosen pair to have succeeded', async () => {
+    const { pair } = await received(page);
+    return pair?.state === 'succeeded' && pair;
+  });
   assert.ok(pair.local && pair.remote, 'both candidates of the pair are known');
 }
 

@@ -20,19 +20,24 @@ use crate::support::{Node, Wire, pass, room, until, within};
 const DOORS: usize = 32;
 
 /// What a crowd has received.
-#[derive(Default)]
 struct Heard {
+    /// How many are expected.
+    size: u64,
     bytes: AtomicU64,
     presence_bytes: AtomicU64,
     presence: AtomicU64,
-    /// The largest number of members that a summary told.
-    count: AtomicU64,
+    /// Guests that got the summary in which everybody is counted; it is the last one.
+    complete: AtomicU64,
 }
 
 impl Heard {
-    /// Counts a frame as it was on the wire: header (RFC 6455 section 5.2) and payload. All get the
-    /// same summaries, so one guest decodes them for everybody.
-    fn note(&self, frame: &Message, decodes: bool) {
+    fn new(size: usize) -> Self {
+        let [bytes, presence_bytes, presence, complete] = [(); 4].map(|()| AtomicU64::new(0));
+        Self { size: size as u64, bytes, presence_bytes, presence, complete }
+    }
+
+    /// Counts a frame as it was on the wire: header (RFC 6455 section 5.2) and payload.
+    fn note(&self, frame: &Message) {
         let head = match frame.len() {
             0..=125 => 2,
             126..=65_535 => 4,
@@ -46,13 +51,12 @@ impl Heard {
         if begins.windows(8).any(|word| word == b"presence") {
             self.presence_bytes.fetch_add(len, Relaxed);
             self.presence.fetch_add(1, Relaxed);
-            if !decodes {
-                return;
-            }
             let Ok(ServerMessage::Presence(told)) = ServerMessage::decode(Encoding::MsgPack, payload) else {
                 panic!("a summary cannot be read");
             };
-            self.count.fetch_max(told.presence.count as u64, Relaxed);
+            if told.presence.count as u64 == self.size {
+                self.complete.fetch_add(1, Relaxed);
+            }
         }
     }
 }
@@ -64,7 +68,7 @@ async fn come_in(options: Options, place: RoomName, heard: Arc<Heard>) -> Socket
     socket.send(Message::binary(join.encode(Encoding::MsgPack))).await.expect("the request is sent");
     loop {
         let frame = socket.next().await.expect("the socket stays open").expect("a frame");
-        heard.note(&frame, false);
+        heard.note(&frame);
         if let Message::Binary(payload) = &frame
             && payload[..payload.len().min(24)].windows(6).any(|word| word == b"joined")
             && !payload[..payload.len().min(24)].windows(11).any(|word| word == b"peer-joined")
@@ -87,7 +91,7 @@ struct Cost {
 
 async fn crowd(node: &Node, size: usize) -> Cost {
     let place = room(&format!("crowd/{size}"));
-    let heard = Arc::new(Heard::default());
+    let heard = Arc::new(Heard::new(size));
     let sent = || node.hub.metrics().bytes_sent.get();
     let (before, begin) = (sent(), std::time::Instant::now());
     let (mut coming, mut readers) = (JoinSet::new(), JoinSet::new());
@@ -104,7 +108,7 @@ async fn crowd(node: &Node, size: usize) -> Cost {
     }
     // The last summary tells everybody that all are here; then nothing is on its way any more.
     until("the last summary to reach everybody", async || {
-        let all = heard.count.load(Relaxed) == size as u64;
+        let all = heard.complete.load(Relaxed) == size as u64;
         (all && heard.bytes.load(Relaxed) == sent() - before).then_some(())
     })
     .await;
@@ -122,10 +126,10 @@ async fn crowd(node: &Node, size: usize) -> Cost {
 
 fn read_on(readers: &mut JoinSet<()>, came: Option<Result<Socket, tokio::task::JoinError>>, heard: &Arc<Heard>) {
     let mut socket = came.expect("somebody is coming").expect("nobody was turned away");
-    let (heard, decodes) = (heard.clone(), readers.is_empty());
+    let heard = heard.clone();
     readers.spawn(async move {
         while let Some(Ok(frame)) = socket.next().await {
-            heard.note(&frame, decodes);
+            heard.note(&frame);
         }
     });
 }
