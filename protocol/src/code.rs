@@ -87,6 +87,8 @@ error_codes! {
     AlreadyAuthenticated = 708, "already-authenticated", 400, false;
     /// This way of presenting a token is not accepted here.
     CredentialNotAccepted = 709, "credential-not-accepted", 401, false;
+    /// The user has another session, and the token says that this is one too many.
+    DuplicateRefused = 710, "duplicate-refused", 409, false;
 
     /// No such route.
     NotFound = 800, "not-found", 404, false;
@@ -259,7 +261,7 @@ close_codes! {
     /// Not allowed, or kicked.
     Forbidden = 4403, "forbidden";
     /// Another session of the user exists and the token says reject.
-    Duplicate = 4409, "duplicate-refused";
+    DuplicateRefused = 4409, "duplicate-refused";
     /// A newer socket took this session over.
     Replaced = 4410, "replaced";
     /// A frame larger than the limit.
@@ -285,6 +287,7 @@ impl CloseCode {
             | ErrorCode::TokenInvalid
             | ErrorCode::CredentialNotAccepted
             | ErrorCode::TwoCredentials => Self::BadToken,
+            ErrorCode::DuplicateRefused => Self::DuplicateRefused,
             ErrorCode::AuthTimeout => Self::AuthTimeout,
             ErrorCode::SessionUnknown => Self::SessionUnknown,
             ErrorCode::TooManyConnections => Self::TooManyConnections,

@@ -2,6 +2,8 @@
 //!
 //! The session asks the rest: joined? granted? within the rate?
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, value::RawValue};
 
@@ -43,6 +45,8 @@ pub const HANDLES_MAX: usize = 100;
 pub const PAGE_MAX: usize = 500;
 /// Entries in one page when the request does not say.
 pub const PAGE_DEFAULT: usize = 100;
+/// Most rooms that one `resume` may name, and again as watched.
+pub const RESUMED_ROOMS_MAX: usize = 64;
 /// Most state updates a second that a watcher may ask for.
 pub const STATE_HZ_MAX: f64 = 10.0;
 
@@ -75,7 +79,7 @@ pub enum Request {
     /// The first message: who I am.
     Auth { token: String, notifications_since: Option<Position> },
     /// The first message after a lost socket.
-    Resume { token: String },
+    Resume(Box<Resume>),
     /// A newer token for the same user.
     Refresh { id: u64, token: String },
     /// Become a member.
@@ -104,6 +108,23 @@ pub enum Request {
     Ping { id: Option<u64>, t: Option<Number> },
     /// How many counted messages I have seen.
     Ack { n: u64 },
+}
+
+/// What a client says to take its lost session up again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// The resume token of the last `connected`.
+    pub token: String,
+    /// How many counted messages it has received.
+    pub received: u64,
+    /// Where its rooms stand, joined and watched ones.
+    pub positions: BTreeMap<RoomName, Position>,
+    /// Which of its rooms it only watches; counts where the server has forgotten the session.
+    pub watched: Vec<RoomName>,
+    /// A newer access token.
+    pub jwt: Option<String>,
+    /// Where the user's own log stands.
+    pub notifications_since: Option<Position>,
 }
 
 /// A move as JSON clients send it.
@@ -186,6 +207,19 @@ fn number_of<T: TryFrom<u64>>(number: Whole, message: &'static str) -> Result<T,
 #[derive(Deserialize, Serialize)]
 struct AuthFields {
     token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    notifications_since: Option<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct ResumeFields {
+    token: String,
+    received: Whole,
+    positions: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    watched: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jwt: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     notifications_since: Option<String>,
 }
@@ -338,10 +372,7 @@ impl Request {
                 let notifications_since = position_of(fields.notifications_since.as_ref())?;
                 Ok(Self::Auth { token: fields.token, notifications_since })
             }
-            "resume" => {
-                let fields: AuthFields = parts.read()?;
-                Ok(Self::Resume { token: fields.token })
-            }
+            "resume" => Self::resume(parts),
             "refresh" => {
                 let fields: TokenFields = parts.read()?;
                 Ok(Self::Refresh { id: id_of(fields.id)?, token: fields.token })
@@ -382,6 +413,27 @@ impl Request {
             "ack" => Ok(Self::Ack { n: number_of(parts.read::<AckFields>()?.n, "n is a whole number")? }),
             _ => Err(Refused::new(ErrorCode::UnknownType, "no message of this type")),
         }
+    }
+
+    fn resume(parts: &Parts<'_>) -> Result<Self, Refused> {
+        let fields: ResumeFields = parts.read()?;
+        let watched = fields.watched.unwrap_or_default();
+        for name in fields.positions.keys().chain(&watched) {
+            RoomName::new(name).map_err(|code| Refused::new(code, "a room is not well named"))?;
+        }
+        let watched: Vec<_> = watched.iter().map(|name| room_of(name)).collect::<Result<_, _>>()?;
+        let rooms: Vec<_> = fields.positions.keys().map(|name| room_of(name)).collect::<Result<_, _>>()?;
+        let positions = fields.positions.values().map(|text| position_of(Some(text)));
+        let positions = rooms.into_iter().zip(positions).map(|(room, position)| Ok((room, position?)));
+        let positions: Vec<_> = positions.collect::<Result<_, Refused>>()?;
+        let notifications_since = position_of(fields.notifications_since.as_ref())?;
+        if positions.len() > RESUMED_ROOMS_MAX || watched.len() > RESUMED_ROOMS_MAX {
+            return Err(bad_value("at most 64 rooms"));
+        }
+        let positions = positions.into_iter().filter_map(|(room, position)| Some((room, position?))).collect();
+        let received = number_of(fields.received, "received is a whole number")?;
+        let (token, jwt) = (fields.token, fields.jwt);
+        Ok(Self::Resume(Box::new(Resume { token, received, positions, watched, jwt, notifications_since })))
     }
 
     fn signal(kind: SignalKind, parts: &Parts<'_>, limits: &Limits) -> Result<Self, Refused> {
@@ -468,7 +520,7 @@ impl Request {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Auth { .. } => "auth",
-            Self::Resume { .. } => "resume",
+            Self::Resume(_) => "resume",
             Self::Refresh { .. } => "refresh",
             Self::Join { .. } => "join",
             Self::Leave { .. } => "leave",
@@ -500,7 +552,7 @@ impl Request {
             | Self::Watch { id, .. }
             | Self::Unwatch { id, .. } => Some(*id),
             Self::Ping { id, .. } => *id,
-            Self::Auth { .. } | Self::Resume { .. } | Self::Typing { .. } | Self::Move(_) | Self::Ack { .. } => None,
+            Self::Auth { .. } | Self::Resume(_) | Self::Typing { .. } | Self::Move(_) | Self::Ack { .. } => None,
         }
     }
 
@@ -518,9 +570,7 @@ impl Request {
             | Self::Unwatch { room, .. }
             | Self::Typing { room } => Some(room),
             Self::Move(json) => Some(&json.room),
-            Self::Auth { .. } | Self::Resume { .. } | Self::Refresh { .. } | Self::Ping { .. } | Self::Ack { .. } => {
-                None
-            }
+            Self::Auth { .. } | Self::Resume(_) | Self::Refresh { .. } | Self::Ping { .. } | Self::Ack { .. } => None,
         }
     }
 
@@ -535,8 +585,16 @@ impl Request {
                 let fields = AuthFields { token: token.clone(), notifications_since: position(notifications_since) };
                 codec::encode(encoding, kind, &fields, None)
             }
-            Self::Resume { token } => {
-                codec::encode(encoding, kind, &AuthFields { token: token.clone(), notifications_since: None }, None)
+            Self::Resume(resume) => {
+                let fields = ResumeFields {
+                    token: resume.token.clone(),
+                    received: resume.received.into(),
+                    positions: resume.positions.iter().map(|(room, at)| (text(room), at.to_string())).collect(),
+                    watched: (!resume.watched.is_empty()).then(|| resume.watched.iter().map(text).collect()),
+                    jwt: resume.jwt.clone(),
+                    notifications_since: position(&resume.notifications_since),
+                };
+                codec::encode(encoding, kind, &fields, None)
             }
             Self::Refresh { id, token } => {
                 codec::encode(encoding, kind, &TokenFields { id: (*id).into(), token: token.clone() }, None)

@@ -145,7 +145,7 @@ pub struct Joined {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "fields are the wire's, documented in protocol/README.md")]
 pub struct Watching {
-    pub re: u64,
+    pub re: Option<u64>,
     pub room: RoomName,
     pub position: Position,
     pub count: usize,
@@ -343,6 +343,8 @@ pub enum ResetReason {
     TooMany,
     /// The token does not grant `history`.
     NoHistory,
+    /// The session was resumed too late for the counted messages it missed.
+    Lost,
 }
 
 impl ResetReason {
@@ -355,6 +357,7 @@ impl ResetReason {
             Self::Ahead => "ahead",
             Self::TooMany => "too-many",
             Self::NoHistory => "no-history",
+            Self::Lost => "lost",
         }
     }
 }

@@ -63,8 +63,12 @@ settings! {
         drain_ms: u64 = 20_000, 0..=600_000;
         /// From the expiry of a token to the end of its session.
         expiry_grace_ms: u64 = 25_000, 0..=600_000;
-        /// How long a lost session is kept for its return.
+        /// How long a lost session is kept for its return; 0: not at all.
         resume_grace_ms: u64 = 10_000, 0..=600_000;
+        /// Lost sessions of one user that are kept.
+        lost_per_user: usize = 2, 1..=100_000;
+        /// Lost sessions that this node keeps.
+        lost: usize = 20_000, 1..=10_000_000;
         /// The data of a notification, as JSON.
         notification_data: usize = 16_384, 0..=1_048_576;
         /// Members that one move may name.

@@ -116,7 +116,7 @@ impl Hub {
         verify: &(dyn Fn(&str) -> Result<Grant, Refused> + Send + Sync),
     ) -> Result<Reply, Refusal> {
         match request {
-            Request::Auth { .. } | Request::Resume { .. } => Err(ErrorCode::AlreadyAuthenticated.into()),
+            Request::Auth { .. } | Request::Resume(_) => Err(ErrorCode::AlreadyAuthenticated.into()),
             Request::Refresh { token, .. } => {
                 let grant = Arc::new(verify(&token)?);
                 self.refresh(session, grant).await?;
@@ -342,7 +342,7 @@ impl Hub {
             state.count_spectators(now);
             let (missed, reset) = state.missed(&cell, since, None, history);
             let watching = WatchingMessage {
-                re,
+                re: Some(re),
                 room: room.clone(),
                 position: state.room.position(),
                 count: state.room.count(),

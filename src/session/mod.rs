@@ -176,7 +176,7 @@ impl<P: Clone> Session<P> {
     }
 
     fn check(&self, request: &Request) -> Result<(), Refusal> {
-        if matches!(request, Request::Auth { .. } | Request::Resume { .. }) {
+        if matches!(request, Request::Auth { .. } | Request::Resume(_)) {
             return Err(ErrorCode::AlreadyAuthenticated.into());
         }
         let Some(room) = request.room() else { return Ok(()) };

@@ -437,7 +437,7 @@ impl Connection {
                     Err(refused) => self.fail(refused),
                 }
             }
-            (Phase::Waiting { .. }, Request::Resume { .. }) => {
+            (Phase::Waiting { .. }, Request::Resume(_)) => {
                 // Sessions end with their socket here; the client connects anew and joins again.
                 self.fail(Refused::new(ErrorCode::SessionUnknown, "this server keeps no lost sessions"));
             }

@@ -68,7 +68,7 @@ export const ANSWERS = {
     state: latest(f.handle),
     missed,
   },
-  watching: { re: f.id, room: f.room, position: f.position, ...counts, state: f.optional(latest(f.peer)), missed },
+  watching: { re: nullable(f.id), room: f.room, position: f.position, ...counts, state: f.optional(latest(f.peer)), missed },
   members: { re: f.id, room: f.room, members: f.list(entry, 0, 500), count: f.uint, next: f.optional(f.peer) },
   pong: { re: f.optional(f.id), t: f.optional(f.number), received: f.number, sent: f.number },
   'peer-joined': { ...event, peer: entry },
@@ -99,7 +99,7 @@ export const ANSWERS = {
   state: { room: f.room, version: f.uint, moves: latest(f.peer) },
   reset: {
     room: f.name,
-    reason: f.oneOf('trimmed', 'epoch', 'forked', 'ahead', 'too-many', 'no-history'),
+    reason: f.oneOf('trimmed', 'epoch', 'forked', 'ahead', 'too-many', 'no-history', 'lost'),
     position: f.position,
     members: f.list(entry),
     count: f.uint,

@@ -1,5 +1,5 @@
 /** The kinds of fields that messages have, and how each is judged: sections 1 and 3 of the text. */
-import { demand } from './refused.mjs';
+import { Refused, demand } from './refused.mjs';
 import { parsePosition } from './position.mjs';
 
 const NAME = /^[A-Za-z0-9._~:@/-]{1,128}$/;
@@ -31,6 +31,16 @@ export function number(value) {
 export function map(value) {
   demand(value instanceof Map, 600, 'not a map');
 }
+
+/** A map whose keys and values are all of one kind. */
+export const mapOf = (key, item, max) => (value) => {
+  map(value);
+  // Two rules of section 3 are judged before the values: kinds of all values, then names.
+  for (const each of value.values()) string(each);
+  for (const each of value.keys()) key(each);
+  for (const each of value.values()) item(each);
+  demand(value.size <= max, 608, `more than ${max} entries`);
+};
 
 export function id(value) {
   number(value);
@@ -98,13 +108,25 @@ export const sized = (check, max) => (value, source) => {
   demand(Buffer.byteLength(source) <= max, 603, `more than ${max} bytes`);
 };
 
+/** The codes of fields in the order in which section 3 judges: steps 8 to 15. */
+const STEPS = [600, 607, 602, 706, 611, 606, 603, 608];
+
 /**
- * Judges the fields of a map by a table of checks. `textOf` gives the text of a field as it was sent.
+ * Judges the fields of a map by a table of checks; of several faults the one of the earliest step
+ * counts. `textOf` gives the text of a field as it was sent.
  */
 export function judge(message, fields, textOf) {
-  for (const [field, check] of Object.entries(fields)) {
-    demand(!message.repeated?.has(field), 600, `${field} stands twice`);
-    demand(message.has(field) || check.optional, 600, `${field} is missing`);
-    if (message.has(field)) check(message.get(field), textOf?.(field));
-  }
+  const faults = Object.entries(fields).flatMap(([field, check]) => {
+    try {
+      demand(!message.repeated?.has(field), 600, `${field} stands twice`);
+      demand(message.has(field) || check.optional, 600, `${field} is missing`);
+      if (message.has(field)) check(message.get(field), textOf?.(field));
+      return [];
+    } catch (fault) {
+      if (!(fault instanceof Refused)) throw fault;
+      return [fault];
+    }
+  });
+  const [first] = faults.toSorted((a, b) => STEPS.indexOf(a.code) - STEPS.indexOf(b.code));
+  if (first) throw first;
 }

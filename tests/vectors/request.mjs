@@ -19,7 +19,8 @@ export const REQUESTS = {
   resume: {
     token: f.string,
     received: f.uint,
-    positions: f.map,
+    positions: f.mapOf(f.room, f.position, 64),
+    watched: f.optional(f.list(f.room, 0, 64)),
     jwt: f.optional(f.string),
     notifications_since: f.optional(f.position),
   },

@@ -200,7 +200,7 @@ fn answers(message: &ServerMessage) -> Option<u64> {
         ServerMessage::Ok(done) => Some(done.re),
         ServerMessage::Error(failed) => failed.re,
         ServerMessage::Joined(joined) => joined.re,
-        ServerMessage::Watching(watching) => Some(watching.re),
+        ServerMessage::Watching(watching) => watching.re,
         ServerMessage::Members(members) => Some(members.re),
         ServerMessage::Pong(pong) => pong.re,
         _ => None,

@@ -24,20 +24,14 @@ fn read(encoding: Encoding, frame: &[u8]) -> Result<Value, ErrorCode> {
     Ok(serde_json::from_slice(&request.encode(Encoding::Json)).unwrap())
 }
 
-/// The fields of `wanted` that a decoded request keeps: unknown ones are ignored by design, and
-/// those of `resume` are not read by a server that keeps no lost sessions.
+/// The fields of `wanted` that a decoded request keeps: unknown ones are ignored by design.
 fn kept(wanted: &Value, got: &Value) -> Value {
     let Value::Object(fields) = wanted else { return wanted.clone() };
-    let resume = wanted["type"] == "resume";
-    let known = |key: &str| match key {
-        "received" | "positions" | "jwt" | "notifications_since" => !resume,
-        _ => true,
-    };
     let defaults = [("key", Value::from(0)), ("reliable", false.into()), ("limit", 100.into())];
     let is_default =
         |key: &str, value: &Value| defaults.iter().any(|(name, d)| *name == key && plain(d) == plain(value));
     let fields = fields.iter().filter(|(key, value)| {
-        known(key) && !is_default(key, value) && (!value.is_null() || *key == "data") && got.get(key.as_str()).is_some()
+        !is_default(key, value) && (!value.is_null() || *key == "data") && got.get(key.as_str()).is_some()
     });
     Value::Object(fields.map(|(key, value)| (key.clone(), value.clone())).collect())
 }
