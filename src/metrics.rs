@@ -30,6 +30,13 @@ pub struct LaneLabel {
     pub lane: &'static str,
 }
 
+/// A label set of one word.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Outcome {
+    /// `resumed`, `reset`, `revived` or `refused`.
+    pub outcome: &'static str,
+}
+
 /// All counters and gauges of the process.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -40,6 +47,10 @@ pub struct Metrics {
     pub sockets: Gauge,
     /// Sessions.
     pub sessions: Gauge,
+    /// Sessions whose socket is lost and that may come back.
+    pub sessions_lost: Gauge,
+    /// Attempts to take a lost session up again.
+    pub resumes: Family<Outcome, Counter>,
     /// Rooms on this node.
     pub rooms: Gauge,
     /// Members of all rooms.
@@ -84,6 +95,8 @@ impl Metrics {
         registry.register("connections", "Open connections by transport", m.connections.clone());
         registry.register("sockets", "Open TCP connections", m.sockets.clone());
         registry.register("sessions", "Sessions", m.sessions.clone());
+        registry.register("sessions_lost", "Sessions that wait for their client", m.sessions_lost.clone());
+        registry.register("resumes", "Attempts to take a session up again, by outcome", m.resumes.clone());
         registry.register("rooms", "Rooms on this node", m.rooms.clone());
         registry.register("members", "Members of all rooms", m.members.clone());
         registry.register("spectators", "Spectators of all rooms", m.spectators.clone());

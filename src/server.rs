@@ -25,7 +25,7 @@ use tower_service::Service as _;
 use warp::{filters::BoxedFilter, reply::Response};
 
 use crate::{
-    auth::{OriginRules, jwt::Verifier},
+    auth::{OriginRules, ResumeKey, jwt::Verifier},
     ceilings::{Ceilings, Place},
     config::Config,
     http::{self as routes, Context, Peer},
@@ -46,6 +46,9 @@ pub enum StartError {
     /// A key of the configuration cannot be used.
     #[error("{0}")]
     Keys(#[from] crate::auth::jwt::AuthConfigError),
+    /// The secret of resume tokens cannot be used.
+    #[error("auth.resume_secret: {0}")]
+    ResumeKey(#[from] crate::auth::keys::KeyError),
     /// An origin rule of the configuration cannot be read.
     #[error("{0}")]
     Origins(#[from] crate::auth::origin::BadOriginRule),
@@ -73,7 +76,11 @@ impl Server {
         };
         let metrics = Arc::new(Metrics::new());
         let ceilings = Arc::new(Ceilings::new(&config.limits, metrics.clone()));
-        let hub = Hub::new(Arc::new(config), metrics);
+        let resume_key = ResumeKey::new(&config.auth)?;
+        if !resume_key.is_lasting() && config.limits.resume_grace_ms > 0 {
+            tracing::warn!("without auth.resume_secret no session survives a restart of this server");
+        }
+        let hub = Hub::new(Arc::new(config), metrics, resume_key);
         hub.metrics().started.set(hub.now().0 / 1000.0);
         let sockets = Arc::new(ws::Setting::new(hub.clone(), verifier.clone()));
         Ok(Self { listener, metrics_listener, context: Context { hub, verifier, origins, sockets }, ceilings })

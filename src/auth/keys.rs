@@ -113,7 +113,7 @@ impl KeyConfig {
     }
 }
 
-fn one_of(text: Option<&str>, file: Option<&Path>) -> Result<Option<String>, KeyError> {
+pub(super) fn one_of(text: Option<&str>, file: Option<&Path>) -> Result<Option<String>, KeyError> {
     match (text, file) {
         (Some(_), Some(_)) => Err(KeyError::Both),
         (Some(text), None) => Ok(Some(text.to_owned())),
@@ -134,7 +134,7 @@ fn looks_like_pem(text: &str) -> bool {
 }
 
 /// A PEM key as an HS256 secret is the classic confusion: a *public* key would then sign.
-fn check_secret(secret: &str) -> Result<(), KeyError> {
+pub(super) fn check_secret(secret: &str) -> Result<(), KeyError> {
     match secret.len() {
         _ if looks_like_pem(secret) => Err(KeyError::PemAsSecret),
         len if len < SECRET_MIN => Err(KeyError::Short(len)),

@@ -7,6 +7,9 @@ pub mod jwt;
 pub mod keys;
 pub mod origin;
 pub mod pattern;
+pub mod resume;
+
+use std::path::PathBuf;
 
 use rallypoint_protocol::{RoomName, UserName, Verb, Verbs};
 use serde::Deserialize;
@@ -15,9 +18,10 @@ use serde_json::value::RawValue;
 pub use claims::{Claims, DuplicatePolicy, IcePolicy, Limit};
 pub use credentials::{CredentialRules, Door, Presented};
 pub use jwt::{AuthConfigError, Minter, Refusal, Verifier};
-pub use keys::{DEVELOPMENT_SECRET, KeyConfig, KeySource};
+pub use keys::{DEVELOPMENT_SECRET, KeyConfig, KeySource, Secret};
 pub use origin::OriginRules;
 pub use pattern::Pattern;
+pub use resume::{ResumeKey, ResumeToken};
 
 /// Most entries in one list of a token (rooms, verbs of a room, notify patterns, admin rights).
 pub const LIST_MAX: usize = 32;
@@ -44,6 +48,11 @@ pub struct AuthConfig {
     pub audience: Option<String>,
     /// The audience that a token must name in addition for its `admin` claim to count.
     pub admin_audience: String,
+    /// What resume tokens are signed with. Without it the secrets of `keys` stand behind them, and
+    /// without such a random one that ends with the process.
+    pub resume_secret: Option<Secret>,
+    /// A file with that secret.
+    pub resume_secret_file: Option<PathBuf>,
     /// Whose tokens are accepted.
     pub keys: Vec<KeyConfig>,
     /// A copy of the top-level `dev`, so that one value tells everything about credentials.
@@ -60,6 +69,8 @@ impl Default for AuthConfig {
             allow_no_origin: true,
             audience: None,
             admin_audience: "rallypoint-admin".into(),
+            resume_secret: None,
+            resume_secret_file: None,
             keys: Vec::new(),
             dev: false,
         }

@@ -6,7 +6,7 @@ use std::{fmt, fs, net::SocketAddr, path::Path};
 use toml::{Table, Value};
 
 use super::{Config, LogFormat, schema, source::Layers};
-use crate::auth::{AuthConfigError, OriginRules, Verifier};
+use crate::auth::{AuthConfigError, OriginRules, ResumeKey, Verifier};
 
 /// What the command line puts in place of the file and the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,15 +139,18 @@ fn apply(layers: &mut Layers, overrides: &Overrides) {
 
 /// Key files in a configuration file are meant from where that file is.
 fn resolve_files(table: &mut Table, base: &Path) {
-    let keys = table.get_mut("auth").and_then(|auth| auth.get_mut("keys")).and_then(Value::as_array_mut);
-    for key in keys.into_iter().flatten() {
-        for name in ["secret_file", "public_key_file"] {
-            if let Some(Value::String(file)) = key.get_mut(name)
-                && let Some(joined) = base.join(&*file).to_str()
-            {
-                *file = joined.to_owned();
-            }
+    let resolve = |place: &mut Value, name: &str| {
+        if let Some(Value::String(file)) = place.get_mut(name)
+            && let Some(joined) = base.join(&*file).to_str()
+        {
+            *file = joined.to_owned();
         }
+    };
+    let Some(auth) = table.get_mut("auth") else { return };
+    resolve(auth, "resume_secret_file");
+    for key in auth.get_mut("keys").and_then(Value::as_array_mut).into_iter().flatten() {
+        resolve(key, "secret_file");
+        resolve(key, "public_key_file");
     }
 }
 
@@ -270,6 +273,10 @@ fn check_auth(config: &Config, layers: &mut Layers) {
         if let Err(error) = key.decoding_key() {
             layers.report(format!("auth.keys[{index}]"), error.to_string());
         }
+    }
+    let own = auth.resume_secret.is_some() || auth.resume_secret_file.is_some();
+    if own && let Err(error) = ResumeKey::new(auth) {
+        layers.report("auth.resume_secret".to_owned(), error.to_string());
     }
     // The verifier has the last word on how the keys stand to each other.
     if !spoken_of(layers, "auth")

@@ -58,6 +58,8 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Kind)> {
             ("allow_no_origin", Flag),
             ("audience", Text),
             ("admin_audience", Text),
+            ("resume_secret", Text),
+            ("resume_secret_file", Text),
             ("keys", Sections("auth.keys")),
         ],
         "auth.keys" => vec![

@@ -128,7 +128,11 @@ pub(super) async fn sessions(user: Segment, ask: Ask) -> Response {
     on(ask, &[Method::DELETE], |ask| async move {
         let user = user.user()?;
         ask.admin(Door::Write, AdminRight::Kick)?;
-        let closed = ask.context.hub.kick_user(&user);
+        let generation = match ask.param("gen") {
+            None => None,
+            Some(_) => Some(ask.number("gen", 0, [0, rallypoint_protocol::SAFE_INTEGER_MAX])?),
+        };
+        let closed = ask.context.hub.kick_user(&user, generation).await;
         Ok(reply(StatusCode::OK, &json!({ "closed": closed })))
     })
     .await

@@ -31,9 +31,9 @@ pub(super) async fn open(ask: Ask, upgrade: Option<OnUpgrade>, peer: Option<Peer
         }
         let opening = match ask.credential(Door::WebSocket).map(|token| token.map(str::to_owned)) {
             Ok(None) => Opening::Asked,
-            Ok(Some(token)) => match ask.context.verifier.check(&token, ask.context.hub.now().0) {
+            Ok(Some(token)) => match ask.context.sockets.verify(&token) {
                 Ok(grant) => Opening::Granted(Box::new(grant)),
-                Err(refusal) => refuse(&ask, refusal.into())?,
+                Err(refused) => refuse(&ask, refused)?,
             },
             Err(code) => refuse(&ask, code.into())?,
         };

@@ -9,7 +9,7 @@ use rallypoint_protocol::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Hub, rooms::RoomCell, turn::Turn};
+use super::{Hub, rooms::RoomCell, sessions::SessionCell, turn::Turn};
 use crate::broker::{Dedup, Log};
 
 /// A room as `GET /v1/rooms` shows it.
@@ -124,7 +124,7 @@ impl Hub {
     }
 
     /// Removes a member from a room; its session lives on.
-    pub async fn kick_member(&self, room: &RoomName, peer: PeerId) -> Result<(), ErrorCode> {
+    pub async fn kick_member(self: &Arc<Self>, room: &RoomName, peer: PeerId) -> Result<(), ErrorCode> {
         let cell = self.rooms.get(room).ok_or(ErrorCode::RoomUnknown)?;
         let known = cell.lock().ok_or(ErrorCode::RoomUnknown)?.room.member(peer).is_some();
         if !known {
@@ -135,7 +135,8 @@ impl Hub {
     }
 
     /// Takes a member out of a room against its will: it is told like everybody else.
-    pub(super) async fn remove_member(&self, cell: &Arc<RoomCell>, peer: PeerId, reason: LeaveReason) {
+    pub(super) async fn remove_member(self: &Arc<Self>, cell: &Arc<RoomCell>, peer: PeerId, reason: LeaveReason) {
+        let seated = cell.lock().and_then(|state| state.seat(peer).map(|seat| seat.session.clone()));
         let announce = {
             let _turn = Turn::begin();
             let Some(mut state) = cell.lock() else { return };
@@ -155,12 +156,27 @@ impl Hub {
             self.announce_leave(cell.name(), gone, reason).await;
         }
         self.release(cell);
+        if let Some(session) = seated {
+            self.end_if_left(&session, reason).await;
+        }
     }
 
-    /// Closes everything a user has open on this node; returns how much that was.
-    pub fn kick_user(&self, user: &UserName) -> usize {
-        let _turn = Turn::begin();
-        self.users.close_all(user, |session| session.link().close(CloseCode::Forbidden, "kicked"))
+    /// Ends everything a user has on this node, lost sessions too; returns how much that was. With
+    /// `generation`, what has a token of at least that generation stays, and older tokens are no
+    /// longer accepted.
+    pub async fn kick_user(self: &Arc<Self>, user: &UserName, generation: Option<u64>) -> usize {
+        if let Some(generation) = generation {
+            self.users.call_in(user, generation);
+        }
+        let stays = |session: &Arc<SessionCell>| {
+            generation.is_some_and(|generation| session.lock().grant().generation >= generation)
+        };
+        let sessions: Vec<_> = self.users.sessions(user).into_iter().filter(|session| !stays(session)).collect();
+        let feeds = self.users.end_feeds_of(user);
+        for session in &sessions {
+            self.expel(session, CloseCode::Forbidden, "kicked", LeaveReason::Kicked).await;
+        }
+        sessions.len() + feeds
     }
 }
 

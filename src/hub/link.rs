@@ -157,6 +157,19 @@ impl Link {
         self.add(|outbox, budget| outbox.push_latest(frame, slot, budget));
     }
 
+    /// Sends a message that does not count against the budget.
+    pub fn send_owed(self: &Arc<Self>, message: &ServerMessage) {
+        self.push_owed(frame::message(message, self.encoding));
+    }
+
+    /// Sends a frame that does not count against the budget.
+    pub fn push_owed(self: &Arc<Self>, frame: Bytes) {
+        self.add(|outbox, _| {
+            outbox.push_owed(frame);
+            Ok(Pushed::Queued)
+        });
+    }
+
     fn add(
         self: &Arc<Self>,
         push: impl FnOnce(&mut Outbox, usize) -> Result<Pushed, crate::session::outbox::OverBudget>,

@@ -1,14 +1,17 @@
 //! The hub: the only shared state of a node. Transports hand requests in; rooms, sessions and the
 //! broker decide; outboxes carry the answers.
 //!
-//! Locks: map, then room, then session, then link; the broker is never called under any of them.
+//! Locks: map, then room (several by their handles), session, user, way, link; the broker is never
+//! called under any of them.
 
 pub mod admin;
 pub mod clock;
 pub mod feeds;
 pub mod link;
+mod lost;
 mod relay;
 mod requests;
+mod resume;
 pub mod rooms;
 pub mod sessions;
 mod timer;
@@ -23,15 +26,16 @@ use std::sync::{
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use rallypoint_protocol::{
-    CloseCode, ErrorCode, Event, EventBody, PeerId, Position, RoomName, ServerMessage,
+    CloseCode, ErrorCode, Event, EventBody, PeerId, Position, RoomName, ServerMessage, UserName,
+    codec::Refused,
     event::{From, LeaveReason, Millis},
-    server::{Connected, IceServer, LimitsTold},
+    server::{Connected, IceServer, LimitsTold, Reset, ResetReason},
 };
 
 use crate::{
-    auth::{Grant, IcePolicy},
+    auth::{Grant, IcePolicy, Limit, ResumeKey, ResumeToken},
     broker::{
-        Broker, Dedup, Log, Published, Subscriber,
+        After, Broker, Dedup, Log, Published, Subscriber,
         memory::{Ceilings, Memory},
     },
     config::{Config, Limits},
@@ -39,16 +43,19 @@ use crate::{
     room::{RoomSettings, history::Bounds, history::Publication},
     session::{
         self, Session,
+        kept::Tokens,
         limits::{Rate, Rates},
     },
 };
 use clock::Clock;
 use link::Link;
+use lost::Lost;
 use rooms::{RoomCell, Rooms};
 use sessions::SessionCell;
 use timer::Timer;
 use turn::Turn;
 use users::Users;
+use uuid::Uuid;
 
 /// The shared state of a node.
 pub struct Hub {
@@ -60,6 +67,12 @@ pub struct Hub {
     broker: Arc<dyn Broker>,
     timer: Timer,
     session_bounds: Arc<session::Bounds>,
+    resume_key: ResumeKey,
+    /// This process, in resume tokens.
+    node: u64,
+    /// When it began to listen.
+    started: Millis,
+    lost: Lost,
     draining: AtomicBool,
     /// Settings by rule; a handful, shared by all rooms.
     settings: Mutex<Vec<Arc<RoomSettings>>>,
@@ -67,7 +80,8 @@ pub struct Hub {
 
 impl Hub {
     /// A node with the in-memory engine.
-    pub fn new(config: Arc<Config>, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(config: Arc<Config>, metrics: Arc<Metrics>, resume_key: ResumeKey) -> Arc<Self> {
+        let clock = Clock::start();
         let limits = &config.limits;
         let ceilings = Ceilings { bytes: limits.log_bytes, logs: limits.rooms.saturating_mul(2) };
         let rate = |per_second: f64, burst: f64| Rate { per_second, burst };
@@ -78,7 +92,11 @@ impl Hub {
         };
         let session_bounds = Arc::new(session::Bounds { rooms: limits.rooms_per_session, rates });
         Arc::new_cyclic(|hub: &std::sync::Weak<Self>| Self {
-            clock: Clock::start(),
+            clock,
+            resume_key,
+            node: Uuid::new_v4().as_u64_pair().0,
+            started: clock.now(),
+            lost: Lost::default(),
             metrics,
             rooms: Rooms::new(limits.rooms),
             users: Users::default(),
@@ -194,28 +212,74 @@ impl Hub {
         grant: Grant,
         link: &Arc<Link>,
         notifications_since: Option<Position>,
-    ) -> Result<Arc<SessionCell>, ErrorCode> {
-        let own = RoomName::of_user(&grant.user);
-        let log = self.user_log(&own);
-        let head = self.broker.head(log).await;
-        let missed = match notifications_since {
-            Some(since) => Some(self.broker.read(log, crate::broker::After::Position(since), usize::MAX).await),
-            None => None,
+    ) -> Result<Arc<SessionCell>, Refused> {
+        let (id, peer) = (Uuid::new_v4(), PeerId::random());
+        let entered = self.enter_session(id, peer, Tokens::new(), Arc::new(grant), link, notifications_since).await?;
+        Ok(entered.expect("nobody else has this id"))
+    }
+
+    /// Makes a session that says who it is; `None` if it exists already.
+    async fn enter_session(
+        self: &Arc<Self>,
+        id: Uuid,
+        peer: PeerId,
+        tokens: Tokens,
+        grant: Arc<Grant>,
+        link: &Arc<Link>,
+        notifications_since: Option<Position>,
+    ) -> Result<Option<Arc<SessionCell>>, Refused> {
+        let coming = self.users.coming(&grant.user);
+        let (session, others) = loop {
+            let news = coming.news();
+            let own = self.own_log(&grant.user, notifications_since).await;
+            let _turn = Turn::begin();
+            let Some(mut held) = coming.hold(news) else { continue };
+            if held.find(id).is_some() {
+                return Ok(None);
+            }
+            let session = || {
+                let session = Session::new(peer, grant.clone(), self.bounds_for(&grant), self.now());
+                let session = Arc::new(SessionCell::new(id, session, link.clone(), tokens));
+                // The greeting waits in the outbox before the first notification can.
+                let number = session.way().tokens.issue();
+                link.send(&ServerMessage::Connected(self.greeting(&session, &grant, number, false, own.head)));
+                own.tell(link);
+                session
+            };
+            break held.enter(self.limits().connections_per_user, grant.dup, session)?;
         };
-        let (peer, grant) = (PeerId::random(), Arc::new(grant));
-        let now = self.now();
-        let session = || {
-            let session = Session::new(peer, grant.clone(), self.session_bounds.clone(), now);
-            Arc::new(SessionCell::new(session, link.clone()))
-        };
-        let ice_servers = self.ice_servers_for(&grant);
+        drop(coming);
+        self.metrics.sessions.inc();
+        for other in others {
+            self.expel(&other, CloseCode::Replaced, "the user has a newer session", LeaveReason::Closed).await;
+        }
+        Ok(Some(session))
+    }
+
+    /// What a client is told first.
+    fn greeting(
+        &self,
+        session: &SessionCell,
+        grant: &Grant,
+        number: u64,
+        resumed: bool,
+        notifications: Position,
+    ) -> Connected {
+        let ice_servers = self.ice_servers_for(grant);
         let limits = self.limits();
-        let connected = Connected {
-            peer,
-            session: uuid::Uuid::new_v4().to_string(),
-            resume: None,
-            resumed: false,
-            time: now,
+        let token = || {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "Unix milliseconds")]
+            let expires_ms = grant.expires_at_ms as u64;
+            let (node, generation, user) = (self.node, grant.generation, grant.user.clone());
+            let (id, peer) = (session.id(), session.peer());
+            self.resume_key.write(&ResumeToken { node, session: id, peer, generation, expires_ms, number, user })
+        };
+        Connected {
+            peer: session.peer(),
+            session: session.id().to_string(),
+            resume: (limits.resume_grace_ms > 0).then(token),
+            resumed,
+            time: self.now(),
             heartbeat: limits.ping_interval_ms,
             limits: LimitsTold {
                 frame: limits.frame,
@@ -226,18 +290,36 @@ impl Hub {
                 rooms: limits.rooms_per_session,
             },
             ice_servers: (!ice_servers.is_empty()).then_some(ice_servers),
-            notifications: head,
+            notifications,
+        }
+    }
+
+    /// Where the user's own log stands, and what came after `since`.
+    async fn own_log(&self, user: &UserName, since: Option<Position>) -> OwnLog {
+        let name = RoomName::of_user(user);
+        let log = self.user_log(&name);
+        let head = self.broker.head(log).await;
+        let missed = match since {
+            Some(since) => Some(self.broker.read(log, After::Position(since), usize::MAX).await),
+            None => None,
         };
-        let _turn = Turn::begin();
-        // The greeting waits in the outbox before the first notification can.
-        let greet = || {
-            link.send(&ServerMessage::Connected(connected.clone()));
-            session()
-        };
-        let session = self.users.enter_session(&grant.user, limits.connections_per_user, greet)?;
-        self.metrics.sessions.inc();
-        self.greet_with_missed(&session, &own, head, missed);
-        Ok(session)
+        OwnLog { name, head, missed }
+    }
+
+    /// The bounds of a session: the server's, unless its token lowers them.
+    fn bounds_for(&self, grant: &Grant) -> Arc<session::Bounds> {
+        if grant.lim == Limit::default() {
+            return self.session_bounds.clone();
+        }
+        Arc::new(self.session_bounds.lowered(&grant.lim))
+    }
+
+    /// Whether a good token is of the user's newest generation that is known.
+    pub fn admit(&self, grant: Grant) -> Result<Grant, Refused> {
+        if self.users.admits(&grant.user, grant.generation) {
+            return Ok(grant);
+        }
+        Err(Refused::new(ErrorCode::TokenExpired, "a newer generation of this user's tokens is in use"))
     }
 
     /// The ICE servers that a token is given: none without the verb `signal`, and by the claim `ice`.
@@ -250,36 +332,6 @@ impl Hub {
             IcePolicy::All => self.config.ice.clone(),
             IcePolicy::Relay => self.config.ice.iter().filter(|server| relays(server)).cloned().collect(),
             IcePolicy::None => Vec::new(),
-        }
-    }
-
-    /// Notifications that came while the user was away.
-    fn greet_with_missed(
-        &self,
-        session: &SessionCell,
-        own: &RoomName,
-        head: Position,
-        missed: Option<Result<Vec<Arc<Publication>>, rallypoint_protocol::server::ResetReason>>,
-    ) {
-        match missed {
-            None => {}
-            Some(Ok(events)) => {
-                for publication in events {
-                    let message = publication.event().to_message(own, publication.position, None, |_| None);
-                    session.link().send(&message);
-                }
-            }
-            Some(Err(reason)) => {
-                let reset = rallypoint_protocol::server::Reset {
-                    room: own.clone(),
-                    reason,
-                    position: head,
-                    members: Vec::new(),
-                    count: 0,
-                    state: Vec::new(),
-                };
-                session.link().send(&ServerMessage::Reset(reset));
-            }
         }
     }
 
@@ -308,7 +360,8 @@ impl Hub {
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
         let _turn = Turn::begin();
-        self.users.end_all(|session| session.link().close(CloseCode::Shutdown, ""));
+        self.users.end_feeds();
+        self.users.all().iter().for_each(|session| session.close(CloseCode::Shutdown, ""));
     }
 
     /// Whether the node is going away.
@@ -320,12 +373,14 @@ impl Hub {
     pub async fn run_timers(self: Arc<Self>) {
         let mut sweep = self.now().after(SWEEP_MS);
         loop {
-            let next = self.timer.next().map_or(sweep, |due| if due < sweep { due } else { sweep });
+            let due = [self.timer.next(), self.lost.next().filter(|_| !self.is_draining())];
+            let next = due.into_iter().flatten().fold(sweep, |a, b| if b < a { b } else { a });
             self.timer.wait_until(self.clock.instant(next)).await;
             let now = self.now();
             for cell in self.timer.due(now) {
                 self.tick(&cell, now).await;
             }
+            self.give_up_lost().await;
             if sweep <= now {
                 self.sweep(now);
                 sweep = now.after(SWEEP_MS);
@@ -371,10 +426,37 @@ impl Hub {
             }
         }
         let set = |gauge: &Gauge, value: usize| _ = gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.metrics.sessions_lost, self.lost.len());
         set(&self.metrics.rooms, self.rooms.len());
         set(&self.metrics.members, members);
         set(&self.metrics.spectators, spectators);
         set(&self.metrics.log_bytes, self.broker.bytes());
+    }
+}
+
+/// What a user's own log has to tell to a session that comes in.
+struct OwnLog {
+    name: RoomName,
+    head: Position,
+    missed: Option<Result<Vec<Arc<Publication>>, ResetReason>>,
+}
+
+impl OwnLog {
+    /// Notifications that came while the user was away.
+    fn tell(&self, link: &Arc<Link>) {
+        match &self.missed {
+            None => {}
+            Some(Ok(events)) => {
+                for publication in events {
+                    link.send_owed(&publication.event().to_message(&self.name, publication.position, None, |_| None));
+                }
+            }
+            Some(Err(reason)) => {
+                let (room, reason, position) = (self.name.clone(), *reason, self.head);
+                let reset = Reset { room, reason, position, members: Vec::new(), count: 0, state: Vec::new() };
+                link.send_owed(&ServerMessage::Reset(reset));
+            }
+        }
     }
 }
 

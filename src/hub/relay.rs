@@ -69,16 +69,9 @@ impl Hub {
         let name = cell.name().clone();
         let mut frame = Frame::of_move(name, cell.handle(), from, key, seq, now.whole(), lane, payload);
         let slot = Slot { room: cell.handle(), from, key, named };
-        let mut deliver = |receiver: &Arc<SessionCell>| {
-            let link = receiver.link();
-            let bytes = frame.get(link.encoding());
-            match lane {
-                Lane::Latest => link.push_latest(bytes, slot),
-                Lane::Reliable => {
-                    receiver.count_one();
-                    link.push(bytes);
-                }
-            }
+        let mut deliver = |receiver: &Arc<SessionCell>| match lane {
+            Lane::Latest => receiver.push_latest(&mut frame, slot),
+            Lane::Reliable => receiver.push_counted(&mut frame),
         };
         match to {
             None => state.seats.iter().filter(|seat| seat.handle != from).for_each(|seat| deliver(&seat.session)),
@@ -126,8 +119,7 @@ impl Hub {
         let unknown = || Refused::new(ErrorCode::PeerUnknown, "no such member in this room");
         let seat = state.seat(to).filter(|_| to != session.peer()).ok_or_else(unknown)?;
         let signal = Signal { kind, room: room.clone(), from: session.peer(), data };
-        seat.session.count_one();
-        seat.session.link().send(&ServerMessage::Signal(signal));
+        seat.session.push_counted(&mut Frame::of(ServerMessage::Signal(signal)));
         self.metrics().signals.inc();
         Ok(())
     }

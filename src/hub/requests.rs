@@ -6,7 +6,7 @@ use rallypoint_protocol::{
     ErrorCode, EventBody, PeerId, Position, Request, RoomName, ServerMessage, Verb,
     codec::Refused,
     event::{Gone, LeaveReason},
-    server::{Done, Failed, Members, PeerUpdated, Pong, Watching as WatchingMessage},
+    server::{Done, Failed, Members, PeerUpdated, Pong},
 };
 use serde_json::value::RawValue;
 
@@ -61,13 +61,13 @@ impl Hub {
         match (reply, id) {
             (Ok(Reply::Done(position)), Some(re)) => {
                 session.lock().answered(re, Answer::Done(position));
-                session.link().send(&ServerMessage::Ok(Done { re, position }));
+                session.send(&ServerMessage::Ok(Done { re, position }));
             }
             (Ok(Reply::View(view)), _) => {
                 if let Some(re) = id {
                     session.lock().answered(re, Answer::View);
                 }
-                session.link().send(&view);
+                session.send(&view);
             }
             (Ok(Reply::Done(_) | Reply::Sent | Reply::Silent), _) => {}
             (Err(refusal), _) => self.refuse(session, about(refusal)),
@@ -89,7 +89,7 @@ impl Hub {
                 None => return,
             },
         }
-        session.link().send(&ServerMessage::Error(failed));
+        session.send(&ServerMessage::Error(failed));
     }
 
     /// A frame that could not be read. It still counts against the rate, and uses its id up.
@@ -106,7 +106,7 @@ impl Hub {
             }
             _ => return,
         };
-        session.link().send(&message);
+        session.send(&message);
     }
 
     async fn carry_out(
@@ -122,7 +122,11 @@ impl Hub {
                 self.refresh(session, grant).await?;
                 Ok(Reply::Done(None))
             }
-            Request::Join { id, room, since } => self.join(session, id, room, since).await,
+            Request::Join { id, room, since } => {
+                let may_create = session.lock().grant().allows(&room, Verb::Create);
+                self.join(session, Some(id), room, since, may_create).await?;
+                Ok(Reply::Sent)
+            }
             Request::Leave { room, .. } => {
                 let seat = session.lock().seat(&room).cloned().ok_or(ErrorCode::NotJoined)?;
                 self.give_up_seat(session, &seat, LeaveReason::Left).await;
@@ -143,7 +147,10 @@ impl Hub {
             Request::Members { id, room, after, limit, handles } => {
                 self.members(session, id, room, after, limit, handles)
             }
-            Request::Watch { id, room, since, state } => self.watch(session, id, room, since, state).await,
+            Request::Watch { id, room, since, state } => {
+                self.watch(session, Some(id), room, since, state).await?;
+                Ok(Reply::Sent)
+            }
             Request::Unwatch { room, .. } => {
                 let seat = session.lock().seat(&room).cloned().ok_or(ErrorCode::NotJoined)?;
                 self.give_up_seat(session, &seat, LeaveReason::Left).await;
@@ -161,10 +168,13 @@ impl Hub {
                 let now = self.now();
                 Ok(Reply::View(Box::new(ServerMessage::Pong(Pong { re: id, t, received: now, sent: self.now() }))))
             }
-            Request::Ack { n } if n > session.counted() => {
-                Err(Refused::new(ErrorCode::BadValue, "acknowledges more than was sent").into())
-            }
-            Request::Ack { .. } => Ok(Reply::Silent),
+            Request::Ack { n } => match session.ack(n) {
+                Ok(()) => Ok(Reply::Silent),
+                Err(_) => {
+                    Err(Refused::new(ErrorCode::BadValue, "acknowledges more than was sent, or less than before")
+                        .into())
+                }
+            },
         }
     }
 
@@ -180,14 +190,16 @@ impl Hub {
         Ok(Reply::Done(Some(published.position)))
     }
 
-    async fn join(
+    /// Makes a session a member, or shows it the room again. Without a request to answer it is a
+    /// resume that brings it in.
+    pub(super) async fn join(
         self: &Arc<Self>,
         session: &Arc<SessionCell>,
-        re: u64,
+        re: Option<u64>,
         room: RoomName,
         since: Option<Position>,
-    ) -> Result<Reply, Refusal> {
-        let may_create = session.lock().grant().allows(&room, Verb::Create);
+        may_create: bool,
+    ) -> Result<(), Refusal> {
         let entry = loop {
             let cell = self.open_room(&room).await?;
             let _turn = Turn::begin();
@@ -201,13 +213,16 @@ impl Hub {
             let seat = session.lock().seat(&room).cloned();
             if let Some(seat) = seat {
                 // A repeated id gets a current picture; a new one is a mistake worth telling.
-                let again = session.lock().is_repeated(re);
+                let again = re.is_some_and(|re| session.lock().is_repeated(re));
                 if seat.part == Part::Watcher || !again {
                     return release(state, ErrorCode::AlreadyJoined);
                 }
                 let history = session.lock().grant().allows(&room, Verb::History);
-                state.show(&cell, session, re, since, history);
-                return Ok(Reply::Sent);
+                let missed = state.missed_by(&cell, session.peer(), since, history);
+                for message in state.picture(&cell, session.peer(), re, missed) {
+                    session.send(&message);
+                }
+                return Ok(());
             }
             let coming = state.room.count() + state.joining.len();
             if coming == 0 && !may_create {
@@ -225,12 +240,12 @@ impl Hub {
             state.room.apply(Command::Enter(Box::new(entry)), now)?;
             state.seat_joined(&cell, session.peer(), joining);
             self.schedule(&cell, &mut state, None);
-            return Ok(Reply::Sent);
+            return Ok(());
         };
         // The delivery of this event seats the member and answers the request.
         let body = EventBody::PeerJoined { peer: entry };
         match self.publish(&room, body, None, None).await {
-            Ok(_) => Ok(Reply::Sent),
+            Ok(_) => Ok(()),
             Err(code) => {
                 if let Some(cell) = self.rooms.get(&room) {
                     if let Some(mut state) = cell.lock() {
@@ -260,7 +275,7 @@ impl Hub {
             }
             match seat.part {
                 Part::Watcher => {
-                    state.watchers.retain(|watcher| watcher.session.peer() != session.peer());
+                    state.watchers.retain(|watcher| watcher.session.id() != session.id());
                     state.count_spectators(now);
                     None
                 }
@@ -304,14 +319,15 @@ impl Hub {
         }
     }
 
-    async fn watch(
+    /// Makes a session a watcher, or shows it the room again and takes the new rate of the state.
+    pub(super) async fn watch(
         self: &Arc<Self>,
         session: &Arc<SessionCell>,
-        re: u64,
+        re: Option<u64>,
         room: RoomName,
         since: Option<Position>,
         state_hz: Option<f64>,
-    ) -> Result<Reply, Refusal> {
+    ) -> Result<(), Refusal> {
         loop {
             let cell = self.open_room(&room).await?;
             let _turn = Turn::begin();
@@ -319,46 +335,36 @@ impl Hub {
             let Some(mut state) = cell.lock() else { continue };
             let mut inner = session.lock();
             match inner.seat(&room).map(|seat| seat.part) {
-                None => {}
-                Some(Part::Watcher) if inner.is_repeated(re) => {}
-                Some(_) => return Err(ErrorCode::AlreadyJoined.into()),
+                Some(Part::Member) => return Err(ErrorCode::AlreadyJoined.into()),
+                Some(Part::Watcher) => {}
+                None => {
+                    let (handle, place) = (cell.handle(), cell.clone());
+                    inner.sit(Seat { room: room.clone(), handle, part: Part::Watcher, place });
+                }
             }
             let history = inner.grant().allows(&room, Verb::History);
-            if inner.seat(&room).is_none() {
-                let (handle, place) = (cell.handle(), cell.clone());
-                inner.sit(Seat { room: room.clone(), handle, part: Part::Watcher, place });
+            if let Some(re) = re {
+                inner.answered(re, Answer::View);
             }
             drop(inner);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 < hz <= 10 was checked")]
             let state_every_ms = state_hz.map(|hz| ((1000.0 / hz) as u64).max(STATE_EVERY_MS));
-            state.watchers.retain(|watcher| watcher.session.peer() != session.peer());
+            let before = state.watchers.iter().position(|watcher| watcher.session.id() == session.id());
+            let began = before.map_or(state.room.position().seq, |at| state.watchers.remove(at).began);
             let watching = Watching {
                 session: session.clone(),
+                began,
                 state_every_ms,
                 state_due: now.after(state_every_ms.unwrap_or(0)),
                 state_version: state.room.state_version(),
             };
             state.watchers.push(watching);
             state.count_spectators(now);
-            let (missed, reset) = state.missed(&cell, since, None, history);
-            let watching = WatchingMessage {
-                re: Some(re),
-                room: room.clone(),
-                position: state.room.position(),
-                count: state.room.count(),
-                spectators: state.room.spectators(),
-                state: state_hz.map(|_| state.latest(|latest| latest.peer)),
-                missed,
-            };
-            session.lock().answered(re, Answer::View);
-            session.link().send(&ServerMessage::Watching(watching));
-            if let Some(reason) = reset {
-                // A watcher sees no roster: its reset has neither members nor state.
-                let reset = state.reset(&cell, reason, None);
-                let reset = rallypoint_protocol::server::Reset { members: Vec::new(), state: Vec::new(), ..reset };
-                session.link().send(&ServerMessage::Reset(reset));
+            let missed = state.missed(&cell, since, None, history);
+            for message in state.view(&cell, re, state_hz.is_some(), missed) {
+                session.send(&message);
             }
-            return Ok(Reply::Sent);
+            return Ok(());
         }
     }
 
@@ -423,8 +429,14 @@ impl Hub {
         }
     }
 
-    async fn refresh(self: &Arc<Self>, session: &Arc<SessionCell>, grant: Arc<Grant>) -> Result<(), Refusal> {
-        let lost = session.lock().refresh(grant)?;
+    /// Newer rights; rooms that they do not cover are left.
+    pub(super) async fn refresh(
+        self: &Arc<Self>,
+        session: &Arc<SessionCell>,
+        grant: Arc<Grant>,
+    ) -> Result<(), Refusal> {
+        let bounds = self.bounds_for(&grant);
+        let lost = session.lock().refresh(grant, bounds)?;
         for room in lost {
             let seat = session.lock().seat(&room).cloned();
             let Some(seat) = seat else { continue };

@@ -15,7 +15,7 @@ use rallypoint_protocol::{
     Event, EventBody, PeerId, Position, RoomName, ServerMessage,
     code::ErrorCode,
     event::{Entry, Gone, LeaveReason, Millis},
-    server::{Joined, Latency, LatestMove, PeerLeft, Reset, ResetReason, Typing},
+    server::{self, Joined, Latency, LatestMove, PeerLeft, Reset, ResetReason, Typing},
 };
 use rustc_hash::FxHashMap;
 use serde_json::value::RawValue;
@@ -36,10 +36,15 @@ use crate::{
 pub const SHOWN_MAX: usize = 100;
 /// Events that `missed` holds; more is a reset.
 pub const MISSED_MAX: usize = 256;
+/// Bytes that `missed` holds, so that it fits into a frame; more is a reset.
+pub const MISSED_BYTES_MAX: usize = 768 * 1024;
 /// Deliveries that may wait for the one before them.
 const EARLY_MAX: usize = 256;
 /// The state goes out to watchers and feeds at most this often.
 pub const STATE_EVERY_MS: u64 = 100;
+
+/// The events after a position as messages, or why not; neither when no position was given.
+pub(super) type Missed = (Option<Vec<Box<RawValue>>>, Option<ResetReason>);
 
 /// A member with a session on this node. The list is ordered by handle.
 pub(super) struct Seated {
@@ -51,13 +56,16 @@ pub(super) struct Seated {
 /// A session whose join is on its way through the log.
 pub(super) struct Joining {
     pub(super) session: Arc<SessionCell>,
-    pub(super) re: u64,
+    /// The request to answer; a resume has none.
+    pub(super) re: Option<u64>,
     pub(super) since: Option<Position>,
 }
 
 /// A session that watches, and how often it wants the state.
 pub(super) struct Watching {
     pub(super) session: Arc<SessionCell>,
+    /// Sequence of the head when it came: later events it would have seen.
+    pub(super) began: u64,
     pub(super) state_every_ms: Option<u64>,
     pub(super) state_due: Millis,
     pub(super) state_version: u64,
@@ -230,17 +238,11 @@ impl State {
 
     /// Sends a frame to every member but one.
     pub(super) fn tell_members(&self, frame: &mut Frame, except: Option<PeerId>) {
-        for seat in self.seats.iter().filter(|seat| Some(seat.peer) != except) {
-            let link = seat.session.link();
-            link.push(frame.get(link.encoding()));
-        }
+        self.seats.iter().filter(|seat| Some(seat.peer) != except).for_each(|seat| seat.session.push(frame));
     }
 
     fn tell_watchers(&self, frame: &mut Frame) {
-        for watcher in &self.watchers {
-            let link = watcher.session.link();
-            link.push(frame.get(link.encoding()));
-        }
+        self.watchers.iter().for_each(|watcher| watcher.session.push(frame));
     }
 
     /// Carries an event out to everybody, the joiner's own answer among them.
@@ -296,29 +298,44 @@ impl State {
         let history = {
             let mut inner = session.lock();
             inner.sit(seat);
-            inner.answered(re, Answer::View);
+            if let Some(re) = re {
+                inner.answered(re, Answer::View);
+            }
             inner.grant().allows(&cell.name, rallypoint_protocol::Verb::History)
         };
-        self.show(cell, &session, re, since, history);
+        for message in self.picture(cell, peer, re, self.missed_by(cell, peer, since, history)) {
+            session.send(&message);
+        }
     }
 
-    /// Sends a member `joined`, and `reset` where `since` cannot be served.
-    pub(super) fn show(
+    /// What a member missed since a position. Without the right to the history that is what
+    /// happened while it was a member.
+    pub(super) fn missed_by(
         &self,
         cell: &Arc<RoomCell>,
-        session: &Arc<SessionCell>,
-        re: u64,
+        peer: PeerId,
         since: Option<Position>,
         history: bool,
-    ) {
-        let peer = session.peer();
-        let Some(you) = self.room.member(peer) else { return };
+    ) -> Missed {
+        let order = self.room.member(peer).and_then(|member| member.entry.order).unwrap_or(0);
+        let history = history || since.is_some_and(|since| since.seq >= order);
+        self.missed(cell, since, Some((order, peer)), history)
+    }
+
+    /// The room as a member sees it: `joined`, and `reset` where what it missed cannot be served.
+    pub(super) fn picture(
+        &self,
+        cell: &Arc<RoomCell>,
+        peer: PeerId,
+        re: Option<u64>,
+        (missed, reset): Missed,
+    ) -> Vec<ServerMessage> {
+        let Some(you) = self.room.member(peer) else { return Vec::new() };
         let viewer = (you.entry.order.unwrap_or(0), peer);
-        let (missed, reset) = self.missed(cell, since, Some(viewer), history);
         let mut own = entry_of(you).seen_by(None);
         own.rtt = None;
         let joined = Joined {
-            re: Some(re),
+            re,
             room: cell.name.clone(),
             handle: cell.handle,
             you: own,
@@ -329,10 +346,31 @@ impl State {
             state: self.latest(|latest| latest.from),
             missed,
         };
-        session.link().send(&ServerMessage::Joined(joined));
-        if let Some(reason) = reset {
-            session.link().send(&ServerMessage::Reset(self.reset(cell, reason, Some(viewer))));
-        }
+        let reset = reset.map(|reason| ServerMessage::Reset(self.reset(cell, reason, Some(viewer))));
+        [ServerMessage::Joined(joined)].into_iter().chain(reset).collect()
+    }
+
+    /// The room as a watcher sees it: `watching`, and `reset` where what it missed cannot be served.
+    pub(super) fn view(
+        &self,
+        cell: &Arc<RoomCell>,
+        re: Option<u64>,
+        with_state: bool,
+        (missed, reset): Missed,
+    ) -> Vec<ServerMessage> {
+        let watching = server::Watching {
+            re,
+            room: cell.name.clone(),
+            position: self.room.position(),
+            count: self.room.count(),
+            spectators: self.room.spectators(),
+            state: with_state.then(|| self.latest(|latest| latest.peer)),
+            missed,
+        };
+        // A watcher sees no roster: its reset has neither members nor state.
+        let reset =
+            reset.map(|reason| Reset { members: Vec::new(), state: Vec::new(), ..self.reset(cell, reason, None) });
+        [ServerMessage::Watching(watching)].into_iter().chain(reset.map(ServerMessage::Reset)).collect()
     }
 
     /// The first members of the room as `viewer` sees them, `viewer` left out.
@@ -348,7 +386,7 @@ impl State {
         since: Option<Position>,
         viewer: Option<(u64, PeerId)>,
         history: bool,
-    ) -> (Option<Vec<Box<RawValue>>>, Option<ResetReason>) {
+    ) -> Missed {
         let Some(since) = since else { return (None, None) };
         if !history && since != self.room.position() {
             return (None, Some(ResetReason::NoHistory));
@@ -368,7 +406,11 @@ impl State {
             let message = event.to_message(&cell.name, publication.position, viewer, handle_of);
             Some(raw_json(message.encode(rallypoint_protocol::Encoding::Json)))
         });
-        (Some(missed.collect()), None)
+        let missed: Vec<_> = missed.collect();
+        if missed.iter().map(|event| event.get().len()).sum::<usize>() > MISSED_BYTES_MAX {
+            return (None, Some(ResetReason::TooMany));
+        }
+        (Some(missed), None)
     }
 
     /// The room from scratch, for somebody who stood where the log no longer reaches.
@@ -407,7 +449,7 @@ impl State {
     /// A member is gone: its queued latest moves go too, and the state has changed.
     pub(super) fn forget(&mut self, cell: &Arc<RoomCell>, handle: u32) {
         for seat in &self.seats {
-            seat.session.link().forget(cell.handle, handle);
+            seat.session.forget(cell.handle, handle);
         }
         cell.note_state(self);
     }
@@ -443,7 +485,7 @@ impl State {
         let peer = Gone { peer: seat.peer, handle: Some(seat.handle), user, name };
         let (room, position) = (cell.name.clone(), self.room.position());
         let left = PeerLeft { room, time, position, peer, reason };
-        seat.session.link().send(&ServerMessage::PeerLeft(left));
+        seat.session.send(&ServerMessage::PeerLeft(left));
     }
 
     /// Sends the state to watchers whose turn it is; returns when the next one's is.
@@ -458,8 +500,7 @@ impl State {
             let mut frame = Frame::of(ServerMessage::State(message));
             let slot = Slot { room: cell.handle, from: 0, key: 0, named: false };
             for watcher in self.watchers.iter_mut().filter(|watcher| is_due(watcher)) {
-                let link = watcher.session.link();
-                link.push_latest(frame.get(link.encoding()), slot);
+                watcher.session.push_latest(&mut frame, slot);
                 watcher.state_version = version;
                 watcher.state_due = now.after(watcher.state_every_ms.unwrap_or(STATE_EVERY_MS));
             }

@@ -1,30 +1,69 @@
-//! The sessions of a node: the cell in which a session lives together with its way out.
+//! The sessions of a node: the cell in which a session lives together with its way out, which may
+//! be lost and found again.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use rallypoint_protocol::{PeerId, UserName};
+use rallypoint_protocol::{CloseCode, Encoding, PeerId, ServerMessage, UserName, event::LeaveReason};
+use uuid::Uuid;
 
 use super::{link::Link, rooms::RoomCell};
-use crate::session::Session;
+use crate::{
+    frame::Frame,
+    session::{
+        Session,
+        kept::{BadAck, Kept, Tokens},
+        outbox::Slot,
+    },
+};
+
+/// Where a session's client is.
+pub(super) enum Standing {
+    /// At the other end of this link.
+    Here(Arc<Link>),
+    /// It lost its socket and may come back. The number tells this loss from any other.
+    Lost {
+        /// Rises from loss to loss.
+        loss: u64,
+        /// With what reason it leaves if it does not come back.
+        reason: LeaveReason,
+    },
+    /// It does not come back; the session leaves its rooms.
+    Ended,
+}
+
+/// The way out of a session, and what it keeps for the case that it breaks.
+pub(super) struct Way {
+    pub(super) standing: Standing,
+    /// How the kept frames are written.
+    pub(super) encoding: Encoding,
+    pub(super) kept: Kept,
+    pub(super) tokens: Tokens,
+}
 
 /// A session and its way out. Rooms, users and the connection's task share it.
+///
+/// Order of locks: room, session, user, way, link.
 pub struct SessionCell {
+    id: Uuid,
     peer: PeerId,
     user: UserName,
-    link: Arc<Link>,
-    /// Signals and reliable moves sent, the count that `ack` speaks of.
-    counted: AtomicU64,
+    way: Mutex<Way>,
     session: Mutex<Session<Arc<RoomCell>>>,
 }
 
 impl SessionCell {
-    pub(super) fn new(session: Session<Arc<RoomCell>>, link: Arc<Link>) -> Self {
+    pub(super) fn new(id: Uuid, session: Session<Arc<RoomCell>>, link: Arc<Link>, tokens: Tokens) -> Self {
         let (peer, user) = (session.peer(), session.grant().user.clone());
-        Self { peer, user, link, counted: AtomicU64::new(0), session: Mutex::new(session) }
+        let (encoding, standing) = (link.encoding(), Standing::Here(link));
+        let way = Way { standing, encoding, kept: Kept::default(), tokens };
+        Self { id, peer, user, way: Mutex::new(way), session: Mutex::new(session) }
+    }
+
+    /// Which session; stays the same over a resume.
+    pub fn id(&self) -> Uuid {
+        self.id
     }
 
     /// The public identity.
@@ -37,23 +76,121 @@ impl SessionCell {
         &self.user
     }
 
-    /// The way out.
-    pub fn link(&self) -> &Arc<Link> {
-        &self.link
-    }
-
     /// The session, locked. Order of locks: room, then session.
     pub fn lock(&self) -> MutexGuard<'_, Session<Arc<RoomCell>>> {
         self.session.lock()
     }
 
-    /// One more signal or reliable move is on its way.
-    pub(super) fn count_one(&self) {
-        self.counted.fetch_add(1, Ordering::Relaxed);
+    /// The way out, locked. Nothing but links is locked while it is.
+    pub(super) fn way(&self) -> MutexGuard<'_, Way> {
+        self.way.lock()
     }
 
-    /// How many signals and reliable moves it was sent.
-    pub fn counted(&self) -> u64 {
-        self.counted.load(Ordering::Relaxed)
+    /// Whether its client is at the other end of a socket.
+    pub fn is_here(&self) -> bool {
+        matches!(self.way().standing, Standing::Here(_))
+    }
+
+    /// Sends a message that must arrive. While the socket is lost it is not sent: answers are kept
+    /// by the session, events by their log.
+    pub fn send(&self, message: &ServerMessage) {
+        if let Standing::Here(link) = &self.way().standing {
+            link.send(message);
+        }
+    }
+
+    /// Sends a frame that must arrive.
+    pub(super) fn push(&self, frame: &mut Frame) {
+        if let Standing::Here(link) = &self.way().standing {
+            link.push(frame.get(link.encoding()));
+        }
+    }
+
+    /// Sends a latest move; while the socket is lost the room's state holds it.
+    pub(super) fn push_latest(&self, frame: &mut Frame, slot: Slot) {
+        if let Standing::Here(link) = &self.way().standing {
+            link.push_latest(frame.get(link.encoding()), slot);
+        }
+    }
+
+    /// Sends a counted message, and keeps it until it is acknowledged.
+    pub(super) fn push_counted(&self, frame: &mut Frame) {
+        let mut way = self.way();
+        let bytes: Bytes = frame.get(way.encoding);
+        way.kept.push(bytes.clone());
+        if let Standing::Here(link) = &way.standing {
+            link.push(bytes);
+        }
+    }
+
+    /// Drops the queued latest moves of a member that left a room.
+    pub(super) fn forget(&self, room: u32, from: u32) {
+        if let Standing::Here(link) = &self.way().standing {
+            link.forget(room, from);
+        }
+    }
+
+    /// The client has the first `n` counted messages.
+    pub(super) fn ack(&self, n: u64) -> Result<(), BadAck> {
+        self.way().kept.ack(n)
+    }
+
+    /// The client spoke on `link`: it holds the resume token that came over it.
+    pub fn confirm(&self, link: &Arc<Link>) {
+        let mut way = self.way();
+        if matches!(&way.standing, Standing::Here(here) if Arc::ptr_eq(here, link)) {
+            way.tokens.confirm();
+        }
+    }
+
+    /// Closes its socket; what becomes of the session is decided by the code.
+    pub(super) fn close(&self, code: CloseCode, detail: &str) {
+        if let Standing::Here(link) = &self.way().standing {
+            link.close(code, detail);
+        }
+    }
+
+    /// The socket of `link` is gone. `false` if the session had another one, or has ended.
+    pub(super) fn lose(&self, link: &Arc<Link>, next: Standing) -> bool {
+        let mut way = self.way();
+        let here = matches!(&way.standing, Standing::Here(here) if Arc::ptr_eq(here, link));
+        if here {
+            way.standing = next;
+        }
+        here
+    }
+
+    /// Ends it whatever its socket does, which is closed with `code`. `None` if it had ended.
+    pub(super) fn end(&self, code: CloseCode, detail: &str) -> Option<Standing> {
+        let mut way = self.way();
+        match std::mem::replace(&mut way.standing, Standing::Ended) {
+            Standing::Ended => None,
+            before => {
+                if let Standing::Here(link) = &before {
+                    link.close(code, detail);
+                }
+                Some(before)
+            }
+        }
+    }
+
+    /// Ends it if it is still away since this loss; tells with what reason.
+    pub(super) fn give_up(&self, lost: u64) -> Option<LeaveReason> {
+        let mut way = self.way();
+        match way.standing {
+            Standing::Lost { loss, reason } if loss == lost => {
+                way.standing = Standing::Ended;
+                Some(reason)
+            }
+            _ => None,
+        }
+    }
+
+    /// Since which loss it is away.
+    pub(super) fn loss(&self) -> Option<u64> {
+        match self.way().standing {
+            Standing::Lost { loss, .. } => Some(loss),
+            _ => None,
+        }
     }
 }

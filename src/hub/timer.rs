@@ -36,6 +36,11 @@ impl Timer {
         }
     }
 
+    /// Something else than a room may be due earlier now.
+    pub(super) fn nudge(&self) {
+        self.earlier.notify_one();
+    }
+
     /// The earliest deadline.
     pub(super) fn next(&self) -> Option<Millis> {
         #[expect(clippy::cast_precision_loss, reason = "Unix microseconds are below 2^53")]

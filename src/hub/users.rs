@@ -1,22 +1,42 @@
 //! Users that are here: their sockets and feeds, for notifications, kicks and ceilings.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use dashmap::DashMap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rallypoint_protocol::{ErrorCode, Position, ServerMessage, UserName};
+use uuid::Uuid;
 
 use super::{feeds::Wake, sessions::SessionCell};
-use crate::{frame::Frame, room::history::Publication};
+use crate::{auth::DuplicatePolicy, frame::Frame, room::history::Publication};
+
+/// Users whose older tokens were called in that a node remembers; the first are forgotten first.
+const CALLED_IN_MAX: usize = 100_000;
 
 #[derive(Default)]
 struct Present {
     sessions: Vec<Arc<SessionCell>>,
     feeds: Vec<(u64, Arc<Wake>)>,
+    /// Sessions that are on their way in, and have begun to listen for news.
+    coming: usize,
     closed: bool,
+}
+
+impl Present {
+    /// Sockets, streams and held polls; lost sessions have none.
+    fn connections(&self) -> usize {
+        self.sessions.iter().filter(|session| session.is_here()).count() + self.feeds.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.feeds.is_empty() && self.coming == 0
+    }
 }
 
 /// One user with at least one connection.
@@ -37,14 +57,11 @@ impl UserCell {
     pub(super) fn has_news(&self, position: Position) -> bool {
         self.news.load(Ordering::Acquire) != mark(position)
     }
-}
 
-impl UserCell {
-    fn end(&self, code: ErrorCode, end: impl Fn(&Arc<SessionCell>)) -> usize {
+    fn wake_all(&self, code: ErrorCode) -> usize {
         let present = self.present.lock();
-        present.sessions.iter().for_each(end);
         present.feeds.iter().for_each(|(_, wake)| wake.end(code));
-        present.sessions.len() + present.feeds.len()
+        present.feeds.len()
     }
 }
 
@@ -53,18 +70,90 @@ fn mark(position: Position) -> u64 {
     position.epoch ^ position.seq
 }
 
+/// A user whose news are kept track of while a session comes in, so that nothing that is published
+/// between its look into the log and its first word is missed.
+pub(super) struct Coming<'a> {
+    users: &'a Users,
+    cell: Arc<UserCell>,
+}
+
+/// What the user had heard when a look into the log began.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct News(u64);
+
+impl Coming<'_> {
+    /// To be asked before the look into the log.
+    pub(super) fn news(&self) -> News {
+        News(self.cell.news.load(Ordering::Acquire))
+    }
+
+    /// Keeps notifications away while the guard lives; `None` if one came since the look.
+    pub(super) fn hold(&self, news: News) -> Option<Held<'_>> {
+        let present = self.cell.present.lock();
+        (self.news() == news).then_some(Held { present })
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        self.users.leave(&self.cell, |present| present.coming -= 1);
+    }
+}
+
+/// The user, locked: no notification comes meanwhile.
+pub(super) struct Held<'a> {
+    present: MutexGuard<'a, Present>,
+}
+
+impl Held<'_> {
+    /// A session of the user.
+    pub(super) fn find(&self, id: Uuid) -> Option<&Arc<SessionCell>> {
+        self.present.sessions.iter().find(|session| session.id() == id)
+    }
+
+    /// Takes a session in. Returns the sessions that must end for it, by the policy for duplicates.
+    pub(super) fn enter(
+        &mut self,
+        max: usize,
+        policy: DuplicatePolicy,
+        session: impl FnOnce() -> Arc<SessionCell>,
+    ) -> Result<(Arc<SessionCell>, Vec<Arc<SessionCell>>), ErrorCode> {
+        let others = match policy {
+            DuplicatePolicy::Multi => Vec::new(),
+            DuplicatePolicy::Reject if self.present.sessions.iter().any(|session| session.is_here()) => {
+                return Err(ErrorCode::DuplicateRefused);
+            }
+            DuplicatePolicy::Reject | DuplicatePolicy::Replace => self.present.sessions.clone(),
+        };
+        let leaving = others.iter().filter(|session| session.is_here()).count();
+        if self.present.connections() - leaving >= max {
+            return Err(ErrorCode::TooManyConnections);
+        }
+        let session = session();
+        self.present.sessions.push(session.clone());
+        Ok((session, others))
+    }
+}
+
+/// Users whose tokens of older generations are no longer accepted.
+#[derive(Default)]
+struct CalledIn {
+    generations: rustc_hash::FxHashMap<UserName, u64>,
+    order: VecDeque<UserName>,
+}
+
 /// All users of a node.
 #[derive(Default)]
 pub(crate) struct Users {
     map: DashMap<UserName, Arc<UserCell>>,
+    called_in: Mutex<CalledIn>,
 }
 
 impl Users {
     fn enter<T>(
         &self,
         name: &UserName,
-        max: usize,
-        enter: impl Fn(&mut Present) -> T,
+        enter: impl Fn(&mut Present) -> Result<T, ErrorCode>,
     ) -> Result<(Arc<UserCell>, T), ErrorCode> {
         loop {
             let make = || {
@@ -76,28 +165,23 @@ impl Users {
             if present.closed {
                 continue;
             }
-            if present.sessions.len() + present.feeds.len() >= max {
-                return Err(ErrorCode::TooManyConnections);
-            }
             let entered = enter(&mut present);
             drop(present);
-            return Ok((cell, entered));
+            if entered.is_err() {
+                self.leave(&cell, |_| {});
+            }
+            return entered.map(|entered| (cell, entered));
         }
     }
 
-    /// A socket's session is here.
-    pub(super) fn enter_session(
-        &self,
-        name: &UserName,
-        max: usize,
-        session: impl Fn() -> Arc<SessionCell>,
-    ) -> Result<Arc<SessionCell>, ErrorCode> {
-        let enter = |present: &mut Present| {
-            let session = session();
-            present.sessions.push(session.clone());
-            session
+    /// A session is about to come in.
+    pub(super) fn coming(&self, name: &UserName) -> Coming<'_> {
+        let count = |present: &mut Present| {
+            present.coming += 1;
+            Ok(())
         };
-        self.enter(name, max, enter).map(|(_, session)| session)
+        let (cell, ()) = self.enter(name, count).expect("counting refuses nobody");
+        Coming { users: self, cell }
     }
 
     /// A feed is here.
@@ -108,12 +192,19 @@ impl Users {
         wake: &Arc<Wake>,
         max: usize,
     ) -> Result<Arc<UserCell>, ErrorCode> {
-        self.enter(name, max, |present| present.feeds.push((id, wake.clone()))).map(|(cell, ())| cell)
+        let enter = |present: &mut Present| {
+            if present.connections() >= max {
+                return Err(ErrorCode::TooManyConnections);
+            }
+            present.feeds.push((id, wake.clone()));
+            Ok(())
+        };
+        self.enter(name, enter).map(|(cell, ())| cell)
     }
 
     pub(super) fn leave_session(&self, session: &SessionCell) {
         let Some(cell) = self.get(session.user()) else { return };
-        self.leave(&cell, |present| present.sessions.retain(|other| other.peer() != session.peer()));
+        self.leave(&cell, |present| present.sessions.retain(|other| other.id() != session.id()));
     }
 
     pub(super) fn leave_feed(&self, cell: &UserCell, id: u64) {
@@ -124,7 +215,7 @@ impl Users {
         leave(&mut cell.present.lock());
         self.map.remove_if(&cell.name, |_, found| {
             let mut present = found.present.lock();
-            present.closed |= present.sessions.is_empty() && present.feeds.is_empty();
+            present.closed |= present.is_empty();
             present.closed
         });
     }
@@ -133,39 +224,74 @@ impl Users {
         self.map.get(name).map(|cell| cell.value().clone())
     }
 
+    /// A user's sessions, lost ones too.
+    pub(super) fn sessions(&self, name: &UserName) -> Vec<Arc<SessionCell>> {
+        self.get(name).map_or_else(Vec::new, |cell| cell.present.lock().sessions.clone())
+    }
+
+    /// Of more than `max` lost sessions of a user, the one that was lost first.
+    pub(super) fn first_lost(&self, name: &UserName, max: usize) -> Option<Arc<SessionCell>> {
+        let sessions = self.sessions(name);
+        let mut lost: Vec<_> = sessions.iter().filter_map(|session| Some((session.loss()?, session))).collect();
+        lost.sort_unstable_by_key(|(loss, _)| *loss);
+        (lost.len() > max).then(|| lost[0].1.clone())
+    }
+
+    /// Whether a token of this generation is still good: no newer one of the user is known.
+    pub(super) fn admits(&self, name: &UserName, generation: u64) -> bool {
+        let called_in = self.called_in.lock().generations.get(name).copied();
+        let newest = || self.sessions(name).iter().map(|session| session.lock().grant().generation).max();
+        called_in.is_none_or(|least| generation >= least) && newest().is_none_or(|newest| generation >= newest)
+    }
+
+    /// Tokens of the user must be of this generation from now on.
+    pub(super) fn call_in(&self, name: &UserName, generation: u64) {
+        let mut called_in = self.called_in.lock();
+        let known = called_in.generations.insert(name.clone(), generation);
+        match known {
+            Some(known) => _ = called_in.generations.insert(name.clone(), known.max(generation)),
+            None => called_in.order.push_back(name.clone()),
+        }
+        if called_in.order.len() > CALLED_IN_MAX
+            && let Some(first) = called_in.order.pop_front()
+        {
+            tracing::warn!(user = %first, "more users' tokens were called in than are remembered; forgetting the first");
+            called_in.generations.remove(&first);
+        }
+    }
+
     /// Hands a notification to all of the user's sockets and feeds.
     pub(super) fn notify(&self, user: &str, publication: &Publication) {
         let Some(cell) = self.map.get(user).map(|cell| cell.value().clone()) else { return };
-        cell.news.store(mark(publication.position), Ordering::Release);
         let message: ServerMessage =
             publication.event().to_message(&publication.log, publication.position, None, |_| None);
         let mut frame = Frame::of(message);
         let present = cell.present.lock();
-        for session in &present.sessions {
-            let link = session.link();
-            link.push(frame.get(link.encoding()));
-        }
+        // Under the lock: whoever comes in sees this news and its delivery, or neither.
+        cell.news.store(mark(publication.position), Ordering::Release);
+        present.sessions.iter().for_each(|session| session.push(&mut frame));
         present.feeds.iter().for_each(|(_, wake)| wake.wake());
     }
 
     /// How many sockets, streams and held polls a user has.
     pub(super) fn count(&self, user: &UserName) -> usize {
-        self.get(user).map_or(0, |cell| {
-            let present = cell.present.lock();
-            present.sessions.len() + present.feeds.len()
-        })
+        self.get(user).map_or(0, |cell| cell.present.lock().connections())
     }
 
-    /// Ends everything that anybody has here: the node goes away.
-    pub(super) fn end_all(&self, end: impl Fn(&Arc<SessionCell>)) {
+    /// All sessions and the ends of all feeds: the node goes away.
+    pub(super) fn all(&self) -> Vec<Arc<SessionCell>> {
         let cells: Vec<_> = self.map.iter().map(|cell| cell.value().clone()).collect();
-        for cell in cells {
-            cell.end(ErrorCode::ShuttingDown, &end);
-        }
+        cells.iter().flat_map(|cell| cell.present.lock().sessions.clone()).collect()
     }
 
-    /// Ends everything a user has here; returns how much that was.
-    pub(super) fn close_all(&self, user: &UserName, end: impl Fn(&Arc<SessionCell>)) -> usize {
-        self.get(user).map_or(0, |cell| cell.end(ErrorCode::Forbidden, end))
+    /// Ends all feeds; returns how many.
+    pub(super) fn end_feeds(&self) -> usize {
+        let cells: Vec<_> = self.map.iter().map(|cell| cell.value().clone()).collect();
+        cells.iter().map(|cell| cell.wake_all(ErrorCode::ShuttingDown)).sum()
+    }
+
+    /// Ends the feeds of a user; returns how many.
+    pub(super) fn end_feeds_of(&self, user: &UserName) -> usize {
+        self.get(user).map_or(0, |cell| cell.wake_all(ErrorCode::Forbidden))
     }
 }

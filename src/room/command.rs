@@ -32,6 +32,8 @@ pub enum Command {
     },
     /// A member types.
     Typing(PeerId),
+    /// A member's socket was lost: it types no more.
+    Hush(PeerId),
     /// The round trip to a member was measured.
     Latency {
         /// Which.
@@ -111,6 +113,11 @@ pub enum Outcome {
     Typing {
         /// Whether the others need to be told.
         began: bool,
+    },
+    /// A member fell silent.
+    Hushed {
+        /// Whether it was typing.
+        typing: bool,
     },
     /// What was due.
     Ticked(Ticked),

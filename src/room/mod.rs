@@ -154,6 +154,7 @@ impl Room {
             Command::Move(step) => self.relay(step, now),
             Command::Update { peer, state } => self.update(peer, state),
             Command::Typing(peer) => self.types(peer, now),
+            Command::Hush(peer) => Ok(Outcome::Hushed { typing: self.stop_typing(peer).is_some() }),
             Command::Latency { peer, rtt, jitter } => self.latency(peer, rtt, jitter, now),
             Command::Spectators(count) => {
                 self.spectators = count;

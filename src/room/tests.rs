@@ -144,9 +144,9 @@ fn the_state_is_the_latest_lane_to_everybody() {
 }
 
 #[test]
-fn typing_ends_by_time_by_a_message_and_by_a_leave() {
+fn typing_ends_by_time_by_a_message_by_a_leave_and_by_a_loss() {
     let mut room = room();
-    for n in 1..=3 {
+    for n in 1..=4 {
         join(&mut room, n);
     }
     let types = |room: &mut Room, n, now| room.apply(Command::Typing(peer(n)), Millis(now)).unwrap();
@@ -154,6 +154,10 @@ fn typing_ends_by_time_by_a_message_and_by_a_leave() {
     assert!(matches!(types(&mut room, 1, 3000.0), Outcome::Typing { began: false }));
     types(&mut room, 2, 0.0);
     types(&mut room, 3, 0.0);
+    types(&mut room, 4, 0.0);
+    let hush = |room: &mut Room| room.apply(Command::Hush(peer(4)), Millis(0.0)).unwrap();
+    assert!(matches!(hush(&mut room), Outcome::Hushed { typing: true }));
+    assert!(matches!(hush(&mut room), Outcome::Hushed { typing: false }));
     let stopped = |outcome| match outcome {
         Outcome::Event { stopped_typing, .. } => stopped_typing,
         other => panic!("{other:?}"),

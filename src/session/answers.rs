@@ -15,6 +15,8 @@ const REPORTS_MAX: usize = 32;
 /// What a request was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
+    /// Nothing yet: it is being carried out, and answered when that is done.
+    Pending,
     /// Done, and where the event stands if it made one.
     Done(Option<Position>),
     /// Refused, and in how many milliseconds it might not be.
@@ -46,6 +48,7 @@ impl Answers {
     pub fn admit(&mut self, id: u64) -> Repeat {
         if self.last.is_none_or(|last| id > last) {
             self.last = Some(id);
+            self.add(id, Answer::Pending);
             return Repeat::New;
         }
         let kept = self.kept.iter().find(|(kept, _)| *kept == id);
@@ -59,9 +62,14 @@ impl Answers {
 
     /// Keeps an answer, once.
     pub fn keep(&mut self, id: u64, answer: Answer) {
-        if self.kept.iter().any(|(kept, _)| *kept == id) {
-            return;
+        if let Some((_, kept)) = self.kept.iter_mut().find(|(kept, _)| *kept == id)
+            && *kept == Answer::Pending
+        {
+            *kept = answer;
         }
+    }
+
+    fn add(&mut self, id: u64, answer: Answer) {
         if self.kept.len() == ANSWERS_MAX {
             self.kept.pop_front();
         }
@@ -110,6 +118,7 @@ mod tests {
         let mut answers = Answers::default();
         for id in 1..=70 {
             assert_eq!(answers.admit(id), Repeat::New);
+            assert_eq!(answers.admit(id), Repeat::Again(Answer::Pending), "its answer is on its way");
             answers.keep(id, Answer::Done(None));
         }
         assert_eq!(answers.admit(70), Repeat::Again(Answer::Done(None)));

@@ -4,6 +4,7 @@
 //! `P` is what the hub remembers about a joined room; tests use `()`.
 
 pub mod answers;
+pub mod kept;
 pub mod limits;
 pub mod outbox;
 pub mod pulse;
@@ -18,9 +19,9 @@ use rallypoint_protocol::{
     rights,
 };
 
-use crate::auth::Grant;
+use crate::auth::{Grant, Limit};
 use answers::{Answer, Answers, Repeat, Reports};
-use limits::{Buckets, Rates};
+use limits::{Buckets, Rate, Rates};
 
 /// What a session is in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,29 @@ pub struct Bounds {
     pub rooms: usize,
     /// How fast it may send.
     pub rates: Rates,
+}
+
+impl Bounds {
+    /// These bounds as a token lowers them. It never raises one.
+    pub fn lowered(&self, lim: &Limit) -> Self {
+        let per_second =
+            |rate: Rate, lim: Option<u32>| lim.map_or(rate.per_second, |lim| rate.per_second.min(lim.into()));
+        let lower = |rate: Rate, lim: Option<u32>| {
+            let per_second = per_second(rate, lim);
+            // A burst lasts as long as without the token's limit, and lets one through at least.
+            Rate { per_second, burst: (rate.burst * per_second / rate.per_second).max(1.0) }
+        };
+        let Rates { requests, moves, bytes } = self.rates;
+        let rates = Rates {
+            requests: lower(requests, lim.requests),
+            moves: lower(moves, lim.moves),
+            // Any frame may come, however rarely.
+            bytes: Rate { per_second: per_second(bytes, lim.bytes), ..bytes },
+        };
+        let rooms =
+            lim.rooms.and_then(|rooms| usize::try_from(rooms).ok()).map_or(self.rooms, |lim| lim.min(self.rooms));
+        Self { rooms, rates }
+    }
 }
 
 /// What to do with a request that the session looked at.
@@ -184,16 +208,31 @@ impl<P: Clone> Session<P> {
         self.allowed(room, rule)?;
         let seat = self.seat(room);
         match request {
-            Request::Join { .. } | Request::Watch { .. } if seat.is_none() && self.seats.len() >= self.bounds.rooms => {
-                Err(Refused::new(ErrorCode::TooManyRooms, format!("at most {} rooms at a time", self.bounds.rooms))
-                    .into())
-            }
+            Request::Join { .. } | Request::Watch { .. } => self.has_seat_for(room),
             Request::Unwatch { .. } if seat.is_none_or(|seat| seat.part != Part::Watcher) => {
                 Err(ErrorCode::NotJoined.into())
             }
             _ if rule.member && seat.is_none_or(|seat| seat.part != Part::Member) => Err(ErrorCode::NotJoined.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Whether it may come into a room, as what, when no request asks but a resume.
+    pub fn may_enter(&self, room: &RoomName, part: Part) -> Result<(), Refusal> {
+        let request = match part {
+            Part::Member => "join",
+            Part::Watcher => "watch",
+        };
+        self.allowed(room, rights::rule_of(request))?;
+        self.has_seat_for(room)
+    }
+
+    fn has_seat_for(&self, room: &RoomName) -> Result<(), Refusal> {
+        if self.seat(room).is_some() || self.seats.len() < self.bounds.rooms {
+            return Ok(());
+        }
+        let rooms = self.bounds.rooms;
+        Err(Refused::new(ErrorCode::TooManyRooms, format!("at most {rooms} rooms at a time")).into())
     }
 
     fn allowed(&self, room: &RoomName, rule: &rights::Rule) -> Result<(), Refusal> {
@@ -247,12 +286,14 @@ impl<P: Clone> Session<P> {
         self.reports.count(refused, now)
     }
 
-    /// Takes newer rights over; they must be of the same user. Returns the rooms that are lost.
-    pub fn refresh(&mut self, grant: Arc<Grant>) -> Result<Vec<RoomName>, Refusal> {
+    /// Takes newer rights and bounds over; they must be of the same user. Returns the rooms that are
+    /// lost.
+    pub fn refresh(&mut self, grant: Arc<Grant>, bounds: Arc<Bounds>) -> Result<Vec<RoomName>, Refusal> {
         if grant.user != self.grant.user {
             return Err(Refused::new(ErrorCode::Forbidden, "the new token is of another user").into());
         }
         self.grant = grant;
+        self.bounds = bounds;
         let kept = |seat: &Seat<P>| match seat.part {
             Part::Member => self.grant.allows(&seat.room, Verb::Join),
             Part::Watcher => self.grant.allows(&seat.room, Verb::Watch),

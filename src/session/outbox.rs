@@ -58,6 +58,8 @@ pub struct Outbox {
     popped: u64,
     /// Bytes in `current` and `queue` not yet written.
     bytes: usize,
+    /// Bytes of them that do not count against the budget, until all is written.
+    allowed: usize,
     control_bytes: usize,
 }
 
@@ -99,8 +101,15 @@ impl Outbox {
         self.add(frame, Some(slot), budget)
     }
 
+    /// Adds a frame that the server owes whatever its size, such as the picture of a room after a
+    /// resume: it is bounded by other means, and must not cost the receiver its budget.
+    pub fn push_owed(&mut self, frame: Bytes) {
+        self.allowed += frame.len();
+        _ = self.add(frame, None, usize::MAX);
+    }
+
     fn add(&mut self, frame: Bytes, slot: Option<Slot>, budget: usize) -> Result<Pushed, OverBudget> {
-        if self.bytes > budget {
+        if self.bytes > budget.saturating_add(self.allowed) {
             return Err(OverBudget);
         }
         self.bytes += frame.len();
@@ -152,6 +161,7 @@ impl Outbox {
         self.control_bytes = 0;
         self.queue.clear();
         self.index = None;
+        self.allowed = 0;
         self.bytes = self.current.as_ref().map_or(0, |(frame, done)| frame.len() - done);
     }
 
@@ -193,6 +203,7 @@ impl Outbox {
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
             self.index = None;
+            self.allowed = 0;
         }
         if self.control.is_empty() {
             self.control = VecDeque::new();
@@ -286,6 +297,22 @@ mod tests {
         assert_eq!(outbox.bytes(), 99);
         assert_eq!(outbox.push_latest(Bytes::from_static(b"\xff"), slot(51), BUDGET), Ok(Pushed::Replaced));
         assert_eq!(outbox.push_latest(Bytes::from_static(b"\xfe"), slot(50), BUDGET), Ok(Pushed::Queued));
+    }
+
+    #[test]
+    fn what_is_owed_does_not_count() {
+        let mut outbox = Outbox::default();
+        outbox.push_owed(Bytes::from(vec![0; 5 * BUDGET]));
+        outbox.push_owed(Bytes::from(vec![0; 5 * BUDGET]));
+        for _ in 0..=10 {
+            assert_eq!(outbox.push(Bytes::from(vec![0; BUDGET / 10]), BUDGET), Ok(Pushed::Queued));
+        }
+        assert_eq!(outbox.push(Bytes::from_static(b"x"), BUDGET), Err(OverBudget));
+        while !outbox.is_empty() {
+            write(&mut outbox, usize::MAX);
+        }
+        assert_eq!(outbox.push(Bytes::from(vec![0; BUDGET + 1]), BUDGET), Ok(Pushed::Queued));
+        assert_eq!(outbox.push(Bytes::from_static(b"x"), BUDGET), Err(OverBudget), "the allowance is used up");
     }
 
     proptest! {

@@ -18,7 +18,7 @@ use super::{
     answers::Answer,
     limits::{Rate, Rates},
 };
-use crate::auth::{Grant, Pattern, RoomGrant};
+use crate::auth::{Grant, Limit, Pattern, RoomGrant};
 
 const ROOM: &str = "match/1";
 
@@ -174,8 +174,20 @@ fn a_newer_token_takes_rights_away_at_once() {
     let mut session = session(&Verb::ALL);
     session.sit(seat("a", 1, Part::Member));
     session.sit(seat("b", 2, Part::Watcher));
-    assert_eq!(session.refresh(grant(&[Verb::Watch])).unwrap(), [room("a")]);
-    assert_eq!(session.refresh(grant(&[Verb::Join])).unwrap(), [room("b")]);
+    assert_eq!(session.refresh(grant(&[Verb::Watch]), bounds(100.0)).unwrap(), [room("a")]);
+    assert_eq!(session.refresh(grant(&[Verb::Join]), bounds(100.0)).unwrap(), [room("b")]);
     let stranger = Arc::new(Grant::nobody(UserName::new("eve").unwrap()));
-    assert_eq!(session.refresh(stranger).unwrap_err().refused.code, ErrorCode::Forbidden);
+    assert_eq!(session.refresh(stranger, bounds(100.0)).unwrap_err().refused.code, ErrorCode::Forbidden);
+}
+
+#[test]
+fn a_token_lowers_limits_and_raises_none() {
+    let own = bounds(100.0);
+    let lim = Limit { rooms: Some(1), requests: Some(1), moves: Some(1000), bytes: Some(10) };
+    let lowered = own.lowered(&lim);
+    assert_eq!(lowered.rooms, 1);
+    assert_eq!(lowered.rates.requests, Rate { per_second: 1.0, burst: 10.0 });
+    assert_eq!(lowered.rates.moves, own.rates.moves, "above the server's own");
+    assert_eq!(lowered.rates.bytes, Rate { per_second: 10.0, burst: 1000.0 }, "a large frame may come, rarely");
+    assert_eq!(own.lowered(&Limit::default()), *own);
 }

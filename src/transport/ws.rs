@@ -18,6 +18,7 @@ use std::{
 use bytes::Bytes;
 use rallypoint_protocol::{
     CloseCode, Encoding, ErrorCode, Position, Request, ServerMessage,
+    code::Action,
     codec::Refused,
     event::{LeaveReason, Millis},
     moves::{self, ClientMove, MoveLimits},
@@ -74,8 +75,9 @@ impl Setting {
         Self { hub, verifier, limits }
     }
 
-    fn verify(&self, token: &str) -> Result<Grant, Refused> {
-        Ok(self.verifier.check(token, self.hub.now().0)?)
+    /// What an access token allows now.
+    pub fn verify(&self, token: &str) -> Result<Grant, Refused> {
+        self.hub.admit(self.verifier.check(token, self.hub.now().0)?)
     }
 }
 
@@ -90,7 +92,7 @@ pub enum Opening {
     Refused(Refused),
 }
 
-type Work = Pin<Box<dyn Future<Output = Option<Result<Arc<SessionCell>, ErrorCode>>> + Send>>;
+type Work = Pin<Box<dyn Future<Output = Option<Result<Arc<SessionCell>, Refused>>> + Send>>;
 
 /// Where a connection stands.
 enum Phase {
@@ -98,8 +100,9 @@ enum Phase {
     Waiting { until: Millis },
     /// The session is being made.
     Opening,
-    /// A session, and until when its token carries it.
-    Open { session: Arc<SessionCell>, until: Millis },
+    /// A session, and until when its token carries it. `heard` once the client has said anything:
+    /// it has what it was told first.
+    Open { session: Arc<SessionCell>, until: Millis, heard: bool },
 }
 
 struct Connection {
@@ -181,7 +184,7 @@ fn pulse(hub: &Hub) -> Pulse {
 enum Event {
     Readable,
     Writable,
-    Worked(Option<Result<Arc<SessionCell>, ErrorCode>>),
+    Worked(Option<Result<Arc<SessionCell>, Refused>>),
     /// The link is closing or broken.
     Nudged,
     Deadline,
@@ -286,7 +289,7 @@ impl Connection {
         let grace_ms = self.hub().limits().expiry_grace_ms;
         match &mut self.phase {
             Phase::Waiting { until } if *until <= now => self.fail(ErrorCode::AuthTimeout.into()),
-            Phase::Open { session, until } => {
+            Phase::Open { session, until, .. } => {
                 // The token may have been refreshed since.
                 *until = Millis(session.lock().grant().expires_at_ms).after(grace_ms);
                 if *until <= now { self.fail(ErrorCode::TokenExpired.into()) } else { self.beat(now) }
@@ -347,7 +350,10 @@ impl Connection {
             match self.parser.read(&mut port) {
                 Ok(Message::Text(text)) => self.message(Encoding::Json, text.as_bytes()),
                 Ok(Message::Binary(bytes)) => self.message(Encoding::MsgPack, &bytes),
-                Ok(Message::Pong(payload)) => self.pong(&payload),
+                Ok(Message::Pong(payload)) => {
+                    self.hear();
+                    self.pong(&payload);
+                }
                 Ok(Message::Close(frame)) => {
                     let bye = frame.is_some_and(|frame| u16::from(frame.code) == CloseCode::Bye.number());
                     self.ended = Some(if bye { LeaveReason::Closed } else { LeaveReason::Lost });
@@ -381,8 +387,18 @@ impl Connection {
         }
     }
 
+    /// The client says something on this socket, so it has the resume token that came over it.
+    fn hear(&mut self) {
+        if let Phase::Open { session, heard, .. } = &mut self.phase
+            && !std::mem::replace(heard, true)
+        {
+            session.confirm(&self.shared);
+        }
+    }
+
     fn message(&mut self, spoken: Encoding, frame: &[u8]) {
         self.metrics().frames_received.inc();
+        self.hear();
         let encoding = self.link.encoding();
         if spoken != encoding {
             let refused = Refused::new(ErrorCode::WrongEncoding, "this subprotocol has the other kind of frame");
@@ -437,9 +453,12 @@ impl Connection {
                     Err(refused) => self.fail(refused),
                 }
             }
-            (Phase::Waiting { .. }, Request::Resume(_)) => {
-                // Sessions end with their socket here; the client connects anew and joins again.
-                self.fail(Refused::new(ErrorCode::SessionUnknown, "this server keeps no lost sessions"));
+            (Phase::Waiting { .. }, Request::Resume(resume)) => {
+                let (setting, link) = (self.setting.clone(), self.shared.clone());
+                self.phase = Phase::Opening;
+                self.begin(Box::pin(async move {
+                    Some(setting.hub.resume(&resume, &link, &|token| setting.verify(token)).await)
+                }));
             }
             (Phase::Waiting { .. }, _) => {
                 self.fail(Refused::new(ErrorCode::TokenMissing, "the first message is auth or resume"));
@@ -476,18 +495,18 @@ impl Connection {
         }
     }
 
-    fn worked(&mut self, done: Option<Result<Arc<SessionCell>, ErrorCode>>) {
+    fn worked(&mut self, done: Option<Result<Arc<SessionCell>, Refused>>) {
         let _turn = Turn::begin();
         match done {
             None => {}
             Some(Ok(session)) => {
                 let until = session.lock().grant().expires_at_ms;
                 let until = Millis(until).after(self.hub().limits().expiry_grace_ms);
-                self.phase = Phase::Open { session, until };
+                self.phase = Phase::Open { session, until, heard: false };
                 self.pulse = pulse(self.hub());
                 self.opened = true;
             }
-            Some(Err(code)) => self.fail(code.into()),
+            Some(Err(refused)) => self.fail(refused),
         }
         while self.work.is_none() && !self.backlog.is_empty() {
             let (request, len) = self.backlog.remove(0);
@@ -495,24 +514,28 @@ impl Connection {
         }
     }
 
-    /// The end: unfinished work is finished, the session ends, the peer gets time to read why.
+    /// The end: unfinished work is finished, the session ends or waits for its client, the peer gets
+    /// time to read why.
     async fn finish(mut self) {
         let standing = self.link.standing();
         if let Some(work) = self.work.take()
             && let Some(Ok(session)) = work.await
         {
-            self.phase = Phase::Open { session, until: Millis(0.0) };
+            self.phase = Phase::Open { session, until: Millis(0.0), heard: false };
         }
         if let Phase::Open { session, .. } = &self.phase {
             let reason = match (self.ended, standing.closing) {
                 (_, Some(CloseCode::SlowConsumer)) => LeaveReason::Slow,
                 (_, Some(CloseCode::TokenExpired)) => LeaveReason::Expired,
-                (_, Some(CloseCode::Forbidden)) => LeaveReason::Kicked,
                 (_, Some(CloseCode::Shutdown)) => LeaveReason::Shutdown,
                 (Some(reason), _) => reason,
                 (None, _) => LeaveReason::Lost,
             };
-            self.hub().end_session(session, reason).await;
+            let ends = match standing.closing {
+                Some(code) => matches!(code.action(), Action::Stop | Action::Rejoin),
+                None => reason == LeaveReason::Closed,
+            };
+            self.hub().part(session, &self.shared, reason, ends).await;
         }
         if !standing.broken && standing.closing.is_some() {
             port::linger(self.link.carrier()).await;
@@ -541,7 +564,8 @@ mod tests {
         let mut config = Config::default();
         config.auth.dev = true;
         let verifier = Arc::new(Verifier::new(&config.auth).unwrap());
-        let hub = Hub::new(Arc::new(config), Arc::new(Metrics::new()));
+        let resume_key = crate::auth::ResumeKey::new(&config.auth).unwrap();
+        let hub = Hub::new(Arc::new(config), Arc::new(Metrics::new()), resume_key);
         let setting = Arc::new(Setting::new(hub, verifier));
         let future = run(socket, Bytes::new(), Encoding::Json, Opening::Asked, setting, None);
         let sizes = [

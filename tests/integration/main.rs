@@ -5,5 +5,6 @@ mod crowd;
 mod house;
 mod moves;
 mod refusals;
+mod resume;
 mod spectators;
 mod support;

@@ -97,6 +97,7 @@ async fn fast_node() -> Node {
         config.limits.moves_per_second = 100_000.0;
         config.limits.moves_burst = 1_000_000.0;
         config.limits.bytes_per_second = 1e9;
+        config.limits.resume_grace_ms = 0;
     })
     .await
 }
@@ -115,7 +116,7 @@ struct Row {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_players_of_both_encodings_keep_all_promises() {
     const MOVES: u64 = 100;
-    let (node, place) = (Node::start().await, room("match/8"));
+    let (node, place) = (Node::with(|config| config.limits.resume_grace_ms = 0).await, room("match/8"));
     let mut players = Vec::new();
     for n in 0..8 {
         let encoding = if n % 2 == 0 { Encoding::MsgPack } else { Encoding::Json };

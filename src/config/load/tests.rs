@@ -91,7 +91,9 @@ fn the_example_is_the_defaults() {
     for (key, kind) in schema::keys("") {
         let schema::Kind::Section(section) = kind else { continue };
         for (inner, kind) in schema::keys(section) {
-            if !matches!(kind, schema::Kind::Sections(_)) && inner != "audience" {
+            if !matches!(kind, schema::Kind::Sections(_))
+                && !["audience", "resume_secret", "resume_secret_file"].contains(&inner)
+            {
                 assert!(table[key].get(inner).is_some(), "{key}.{inner}");
             }
         }
@@ -112,7 +114,18 @@ fn the_examples_in_the_example_have_every_key_without_a_default() {
     assert_eq!(algorithms.len(), 2);
     assert!(config.auth.audience.is_some() && config.metrics_listen.is_some());
     assert_eq!((config.rooms.len(), config.ice.len()), (2, 2));
-    for key in ["kid", "issuer", "secret", "secret_file", "public_key", "public_key_file", "credential", "match"] {
+    for key in [
+        "kid",
+        "issuer",
+        "secret",
+        "secret_file",
+        "public_key",
+        "public_key_file",
+        "resume_secret",
+        "resume_secret_file",
+        "credential",
+        "match",
+    ] {
         assert!(EXAMPLE.contains(&format!("{key} = ")) || EXAMPLE.contains(&format!("`{key}`")), "{key}");
     }
 }

@@ -43,6 +43,7 @@ async fn a_client_that_answers_no_pings_is_gone() {
     let node = Node::with(|config| {
         config.limits.ping_interval_ms = 1000;
         config.limits.ping_missed = 2;
+        config.limits.resume_grace_ms = 0;
     })
     .await;
     let mut bob = Wire::connect(&node, &pass("bob").player("*"), Encoding::Json).await;

@@ -109,7 +109,7 @@ async fn no_token_opens_no_door() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_different_tokens_are_one_too_many() {
-    let node = Node::start().await;
+    let node = Node::with(|config| config.limits.resume_grace_ms = 0).await;
     let (one, two) = (guest().mint(), pass("other").mint());
     let cookie = |token: &str| format!("rallypoint_token={token}");
     let poll = Ask::new("GET", "/v1/poll?room=lobby").bearer(&one).header("origin", ORIGIN);
@@ -190,6 +190,7 @@ async fn a_session_ends_with_its_token_unless_it_is_refreshed() {
     let node = Node::with(|config| {
         config.auth.leeway_ms = 0;
         config.limits.expiry_grace_ms = 1000;
+        config.limits.resume_grace_ms = 0;
     })
     .await;
     let brief = guest().expires_in(4.0);

@@ -16,7 +16,7 @@ pub(crate) use self::{
     http::{Answer, Ask, encoded},
     node::{Node, ORIGIN},
     pass::{FOREIGN_SECRET, Pass, forged, pass},
-    wire::Wire,
+    wire::{Seen, Wire},
 };
 use rallypoint_client::{Events, Incoming};
 use rallypoint_protocol::{Position, RoomName, ServerMessage};

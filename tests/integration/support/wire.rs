@@ -53,6 +53,33 @@ impl Wire {
         wire
     }
 
+    /// Takes a lost session up again, as far as the first word of the server, whatever it is.
+    pub(crate) async fn resume(node: &Node, encoding: Encoding, mut request: Value) -> Self {
+        let mut wire = Self::anonymous(node, encoding).await;
+        request["type"] = "resume".into();
+        wire.say(request).await;
+        wire
+    }
+
+    /// The same for a resume that succeeds; requests go on with ids above `id`.
+    pub(crate) async fn resumed(node: &Node, encoding: Encoding, request: Value, id: u64) -> Self {
+        let mut wire = Self::resume(node, encoding, request).await;
+        match wire.next().await {
+            Seen::Said(connected) if connected["type"] == "connected" => wire.connected = connected,
+            other => panic!("{other:?} instead of connected"),
+        }
+        wire.id = id;
+        wire
+    }
+
+    /// The last id that a request had.
+    pub(crate) fn last_id(&self) -> u64 {
+        self.id
+    }
+
+    /// The socket breaks off: no close frame, no goodbye.
+    pub(crate) fn cut(self) {}
+
     /// Sends a message as it is.
     pub(crate) async fn say(&mut self, message: Value) {
         let frame = match self.encoding {
@@ -116,6 +143,26 @@ impl Wire {
                 Seen::Said(message) if message["type"] == kind => return message,
                 Seen::Said(_) | Seen::Moved(_) => {}
                 end => panic!("{end:?} came before {kind}"),
+            }
+        }
+    }
+
+    /// The next control message of this type for which `good` holds.
+    pub(crate) async fn said_with(&mut self, kind: &str, mut good: impl FnMut(&Value) -> bool) -> Value {
+        loop {
+            let said = self.said(kind).await;
+            if good(&said) {
+                return said;
+            }
+        }
+    }
+
+    /// Reads on until the socket ends.
+    pub(crate) async fn next_end(&mut self) -> Seen {
+        loop {
+            match self.next().await {
+                Seen::Said(_) | Seen::Moved(_) => {}
+                end => return end,
             }
         }
     }
