@@ -1,13 +1,19 @@
-//! Ceilings on connections: in all and from one address. A place is given back when it is dropped.
+//! Ceilings on connections, in all and from one address, and on how fast they come. A place is
+//! given back when it is dropped.
 
 use std::{net::IpAddr, sync::Arc};
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
-use rallypoint_protocol::code::ErrorCode;
+use rallypoint_protocol::{code::ErrorCode, event::Millis};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::{config::Limits, metrics::Metrics};
+use crate::{
+    config::Limits,
+    metrics::Metrics,
+    pace::Pace,
+    session::limits::{Bucket, Rate},
+};
 
 /// Descriptors that are not for guests: logs, listeners, key files.
 const SPARE_DESCRIPTORS: u64 = 64;
@@ -16,41 +22,81 @@ const SPARE_DESCRIPTORS: u64 = 64;
 pub struct Ceilings {
     max: usize,
     max_per_ip: usize,
-    open: Mutex<usize>,
+    accepts: Rate,
+    door: Mutex<Door>,
     by_ip: DashMap<IpAddr, usize>,
+    accepts_of_ip: Pace<IpAddr>,
     empty: tokio::sync::Notify,
     metrics: Arc<Metrics>,
 }
 
+struct Door {
+    open: usize,
+    bucket: Bucket,
+}
+
+/// Why somebody is turned away at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TurnedAway {
+    pub(crate) code: ErrorCode,
+    /// Which limit, as the configuration calls it.
+    pub(crate) limit: &'static str,
+    /// Milliseconds until it may work.
+    pub(crate) wait: u64,
+}
+
+/// How long to wait for somebody else to leave.
+const FULL_MS: u64 = 1000;
+
 impl Ceilings {
-    pub(crate) fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(limits: &Limits, metrics: Arc<Metrics>, now: Millis) -> Self {
         let descriptors = raise_descriptors();
         let max = limits
             .connections
             .min(usize::try_from(descriptors.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(usize::MAX));
         tracing::info!(descriptors, connections = max, "ceilings");
-        let (open, by_ip, empty) = (Mutex::new(0), DashMap::new(), tokio::sync::Notify::new());
-        Self { max, max_per_ip: limits.connections_per_ip, open, by_ip, empty, metrics }
+        let accepts = Rate { per_second: limits.accepts_per_second, burst: limits.accepts_burst };
+        Self {
+            max,
+            max_per_ip: limits.connections_per_ip,
+            accepts,
+            door: Mutex::new(Door { open: 0, bucket: Bucket::full(accepts, now) }),
+            by_ip: DashMap::new(),
+            accepts_of_ip: Pace::new(limits.accepts_per_second_per_ip, limits.accepts_burst_per_ip),
+            empty: tokio::sync::Notify::new(),
+            metrics,
+        }
     }
 
     /// A place for a connection from this address.
-    pub(crate) fn enter(self: &Arc<Self>, ip: IpAddr) -> Result<Arc<Place>, ErrorCode> {
-        let refuse = || {
-            self.metrics.refuse(ErrorCode::TooManyConnections);
-            Err(ErrorCode::TooManyConnections)
-        };
-        let mut open = self.open.lock();
-        if *open >= self.max {
-            return refuse();
+    pub(crate) fn enter(self: &Arc<Self>, ip: IpAddr, now: Millis) -> Result<Arc<Place>, TurnedAway> {
+        let entered = self.try_enter(ip, now);
+        if let Err(TurnedAway { code, limit, .. }) = entered {
+            self.metrics.refuse(code);
+            self.metrics.limited(limit);
         }
+        entered
+    }
+
+    fn try_enter(self: &Arc<Self>, ip: IpAddr, now: Millis) -> Result<Arc<Place>, TurnedAway> {
+        // Whoever knocks too often is counted before all others, so that it cannot use up their share.
+        let of_ip = self.accepts_of_ip.take(&ip, now);
+        of_ip.map_err(|wait| TurnedAway { code: ErrorCode::RateLimited, limit: "accepts_per_second_per_ip", wait })?;
+        let full = |limit| TurnedAway { code: ErrorCode::TooManyConnections, limit, wait: FULL_MS };
+        let mut door = self.door.lock();
+        if door.open >= self.max {
+            return Err(full("connections"));
+        }
+        let taken = door.bucket.take(1.0, self.accepts, now);
+        taken.map_err(|wait| TurnedAway { code: ErrorCode::Overloaded, limit: "accepts_per_second", wait })?;
         {
             let mut of_ip = self.by_ip.entry(ip).or_insert(0);
             if *of_ip >= self.max_per_ip {
-                return refuse();
+                return Err(full("connections_per_ip"));
             }
             *of_ip += 1;
         }
-        *open += 1;
+        door.open += 1;
         self.metrics.sockets.inc();
         Ok(Arc::new(Place { ceilings: self.clone(), ip }))
     }
@@ -59,7 +105,7 @@ impl Ceilings {
     pub(crate) async fn emptied(&self) {
         loop {
             let notified = self.empty.notified();
-            if *self.open.lock() == 0 {
+            if self.door.lock().open == 0 {
                 return;
             }
             notified.await;
@@ -76,14 +122,14 @@ pub struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.ceilings.open.lock();
+        let mut door = self.ceilings.door.lock();
         if let Some(mut of_ip) = self.ceilings.by_ip.get_mut(&self.ip) {
             *of_ip -= 1;
         }
         self.ceilings.by_ip.remove_if(&self.ip, |_, of_ip| *of_ip == 0);
-        *open -= 1;
+        door.open -= 1;
         self.ceilings.metrics.sockets.dec();
-        if *open == 0 {
+        if door.open == 0 {
             self.ceilings.empty.notify_waiters();
         }
     }
@@ -99,4 +145,53 @@ fn raise_descriptors() -> u64 {
         }
     }
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn ceilings(change: impl FnOnce(&mut Limits)) -> Arc<Ceilings> {
+        let mut limits = Limits { connections: 100, connections_per_ip: 100, ..Limits::default() };
+        change(&mut limits);
+        Arc::new(Ceilings::new(&limits, Arc::new(Metrics::new()), Millis(0.0)))
+    }
+
+    fn ip(n: u8) -> IpAddr {
+        Ipv4Addr::new(127, 0, 0, n).into()
+    }
+
+    fn limit(entered: Result<Arc<Place>, TurnedAway>) -> Option<(&'static str, u64)> {
+        entered.err().map(|away| (away.limit, away.wait))
+    }
+
+    #[test]
+    fn places_are_given_back() {
+        let ceilings = ceilings(|limits| (limits.connections, limits.connections_per_ip) = (3, 2));
+        let now = Millis(0.0);
+        let first = ceilings.enter(ip(1), now).unwrap();
+        let _second = ceilings.enter(ip(1), now).unwrap();
+        assert_eq!(limit(ceilings.enter(ip(1), now)), Some(("connections_per_ip", FULL_MS)));
+        let _third = ceilings.enter(ip(2), now).unwrap();
+        assert_eq!(limit(ceilings.enter(ip(3), now)), Some(("connections", FULL_MS)));
+        drop(first);
+        assert_eq!(limit(ceilings.enter(ip(1), now)), None);
+        assert_eq!(ceilings.metrics.sockets.get(), 2, "what was let go is not counted");
+    }
+
+    #[test]
+    fn they_come_so_fast_and_no_faster() {
+        let ceilings = ceilings(|limits| {
+            (limits.accepts_per_second, limits.accepts_burst) = (10.0, 3.0);
+            (limits.accepts_per_second_per_ip, limits.accepts_burst_per_ip) = (1.0, 2.0);
+        });
+        let knock = |n, ms| limit(ceilings.enter(ip(n), Millis(ms)));
+        assert_eq!([knock(1, 0.0), knock(1, 0.0)], [None, None]);
+        assert_eq!(knock(1, 0.0), Some(("accepts_per_second_per_ip", 1000)), "one address");
+        assert_eq!(knock(2, 0.0), None, "does not use up the others' share");
+        assert_eq!(knock(3, 0.0), Some(("accepts_per_second", 100)));
+        assert_eq!((knock(3, 100.0), knock(1, 1000.0)), (None, None));
+    }
 }

@@ -6,10 +6,11 @@ use clap::Parser;
 use rallypoint::{
     command::{Cli, Command, ServeArgs},
     config::{self, Config, LogFormat, Overrides},
+    log::Thinned,
     server::{self, Server},
 };
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -46,10 +47,12 @@ fn serve(args: &ServeArgs) -> Result<(), String> {
 fn log(config: &Config) -> Result<(), String> {
     let filter = EnvFilter::try_new(&config.log.filter).map_err(|error| format!("log.filter: {error}"))?;
     let colours = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr);
+    let thinned = Thinned::new(config.log.lines_per_second);
+    let registry = tracing_subscriber::registry().with(filter);
     match config.log.format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().init(),
+        LogFormat::Text => registry.with(lines.with_filter(thinned)).init(),
+        LogFormat::Json => registry.with(lines.json().with_filter(thinned)).init(),
     }
     Ok(())
 }

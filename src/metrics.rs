@@ -37,6 +37,13 @@ pub struct Outcome {
     pub outcome: &'static str,
 }
 
+/// A label set of one limit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LimitLabel {
+    /// Its key in the configuration, without the section.
+    pub limit: &'static str,
+}
+
 /// All counters and gauges of the process.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -73,6 +80,8 @@ pub struct Metrics {
     pub notifications: Counter,
     /// Requests and messages refused.
     pub refused: Family<Code, Counter>,
+    /// What limits held back.
+    pub limited: Family<LimitLabel, Counter>,
     /// WebSockets closed by the server.
     pub closes: Family<Code, Counter>,
     /// Frames read from WebSockets.
@@ -108,6 +117,7 @@ impl Metrics {
         registry.register("events", "Events that logs took", m.events.clone());
         registry.register("notifications", "Notifications published", m.notifications.clone());
         registry.register("refused", "Requests and messages refused, by error code", m.refused.clone());
+        registry.register("limited", "What limits held back, by the limit's key", m.limited.clone());
         registry.register("closes", "WebSockets closed by the server, by close code", m.closes.clone());
         registry.register("frames_received", "Messages read from WebSockets", m.frames_received.clone());
         registry.register("bytes_received", "Bytes read from WebSockets", m.bytes_received.clone());
@@ -127,6 +137,11 @@ impl Metrics {
     /// Counts a refusal.
     pub fn refuse(&self, code: ErrorCode) {
         self.refused.get_or_create(&Code { code: code.number() }).inc();
+    }
+
+    /// Counts what a limit held back.
+    pub fn limited(&self, limit: &'static str) {
+        self.limited.get_or_create(&LimitLabel { limit }).inc();
     }
 
     /// Counts a close.

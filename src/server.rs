@@ -15,7 +15,6 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use rallypoint_protocol::code::ErrorCode;
 use thiserror::Error;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -26,9 +25,9 @@ use warp::{filters::BoxedFilter, reply::Response};
 
 use crate::{
     auth::{OriginRules, ResumeKey, jwt::Verifier},
-    ceilings::{Ceilings, Place},
+    ceilings::{Ceilings, Place, TurnedAway},
     config::Config,
-    http::{self as routes, Context, Peer},
+    http::{self as routes, Context, Paces, Peer},
     hub::Hub,
     metrics::Metrics,
     transport::ws,
@@ -75,15 +74,16 @@ impl Server {
             None => None,
         };
         let metrics = Arc::new(Metrics::new());
-        let ceilings = Arc::new(Ceilings::new(&config.limits, metrics.clone()));
         let resume_key = ResumeKey::new(&config.auth)?;
         if !resume_key.is_lasting() && config.limits.resume_grace_ms > 0 {
             tracing::warn!("without auth.resume_secret no session survives a restart of this server");
         }
-        let hub = Hub::new(Arc::new(config), metrics, resume_key);
+        let hub = Hub::new(Arc::new(config), metrics.clone(), resume_key);
+        let ceilings = Arc::new(Ceilings::new(hub.limits(), metrics, hub.now()));
+        let paces = Arc::new(Paces::new(hub.limits()));
         hub.metrics().started.set(hub.now().0 / 1000.0);
         let sockets = Arc::new(ws::Setting::new(hub.clone(), verifier.clone()));
-        Ok(Self { listener, metrics_listener, context: Context { hub, verifier, origins, sockets }, ceilings })
+        Ok(Self { listener, metrics_listener, context: Context { hub, verifier, origins, sockets, paces }, ceilings })
     }
 
     /// Where it listens; the port is known even if any free one was asked for.
@@ -116,7 +116,7 @@ impl Server {
             () = stop => {}
         }
         tracing::info!("stopping");
-        hub.drain();
+        hub.drain().await;
         drop(leave);
         let drain = Duration::from_millis(hub.limits().drain_ms);
         if tokio::time::timeout(drain, self.ceilings.emptied()).await.is_err() {
@@ -151,9 +151,9 @@ struct Doors {
 async fn accept(listener: TcpListener, routes: BoxedFilter<(Response,)>, doors: Doors) {
     loop {
         match listener.accept().await {
-            Ok((socket, from)) => match doors.ceilings.enter(from.ip()) {
+            Ok((socket, from)) => match doors.ceilings.enter(from.ip(), doors.hub.now()) {
                 Ok(place) => _ = tokio::spawn(converse(socket, from, place, routes.clone(), doors.clone())),
-                Err(code) => turn_away(&socket, code),
+                Err(away) => turn_away(&socket, away),
             },
             Err(error) => {
                 // Out of descriptors, most likely: those that end give some back.
@@ -165,19 +165,21 @@ async fn accept(listener: TcpListener, routes: BoxedFilter<(Response,)>, doors: 
 }
 
 /// Refuses a connection without spending a task on it.
-fn turn_away(socket: &TcpStream, code: ErrorCode) {
+fn turn_away(socket: &TcpStream, TurnedAway { code, limit, wait }: TurnedAway) {
     let status = http::StatusCode::from_u16(code.http_status()).unwrap_or(http::StatusCode::SERVICE_UNAVAILABLE);
     let body = serde_json::json!({
         "type": "about:blank",
         "title": code.name(),
         "status": status.as_u16(),
         "code": code,
-        "detail": "too many connections",
-        "retry_after": 1000,
+        "detail": format!("too many connections: limits.{limit}"),
+        "retry_after": wait,
     })
     .to_string();
-    let head =
-        format!("HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\nconnection: close");
+    let seconds = wait.div_ceil(1000);
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\nretry-after: {seconds}\r\nconnection: close"
+    );
     // A new socket has an empty send buffer; if not even this fits, there is nothing to be done.
     _ = socket.try_write(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes());
 }
@@ -191,7 +193,9 @@ async fn converse(
 ) {
     let Doors { hub, mut leaving, .. } = doors;
     let limits = hub.limits();
-    tune(&socket, limits.unsent_mark);
+    // What was sent and is not acknowledged for so long will never be: the other end is gone.
+    let gone_ms = limits.ping_interval_ms * (limits.ping_missed as u64 + 1);
+    tune(&socket, limits.unsent_mark, Duration::from_millis(gone_ms));
     let routed = Arc::new(AtomicBool::new(false));
     let service = warp::service(routes);
     let heard = routed.clone();
@@ -222,6 +226,7 @@ async fn converse(
             () = silence.as_mut(), if silent => {
                 silent = false;
                 if !routed.load(Ordering::Relaxed) {
+                    hub.metrics().limited("header_deadline_ms");
                     return;
                 }
             }
@@ -233,11 +238,14 @@ async fn converse(
     }
 }
 
-/// Small frames at once, and stale ones in our outbox rather than in the kernel.
-fn tune(socket: &TcpStream, unsent_mark: usize) {
+/// Small frames at once, stale ones in our outbox rather than in the kernel, and a peer that is gone
+/// noticed while something is on its way to it: streams have no pings of their own.
+fn tune(socket: &TcpStream, unsent_mark: usize, gone: Duration) {
     let socket = socket2::SockRef::from(socket);
     let mark = u32::try_from(unsent_mark).unwrap_or(u32::MAX);
-    for set in [socket.set_tcp_nodelay(true), socket.set_tcp_notsent_lowat(mark)] {
+    let options =
+        [socket.set_tcp_nodelay(true), socket.set_tcp_notsent_lowat(mark), socket.set_tcp_user_timeout(Some(gone))];
+    for set in options {
         if let Err(error) = set {
             tracing::debug!(%error, "a socket option was refused");
         }

@@ -126,6 +126,16 @@ impl ErrorCode {
     pub fn number(self) -> u16 {
         self as u16
     }
+
+    /// After how many milliseconds to try again when nobody knows it better; `None` where waiting
+    /// does not help.
+    pub fn retry_after_ms(self) -> Option<u64> {
+        match self {
+            Self::RoomFull => Some(2000),
+            Self::TooManyConnections | Self::Overloaded | Self::ShuttingDown | Self::Internal => Some(1000),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for ErrorCode {

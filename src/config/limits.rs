@@ -51,6 +51,23 @@ settings! {
         moves_burst: f64 = 240.0, 1..=1_000_000;
         /// Bytes per second from a session, on average.
         bytes_per_second: f64 = 524_288.0, 1024..=1_073_741_824;
+        /// Connections that this node accepts per second, on average.
+        accepts_per_second: f64 = 2000.0, 1..=1_000_000;
+        /// Connections that this node accepts at once.
+        accepts_burst: f64 = 4000.0, 1..=1_000_000;
+        /// Connections from one address per second, on average.
+        accepts_per_second_per_ip: f64 = 200.0, 1..=1_000_000;
+        /// Connections from one address at once.
+        accepts_burst_per_ip: f64 = 1000.0, 1..=1_000_000;
+        /// HTTP requests from one address per second, on average.
+        requests_per_second_per_ip: f64 = 1000.0, 1..=1_000_000;
+        /// HTTP requests from one address at once.
+        requests_burst_per_ip: f64 = 2000.0, 1..=1_000_000;
+        /// HTTP requests with tokens of one user per second, on average; tokens with an admin right
+        /// are not counted.
+        requests_per_second_per_user: f64 = 200.0, 1..=1_000_000;
+        /// HTTP requests with tokens of one user at once.
+        requests_burst_per_user: f64 = 400.0, 1..=1_000_000;
         /// Connections to this node; the limit on open files may lower it.
         connections: usize = 100_000, 1..=10_000_000;
         /// Connections from one address.

@@ -91,11 +91,13 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// Which messages, as `tracing` filters them: `info`, `warn,rallypoint=debug`.
     pub filter: String,
+    /// How often one kind of line is written per second; guests must not be able to fill a disk.
+    pub lines_per_second: u64,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".to_owned() }
+        Self { format: LogFormat::Text, filter: "info".to_owned(), lines_per_second: 20 }
     }
 }
 

@@ -50,7 +50,9 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Kind)> {
             ("user", Section("user")),
             ("ice", Sections("ice")),
         ],
-        "log" => vec![("format", Word(&["text", "json"])), ("filter", Text)],
+        "log" => {
+            vec![("format", Word(&["text", "json"])), ("filter", Text), ("lines_per_second", Kind::Number(1, 100_000))]
+        }
         "auth" => vec![
             ("cookie", Text),
             ("query_token", Flag),

@@ -40,7 +40,7 @@ pub(super) async fn publish(room: Segment, ask: Ask) -> Response {
         ask::check_kind(&kind)?;
         let verb = if kind.as_str() == "message" { Verb::Chat } else { Verb::Publish };
         if !grant.allows(&room, verb) {
-            return Err(crate::session::forbidden(verb));
+            return Err(crate::session::forbidden(verb).into());
         }
         if verb == Verb::Chat {
             let TextBody { text } = rallypoint_protocol::codec::read_json(&data)?;
@@ -61,14 +61,14 @@ pub(super) async fn notify(user: Segment, ask: Ask) -> Response {
         let user = user.user()?;
         let grant = ask.grant(Door::Write)?;
         if !grant.may_notify(&user) && !grant.has_admin(AdminRight::Notify) {
-            return Err(Refused::new(ErrorCode::Forbidden, "the token may not notify this user"));
+            return Err(Refused::new(ErrorCode::Forbidden, "the token may not notify this user").into());
         }
         let NotificationBody { message, data } = ask.json().await?;
         let limits = ask.context.hub.limits();
         request::check_text(&message, limits.text)?;
         if data.as_ref().is_some_and(|data| data.get().len() > limits.notification_data) {
             let max = limits.notification_data;
-            return Err(Refused::new(ErrorCode::TooBig, format!("data is larger than {max} bytes")));
+            return Err(Refused::new(ErrorCode::TooBig, format!("data is larger than {max} bytes")).into());
         }
         let data = data.map(rallypoint_protocol::codec::keep).transpose()?;
         let dedup = ask.dedup(&grant.user)?;
@@ -143,7 +143,7 @@ pub(super) async fn ice_servers(ask: Ask) -> Response {
     on(ask, &[Method::GET], |ask| async move {
         let grant = ask.grant(Door::Get)?;
         if !grant.allows_anywhere(Verb::Signal) {
-            return Err(crate::session::forbidden(Verb::Signal));
+            return Err(crate::session::forbidden(Verb::Signal).into());
         }
         Ok(reply(StatusCode::OK, &json!({ "ice_servers": ask.context.hub.ice_servers_for(&grant) })))
     })

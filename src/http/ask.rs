@@ -13,11 +13,12 @@ use serde::de::DeserializeOwned;
 use super::Context;
 use crate::{
     auth::{
-        AdminRight, Grant,
+        AdminRight, AdminRights, Grant,
         credentials::{self, CredentialRules, Door, Presented},
     },
     broker::Dedup,
     ceilings::Place,
+    session::Refusal,
 };
 
 /// Whom a request came from; put into the request by the accept loop.
@@ -76,6 +77,8 @@ pub(super) struct Ask {
     pub(super) headers: HeaderMap,
     /// The query, pair by pair, decoded.
     pub(super) query: Vec<(String, String)>,
+    /// Who asks; unknown only to tests without a socket.
+    pub(super) peer: Option<Peer>,
     body: Body,
 }
 
@@ -89,13 +92,14 @@ impl Ask {
         method: Method,
         headers: HeaderMap,
         query: &str,
+        peer: Option<Peer>,
         body: impl Stream<Item = Result<B, warp::Error>> + Send + Sync + 'static,
     ) -> Self {
         let pairs = form_urlencoded::parse(query.as_bytes()).take(QUERY_MAX + 1);
         let query = pairs.map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
         let whole = |mut part: B| part.copy_to_bytes(part.remaining());
         let body = Box::pin(body.map(move |part| part.map(whole)));
-        Self { context, method, headers, query, body }
+        Self { context, method, headers, query, peer, body }
     }
 
     /// A header as text.
@@ -129,11 +133,15 @@ impl Ask {
         }
     }
 
-    /// Refuses an Origin that is not on the list, and a query that is out of all proportion.
-    pub(super) fn check(&self) -> Result<(), Refused> {
+    /// Refuses haste, an Origin that is not on the list, and a query that is out of all proportion.
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        if let Some(peer) = &self.peer {
+            let taken = self.context.paces.address.take(&peer.address.ip(), self.context.hub.now());
+            taken.map_err(|wait| too_fast(wait, "requests_per_second_per_ip"))?;
+        }
         self.context.origins.check(self.origin())?;
         if self.query.len() > QUERY_MAX {
-            return Err(Refused::new(ErrorCode::TooBig, "too many query parameters"));
+            return Err(Refused::new(ErrorCode::TooBig, "too many query parameters").into());
         }
         Ok(())
     }
@@ -155,10 +163,15 @@ impl Ask {
         credentials::gather(&presented, &rules)
     }
 
-    /// What the credential allows.
-    pub(super) fn grant(&self, door: Door) -> Result<Grant, Refused> {
+    /// What the credential allows. Back ends, whose tokens have an admin right, are not slowed down.
+    pub(super) fn grant(&self, door: Door) -> Result<Grant, Refusal> {
         let token = self.credential(door)?.ok_or_else(|| Refused::new(ErrorCode::TokenMissing, "a token is needed"))?;
-        self.context.sockets.verify(token)
+        let grant = self.context.sockets.verify(token)?;
+        if grant.admin == AdminRights::NONE {
+            let taken = self.context.paces.user.take(&grant.user, self.context.hub.now());
+            taken.map_err(|wait| too_fast(wait, "requests_per_second_per_user"))?;
+        }
+        Ok(grant)
     }
 
     /// A grant that allows what a route of the rights table needs in `room`, or has an admin right
@@ -169,24 +182,24 @@ impl Ask {
         door: Door,
         room: &RoomName,
         admin: Option<AdminRight>,
-    ) -> Result<Grant, Refused> {
+    ) -> Result<Grant, Refusal> {
         let grant = self.grant(door)?;
         let verb = rights::rule_of(route).verb;
         let allowed = verb.is_some_and(|verb| grant.allows(room, verb));
         match verb {
             _ if allowed || admin.is_some_and(|right| grant.has_admin(right)) => Ok(grant),
-            Some(verb) => Err(crate::session::forbidden(verb)),
+            Some(verb) => Err(crate::session::forbidden(verb).into()),
             None => Err(ErrorCode::Forbidden.into()),
         }
     }
 
     /// A grant with an admin right.
-    pub(super) fn admin(&self, door: Door, right: AdminRight) -> Result<Grant, Refused> {
+    pub(super) fn admin(&self, door: Door, right: AdminRight) -> Result<Grant, Refusal> {
         let grant = self.grant(door)?;
         if grant.has_admin(right) {
             return Ok(grant);
         }
-        Err(Refused::new(ErrorCode::Forbidden, format!("the token does not grant admin `{}`", right.name())))
+        Err(Refused::new(ErrorCode::Forbidden, format!("the token does not grant admin `{}`", right.name())).into())
     }
 
     /// The JSON body, bounded and of the right type.
@@ -218,6 +231,12 @@ impl Ask {
         }
         Ok(Some(Dedup(format!("{user}\n{key}").into())))
     }
+}
+
+/// The refusal of haste over HTTP.
+fn too_fast(wait: u64, limit: &'static str) -> Refusal {
+    let refused = Refused::new(ErrorCode::RateLimited, format!("too fast: limits.{limit}"));
+    Refusal { retry_after: Some(wait), limit: Some(limit), ..refused.into() }
 }
 
 /// The user of a grant as the author of an event.

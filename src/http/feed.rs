@@ -12,6 +12,7 @@ use super::{ask::Ask, json, on};
 use crate::{
     auth::{Grant, credentials::Door},
     hub::feeds::{Feed, Start},
+    session::Refusal,
     transport::{poll as long_poll, sse},
 };
 
@@ -54,7 +55,7 @@ struct Subscription {
     until: Millis,
 }
 
-async fn subscribe(ask: &Ask, route: &str) -> Result<Subscription, Refused> {
+async fn subscribe(ask: &Ask, route: &str) -> Result<Subscription, Refusal> {
     let grant = ask.grant(Door::Get)?;
     let rooms = rooms(ask, &grant, route)?;
     let start = start(ask)?;

@@ -9,10 +9,10 @@ mod feed;
 mod problem;
 mod upgrade;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, Method, StatusCode, header};
-use rallypoint_protocol::{ErrorCode, codec::Refused};
+use rallypoint_protocol::{ErrorCode, UserName};
 use warp::{
     Filter, Rejection,
     filters::BoxedFilter,
@@ -24,7 +24,10 @@ use ask::{Ask, Segment};
 
 use crate::{
     auth::{OriginRules, jwt::Verifier},
+    config::Limits,
     hub::Hub,
+    pace::Pace,
+    session::Refusal,
     transport::ws,
 };
 
@@ -39,10 +42,28 @@ pub struct Context {
     pub origins: Arc<OriginRules>,
     /// What a WebSocket needs.
     pub sockets: Arc<ws::Setting>,
+    /// How fast requests may come.
+    pub paces: Arc<Paces>,
+}
+
+/// How fast HTTP requests may come from one address and with tokens of one user.
+pub struct Paces {
+    address: Pace<IpAddr>,
+    user: Pace<UserName>,
+}
+
+impl Paces {
+    /// From the configuration.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            address: Pace::new(limits.requests_per_second_per_ip, limits.requests_burst_per_ip),
+            user: Pace::new(limits.requests_per_second_per_user, limits.requests_burst_per_user),
+        }
+    }
 }
 
 /// What a route came to: a response, or a refusal that becomes a problem document.
-type Answer = Result<Response, Refused>;
+type Answer = Result<Response, Refusal>;
 
 /// Every route of the one port. Paths come first, methods second: a wrong path is 404, a wrong
 /// method 405.
@@ -50,11 +71,7 @@ pub fn routes(context: Context) -> BoxedFilter<(Response,)> {
     let ask = ask_filter(context.clone());
     let pages = context.hub.config().pages;
 
-    let socket = warp::path!("v1" / "ws")
-        .and(ask.clone())
-        .and(warp::ext::optional())
-        .and(warp::ext::optional())
-        .then(upgrade::open);
+    let socket = warp::path!("v1" / "ws").and(ask.clone()).and(warp::ext::optional()).then(upgrade::open);
     let events = warp::path!("v1" / "events").and(ask.clone()).then(feed::events);
     let poll = warp::path!("v1" / "poll").and(ask.clone()).then(feed::poll);
     let rooms = warp::path!("v1" / "rooms").and(ask.clone()).then(api::rooms);
@@ -91,8 +108,11 @@ fn ask_filter(context: Context) -> impl Filter<Extract = (Ask,), Error = Rejecti
         .and(warp::method())
         .and(warp::header::headers_cloned())
         .and(query)
+        .and(warp::ext::optional())
         .and(warp::body::stream())
-        .map(|context, method, headers, query: String, body| Ask::new(context, method, headers, &query, body))
+        .map(|context, method, headers, query: String, peer, body| {
+            Ask::new(context, method, headers, &query, peer, body)
+        })
 }
 
 /// What warp itself refuses.
@@ -109,14 +129,15 @@ where
     let origin = ask.origin().and_then(|origin| HeaderValue::from_str(origin).ok());
     let (origins, metrics) = (ask.context.origins.clone(), ask.context.hub.metrics().clone());
     let answer = match ask.check() {
-        Err(refused) => Err(refused),
+        Err(refusal) => Err(refusal),
         Ok(()) if ask.method == Method::OPTIONS => Ok(preflight(allowed)),
         Ok(()) if allowed.contains(&ask.method) => run(ask).await,
         Ok(()) => Err(ErrorCode::MethodNotAllowed.into()),
     };
-    let mut response = answer.unwrap_or_else(|refused| {
+    let mut response = answer.unwrap_or_else(|Refusal { refused, retry_after, limit, .. }| {
         metrics.refuse(refused.code);
-        let mut response = problem::reply(&refused, None);
+        limit.into_iter().for_each(|limit| metrics.limited(limit));
+        let mut response = problem::reply(&refused, retry_after);
         if refused.code == ErrorCode::MethodNotAllowed {
             response.headers_mut().insert(header::ALLOW, methods(allowed));
         }

@@ -15,7 +15,7 @@ pub(super) fn reply(refused: &Refused, retry_after: Option<u64>) -> Response {
         "code": code,
         "detail": refused.message,
     });
-    let wait = retry_after.or((code.may_retry() && code.http_status() == 503).then_some(DEFAULT_RETRY_MS));
+    let wait = retry_after.or(code.retry_after_ms());
     if let Some(wait) = wait {
         body["retry_after"] = wait.into();
     }
@@ -37,5 +37,3 @@ pub(super) fn reply(refused: &Refused, retry_after: Option<u64>) -> Response {
 pub(super) fn of(code: ErrorCode) -> Response {
     reply(&code.into(), None)
 }
-
-const DEFAULT_RETRY_MS: u64 = 1000;

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Opens a WebSocket.
-pub(super) async fn open(ask: Ask, upgrade: Option<OnUpgrade>, peer: Option<Peer>) -> Response {
+pub(super) async fn open(ask: Ask, upgrade: Option<OnUpgrade>) -> Response {
     on(ask, &[Method::GET], |ask| async move {
         let key = handshake_key(&ask)?;
         let encoding = offered(&ask)?;
@@ -37,7 +37,7 @@ pub(super) async fn open(ask: Ask, upgrade: Option<OnUpgrade>, peer: Option<Peer
             },
             Err(code) => refuse(&ask, code.into())?,
         };
-        let setting = ask.context.sockets.clone();
+        let (setting, peer) = (ask.context.sockets.clone(), ask.peer.clone());
         tokio::spawn(async move {
             // A client that goes away during the handshake leaves nothing behind.
             if let Ok(upgraded) = upgrade.await {

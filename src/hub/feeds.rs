@@ -159,7 +159,8 @@ impl Feed {
     ) -> Result<Self, ErrorCode> {
         let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
         let wake = Arc::new(Wake::default());
-        let user = hub.users().enter_feed(&grant.user, id, &wake, hub.limits().connections_per_user)?;
+        let user = hub.users().enter_feed(&grant.user, id, &wake, hub.limits().connections_per_user);
+        let user = user.inspect_err(|&code| hub.user_refused(code))?;
         let own = RoomName::of_user(&grant.user);
         let user_key = LogKey::of(&own);
         let head = hub.broker().head(hub.user_log(&own)).await;

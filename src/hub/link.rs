@@ -182,6 +182,7 @@ impl Link {
             Ok(Pushed::Queued) => {}
             Ok(Pushed::Replaced) => _ = self.metrics.moves_replaced.inc(),
             Err(_) => {
+                self.metrics.limited("outbound_budget");
                 self.begin_close(&mut state, CloseCode::SlowConsumer, "more waits than the budget allows", None);
             }
         }

@@ -57,14 +57,15 @@ impl Lost {
         self.waiting.lock().by_loss.first_key_value().map(|(_, (until, _))| *until)
     }
 
-    /// The first one, if its grace has ended or there are more than `max`.
-    fn pop(&self, now: Millis, max: usize) -> Option<(u64, Arc<SessionCell>)> {
+    /// The first one, if its grace has ended or there are more than `max`; and whether it was early.
+    fn pop(&self, now: Millis, max: usize) -> Option<(u64, Arc<SessionCell>, bool)> {
         let mut waiting = self.waiting.lock();
         let len = waiting.by_loss.len();
         let first = waiting.by_loss.first_entry()?;
-        (first.get().0 <= now || len > max).then(|| {
+        let over = first.get().0 <= now;
+        (over || len > max).then(|| {
             let (loss, (_, session)) = first.remove_entry();
-            (loss, session)
+            (loss, session, !over)
         })
     }
 }
@@ -93,6 +94,7 @@ impl Hub {
         self.timer.nudge();
         self.hush(session);
         if let Some(first) = self.users.first_lost(session.user(), self.limits().lost_per_user) {
+            self.metrics.limited("lost_per_user");
             self.expel(&first, CloseCode::Evicted, "", LeaveReason::Lost).await;
         }
         self.give_up_lost().await;
@@ -102,8 +104,11 @@ impl Hub {
     pub(super) async fn give_up_lost(self: &Arc<Self>) {
         // A node that goes away takes nobody out of a room: its sessions go on in the next process.
         while !self.is_draining()
-            && let Some((loss, session)) = self.lost.pop(self.now(), self.limits().lost)
+            && let Some((loss, session, early)) = self.lost.pop(self.now(), self.limits().lost)
         {
+            if early {
+                self.metrics.limited("lost");
+            }
             if let Some(reason) = session.give_up(loss) {
                 self.end_session(&session, reason).await;
             }

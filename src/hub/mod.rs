@@ -29,7 +29,7 @@ use rallypoint_protocol::{
     CloseCode, ErrorCode, Event, EventBody, PeerId, Position, RoomName, ServerMessage, UserName,
     codec::Refused,
     event::{From, LeaveReason, Millis},
-    server::{Connected, IceServer, LimitsTold, Reset, ResetReason},
+    server::{Connected, IceServer, LimitsTold, Reconnect, Reset, ResetReason},
 };
 
 use crate::{
@@ -165,7 +165,8 @@ impl Hub {
 
     /// The cell of a room, loaded from its log; it may be closed by the time it is locked.
     pub(crate) async fn open_room(&self, name: &RoomName) -> Result<Arc<RoomCell>, ErrorCode> {
-        let cell = self.rooms.get_or_make(name, || self.settings_for(name))?;
+        let cell = self.rooms.get_or_make(name, || self.settings_for(name));
+        let cell = cell.inspect_err(|_| self.metrics.limited("rooms"))?;
         let load = || async {
             let settings = self.settings_for(name);
             let history = self.broker.open(Log { name, bounds: settings.bounds() }).await?;
@@ -203,7 +204,12 @@ impl Hub {
             Some(_) => self.user_log(log),
             None => Log { name: log, bounds: self.settings_for(log).bounds() },
         };
-        Ok(self.broker.publish(log, bytes.into(), dedup).await?)
+        let published = self.broker.publish(log, bytes.into(), dedup).await.map_err(ErrorCode::from);
+        published.inspect_err(|&code| {
+            if code == ErrorCode::Overloaded {
+                self.metrics.limited("log_bytes");
+            }
+        })
     }
 
     /// Makes a session and greets it. Refused before anything exists if the user has too many.
@@ -246,7 +252,8 @@ impl Hub {
                 own.tell(link);
                 session
             };
-            break held.enter(self.limits().connections_per_user, grant.dup, session)?;
+            let entered = held.enter(self.limits().connections_per_user, grant.dup, session);
+            break entered.inspect_err(|&code| self.user_refused(code))?;
         };
         drop(coming);
         self.metrics.sessions.inc();
@@ -254,6 +261,13 @@ impl Hub {
             self.expel(&other, CloseCode::Replaced, "the user has a newer session", LeaveReason::Closed).await;
         }
         Ok(Some(session))
+    }
+
+    /// Counts a connection that the user has no place for.
+    pub(crate) fn user_refused(&self, code: ErrorCode) {
+        if code == ErrorCode::TooManyConnections {
+            self.metrics.limited("connections_per_user");
+        }
     }
 
     /// What a client is told first.
@@ -356,12 +370,34 @@ impl Hub {
         }
     }
 
-    /// Takes nobody on any more and asks everybody to leave.
-    pub fn drain(&self) {
+    /// Takes nobody on any more and asks everybody to leave, each with a time of its own to come
+    /// back: all at once they would be a storm.
+    pub async fn drain(&self) {
         self.draining.store(true, Ordering::Release);
-        let _turn = Turn::begin();
         self.users.end_feeds();
-        self.users.all().iter().for_each(|session| session.close(CloseCode::Shutdown, ""));
+        for sessions in self.users.all().chunks(DRAIN_SLICE) {
+            {
+                let _turn = Turn::begin();
+                for session in sessions {
+                    // A session id is random, and so is the share of the time that it makes.
+                    let after_ms = self.come_back_ms(session.id());
+                    let reconnect = ServerMessage::Reconnect(Reconnect { after_ms });
+                    session.close_after(&reconnect, CloseCode::Shutdown, "");
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// After how many milliseconds somebody is to come back to a server that goes away. Everybody
+    /// is spread over the drain time, and is back before the next process lets lost sessions go.
+    pub fn come_back_ms(&self, random: Uuid) -> u64 {
+        let limits = self.limits();
+        let spread = match limits.resume_grace_ms {
+            0 => limits.drain_ms,
+            grace_ms => limits.drain_ms.min(grace_ms * 4 / 5),
+        };
+        RESTART_MS + random.as_u64_pair().1 % spread.saturating_sub(RESTART_MS).max(1)
     }
 
     /// Whether the node is going away.
@@ -459,6 +495,11 @@ impl OwnLog {
         }
     }
 }
+
+/// How many sessions are sent away before others have their turn.
+const DRAIN_SLICE: usize = 256;
+/// How long a process takes at least to end and begin again.
+const RESTART_MS: u64 = 250;
 
 /// How often old events are let go.
 const SWEEP_MS: u64 = 5000;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rallypoint_protocol::{
-    ErrorCode, EventBody, PeerId, Position, Request, RoomName, ServerMessage, Verb,
+    CloseCode, ErrorCode, EventBody, PeerId, Position, Request, RoomName, ServerMessage, Verb,
     codec::Refused,
     event::{Gone, LeaveReason},
     server::{Done, Failed, Members, PeerUpdated, Pong},
@@ -77,9 +77,16 @@ impl Hub {
     /// Tells a session that something was refused: always when it asked with an id, now and then
     /// when it did not.
     pub fn refuse(&self, session: &Arc<SessionCell>, refusal: Refusal) {
-        let Refusal { refused, retry_after } = refusal;
+        let Refusal { refused, retry_after, limit, closes } = refusal;
         self.metrics().refuse(refused.code);
+        if let Some(limit) = limit {
+            self.metrics().limited(limit);
+        }
+        let retry_after = retry_after.or(refused.code.retry_after_ms());
         let mut failed = Failed { retry_after, ..Failed::of(&refused) };
+        if closes {
+            return session.close_after(&ServerMessage::Error(failed), CloseCode::Rate, "went on above its rate");
+        }
         match refused.re {
             // An id that was not new has its own answer, or had it long ago.
             Some(_) if refused.code == ErrorCode::BadId => {}
@@ -229,6 +236,7 @@ impl Hub {
                 return release(state, ErrorCode::RoomUnknown);
             }
             if coming >= state.room.settings().members {
+                self.metrics().limited("members");
                 return release(state, ErrorCode::RoomFull);
             }
             let entry = session.lock().entry();

@@ -143,10 +143,11 @@ impl SessionCell {
         }
     }
 
-    /// Closes its socket; what becomes of the session is decided by the code.
-    pub(super) fn close(&self, code: CloseCode, detail: &str) {
+    /// Closes its socket with a last message that says more than a close reason can. What becomes of
+    /// the session is decided by the code.
+    pub(super) fn close_after(&self, last: &ServerMessage, code: CloseCode, detail: &str) {
         if let Standing::Here(link) = &self.way().standing {
-            link.close(code, detail);
+            link.close_after(Some(last), code, detail);
         }
     }
 

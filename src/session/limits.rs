@@ -24,6 +24,11 @@ impl Bucket {
         Self { level: rate.burst, updated: now }
     }
 
+    /// Whether it holds all that it may.
+    pub fn is_full(&self, rate: Rate, now: Millis) -> bool {
+        self.level + now.since(self.updated) * rate.per_second / 1000.0 >= rate.burst
+    }
+
     /// Takes `units`, or tells in how many milliseconds there would be enough.
     pub fn take(&mut self, units: f64, rate: Rate, now: Millis) -> Result<(), u64> {
         let gained = now.since(self.updated) * rate.per_second / 1000.0;
@@ -50,12 +55,28 @@ pub struct Rates {
     pub bytes: Rate,
 }
 
+/// What a session went over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooFast {
+    /// Milliseconds until there is room.
+    pub wait: u64,
+    /// Which rate, as the configuration calls it.
+    pub limit: &'static str,
+    /// It went on regardless for too long.
+    pub persistent: bool,
+}
+
+/// How often a session may be told that it is too fast before it is sent away: so often at once,
+/// and so often a second all the time.
+const PATIENCE: Rate = Rate { per_second: 20.0, burst: 500.0 };
+
 /// The buckets of one session.
 #[derive(Clone, Copy, Debug)]
 pub struct Buckets {
     requests: Bucket,
     moves: Bucket,
     bytes: Bucket,
+    patience: Bucket,
 }
 
 impl Buckets {
@@ -65,24 +86,32 @@ impl Buckets {
             requests: Bucket::full(rates.requests, now),
             moves: Bucket::full(rates.moves, now),
             bytes: Bucket::full(rates.bytes, now),
+            patience: Bucket::full(PATIENCE, now),
         }
     }
 
-    /// Room for one request of `len` bytes, or the milliseconds to wait.
-    pub fn request(&mut self, len: usize, rates: &Rates, now: Millis) -> Result<(), u64> {
+    /// Room for one request of `len` bytes?
+    pub fn request(&mut self, len: usize, rates: &Rates, now: Millis) -> Result<(), TooFast> {
         self.bytes(len, rates, now)?;
-        self.requests.take(1.0, rates.requests, now)
+        let taken = self.requests.take(1.0, rates.requests, now);
+        taken.map_err(|wait| self.too_fast(wait, "requests_per_second", now))
     }
 
-    /// Room for one move of `len` bytes, or the milliseconds to wait.
-    pub fn step(&mut self, len: usize, rates: &Rates, now: Millis) -> Result<(), u64> {
+    /// Room for one move of `len` bytes?
+    pub fn step(&mut self, len: usize, rates: &Rates, now: Millis) -> Result<(), TooFast> {
         self.bytes(len, rates, now)?;
-        self.moves.take(1.0, rates.moves, now)
+        let taken = self.moves.take(1.0, rates.moves, now);
+        taken.map_err(|wait| self.too_fast(wait, "moves_per_second", now))
     }
 
-    fn bytes(&mut self, len: usize, rates: &Rates, now: Millis) -> Result<(), u64> {
+    fn bytes(&mut self, len: usize, rates: &Rates, now: Millis) -> Result<(), TooFast> {
         #[expect(clippy::cast_precision_loss, reason = "frames are bounded")]
-        self.bytes.take(len as f64, rates.bytes, now)
+        let taken = self.bytes.take(len as f64, rates.bytes, now);
+        taken.map_err(|wait| self.too_fast(wait, "bytes_per_second", now))
+    }
+
+    fn too_fast(&mut self, wait: u64, limit: &'static str, now: Millis) -> TooFast {
+        TooFast { wait, limit, persistent: self.patience.take(1.0, PATIENCE, now).is_err() }
     }
 }
 
@@ -102,6 +131,25 @@ mod tests {
         assert_eq!(bucket.take(1.0, rate, Millis(100.0)), Ok(()));
         assert_eq!(bucket.take(1.0, rate, Millis(1e9)), Ok(()));
         assert_eq!(bucket.take(3.0, rate, Millis(1e9)), Err(100));
+    }
+
+    #[test]
+    fn whoever_goes_on_regardless_is_told_apart() {
+        let fast = Rate { per_second: 100.0, burst: 100.0 };
+        let rates =
+            Rates { requests: Rate { per_second: 10.0, burst: 10.0 }, moves: fast, bytes: Rate { burst: 1e6, ..fast } };
+        // A little above the rate for an hour: refused now and then, and never sent away.
+        let mut buckets = Buckets::full(&rates, Millis(0.0));
+        let results = (0..72_000).map(|n| buckets.request(1, &rates, Millis(f64::from(n) * 50.0)));
+        let refused: Vec<_> = results.filter_map(Result::err).collect();
+        assert!(refused.len() > 30_000 && refused.iter().all(|too_fast| !too_fast.persistent));
+        // A flood: after a while it is enough.
+        let mut buckets = Buckets::full(&rates, Millis(0.0));
+        let results = (0..1000).map(|n| buckets.request(1, &rates, Millis(f64::from(n))));
+        let refused: Vec<_> = results.filter_map(Result::err).collect();
+        let first = refused.iter().position(|too_fast| too_fast.persistent).unwrap();
+        assert!((500..530).contains(&first), "{first}");
+        assert_eq!(refused[0].limit, "requests_per_second");
     }
 
     #[test]

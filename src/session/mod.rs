@@ -21,7 +21,7 @@ use rallypoint_protocol::{
 
 use crate::auth::{Grant, Limit};
 use answers::{Answer, Answers, Repeat, Reports};
-use limits::{Buckets, Rate, Rates};
+use limits::{Buckets, Rate, Rates, TooFast};
 
 /// What a session is in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,11 +93,22 @@ pub struct Refusal {
     pub refused: Refused,
     /// Milliseconds until it may succeed.
     pub retry_after: Option<u64>,
+    /// Which of the limits it is about, as the configuration calls it.
+    pub limit: Option<&'static str>,
+    /// The client went on regardless for too long: its socket is to be closed.
+    pub closes: bool,
+}
+
+impl std::convert::From<TooFast> for Refusal {
+    fn from(TooFast { wait, limit, persistent }: TooFast) -> Self {
+        let refused = Refused::new(ErrorCode::RateLimited, "too fast; wait retry_after milliseconds");
+        Self { refused, retry_after: Some(wait), limit: Some(limit), closes: persistent }
+    }
 }
 
 impl<T: Into<Refused>> std::convert::From<T> for Refusal {
     fn from(refused: T) -> Self {
-        Self { refused: refused.into(), retry_after: None }
+        Self { refused: refused.into(), retry_after: None, limit: None, closes: false }
     }
 }
 
@@ -187,7 +198,7 @@ impl<P: Clone> Session<P> {
         };
         // A request that is refused for its haste has used its id up all the same.
         let repeat = request.id().map_or(Repeat::New, |id| self.answers.admit(id));
-        rate.map_err(|wait| about(rate_limited(wait)))?;
+        rate.map_err(|too_fast| about(too_fast.into()))?;
         match repeat {
             Repeat::New | Repeat::Again(Answer::View) => {}
             Repeat::Again(answer) => return Ok(Verdict::Again(answer)),
@@ -232,7 +243,8 @@ impl<P: Clone> Session<P> {
             return Ok(());
         }
         let rooms = self.bounds.rooms;
-        Err(Refused::new(ErrorCode::TooManyRooms, format!("at most {rooms} rooms at a time")).into())
+        let refused = Refused::new(ErrorCode::TooManyRooms, format!("at most {rooms} rooms at a time"));
+        Err(Refusal { limit: Some("rooms_per_session"), ..refused.into() })
     }
 
     fn allowed(&self, room: &RoomName, rule: &rights::Rule) -> Result<(), Refusal> {
@@ -251,7 +263,7 @@ impl<P: Clone> Session<P> {
         let seat = self.seats.iter().find(|seat| seat.handle == room && seat.part == Part::Member);
         let seat = seat.ok_or(Refusal::from(ErrorCode::NotJoined))?;
         let about = |refusal: Refusal| Refusal { refused: refusal.refused.about(None, Some(&seat.room)), ..refusal };
-        rate.map_err(|wait| about(rate_limited(wait)))?;
+        rate.map_err(|too_fast| about(too_fast.into()))?;
         if !self.grant.allows(&seat.room, Verb::Move) {
             return Err(about(forbidden(Verb::Move).into()));
         }
@@ -264,8 +276,8 @@ impl<P: Clone> Session<P> {
         if let Some(id) = re {
             self.answers.admit(id);
         }
-        if let Err(wait) = self.buckets.request(len, &self.bounds.rates, now) {
-            let refusal = rate_limited(wait);
+        if let Err(too_fast) = self.buckets.request(len, &self.bounds.rates, now) {
+            let refusal = Refusal::from(too_fast);
             return Refusal { refused: refusal.refused.about(re, room.as_ref()), ..refusal };
         }
         refused.into()
@@ -305,11 +317,6 @@ impl<P: Clone> Session<P> {
 /// The refusal of a missing verb.
 pub fn forbidden(verb: Verb) -> Refused {
     Refused::new(ErrorCode::Forbidden, format!("the token does not grant `{}` here", verb.name()))
-}
-
-fn rate_limited(wait: u64) -> Refusal {
-    let refused = Refused::new(ErrorCode::RateLimited, "too fast; wait retry_after milliseconds");
-    Refusal { refused, retry_after: Some(wait) }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use futures_util::stream::Stream;
 use rallypoint_protocol::{Cursor, ErrorCode, event::Millis};
 use serde_json::json;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::Open;
 use crate::hub::{
@@ -91,6 +92,11 @@ async fn run(hub: Arc<Hub>, mut feed: Feed, until: Millis, first: Vec<u8>, chunk
         }
         let now = hub.now();
         if let Some(code) = feed.wake().ended().or((until <= now).then_some(ErrorCode::TokenExpired)) {
+            if code == ErrorCode::ShuttingDown {
+                // EventSource comes back after this time, each reader after one of its own.
+                let after_ms = hub.come_back_ms(Uuid::new_v4());
+                chunk.extend_from_slice(format!("retry: {after_ms}\n").as_bytes());
+            }
             block(&mut chunk, "error", problem(code).as_bytes(), None);
             _ = tokio::time::timeout(stalled, chunks.send(chunk.into())).await;
             break;

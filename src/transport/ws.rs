@@ -278,6 +278,7 @@ impl Connection {
         let standing = self.link.standing();
         let stalled_ms = self.hub().limits().stalled_ms;
         if standing.blocked.is_some_and(|since| since.after(stalled_ms) <= now) {
+            self.metrics().limited("stalled_ms");
             self.shared.close(CloseCode::SlowConsumer, "nothing could be written for too long");
             // The kernel takes nothing, so the close frame will not get out either.
             self.ended = Some(LeaveReason::Slow);
@@ -288,7 +289,10 @@ impl Connection {
         }
         let grace_ms = self.hub().limits().expiry_grace_ms;
         match &mut self.phase {
-            Phase::Waiting { until } if *until <= now => self.fail(ErrorCode::AuthTimeout.into()),
+            Phase::Waiting { until } if *until <= now => {
+                self.metrics().limited("auth_deadline_ms");
+                self.fail(ErrorCode::AuthTimeout.into());
+            }
             Phase::Open { session, until, .. } => {
                 // The token may have been refreshed since.
                 *until = Millis(session.lock().grant().expires_at_ms).after(grace_ms);
@@ -302,6 +306,7 @@ impl Connection {
         match self.pulse.due(now) {
             Due::Wait(_) => {}
             Due::Dead => {
+                self.metrics().limited("ping_missed");
                 self.shared.close(CloseCode::NoPong, "");
                 self.ended = Some(LeaveReason::Lost);
             }
@@ -441,7 +446,8 @@ impl Connection {
         let code = CloseCode::of_error(refused.code);
         self.metrics().refuse(refused.code);
         let detail = refused.message.clone();
-        let last = ServerMessage::Error(Failed::of(&Refused { re: None, ..refused }));
+        let retry_after = refused.code.retry_after_ms();
+        let last = ServerMessage::Error(Failed { retry_after, ..Failed::of(&Refused { re: None, ..refused }) });
         self.shared.close_after(Some(&last), code, &detail);
     }
 

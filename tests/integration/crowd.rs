@@ -166,6 +166,7 @@ async fn what_a_crowd_costs_grows_with_the_crowd() {
     let node = Node::with(|config| {
         config.room.members = 3000;
         config.limits.connections_per_ip = 10_000;
+        config.limits.accepts_per_second_per_ip = 10_000.0;
         config.limits.resume_grace_ms = 0;
     })
     .await;

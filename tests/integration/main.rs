@@ -2,6 +2,7 @@
 
 mod agreement;
 mod crowd;
+mod drain;
 mod house;
 mod moves;
 mod refusals;

@@ -3,6 +3,7 @@
 mod bounds;
 mod frames;
 mod http;
+mod rates;
 mod rights;
 mod tokens;
 

@@ -13,6 +13,8 @@ pub(crate) struct Block {
     /// The data as it stood in the stream.
     pub(crate) text: String,
     pub(crate) id: Option<String>,
+    /// Milliseconds after which to come back, if the block says so.
+    pub(crate) retry: Option<u64>,
 }
 
 /// An open event stream. Dropping it closes the connection.
@@ -46,7 +48,7 @@ impl Stream {
         let (last_id, connected) = (String::new(), Value::Null);
         let mut stream = Self { body, unread: Vec::new(), last_id, connected };
         let first = stream.next().await;
-        assert_eq!(first.event, "connected");
+        assert_eq!((first.event.as_str(), first.retry), ("connected", Some(2000)));
         assert!(first.id.is_some(), "the first block has an id");
         stream.connected = first.data;
         stream
@@ -104,7 +106,7 @@ impl Stream {
 
 /// Takes a block apart the way the WHATWG's parser does, for the fields that the server writes.
 fn parse(text: &str) -> Block {
-    let mut block = Block { event: String::new(), data: Value::Null, text: String::new(), id: None };
+    let mut block = Block { event: String::new(), data: Value::Null, text: String::new(), id: None, retry: None };
     let mut lines = 0;
     for line in text.trim_end_matches('\n').split('\n') {
         let (field, value) = line.split_once(": ").unwrap_or_else(|| panic!("no field: {line:?}"));
@@ -116,7 +118,7 @@ fn parse(text: &str) -> Block {
                 block.data = serde_json::from_str(value).unwrap_or_else(|_| panic!("not JSON: {value}"));
             }
             "id" => block.id = Some(value.to_owned()),
-            "retry" => assert_eq!(value, "2000"),
+            "retry" => block.retry = Some(value.parse().expect("retry is a number")),
             _ => panic!("an unknown field: {line:?}"),
         }
     }
