@@ -47,7 +47,7 @@ async fn an_address_asks_so_often_over_http() {
     })
     .await;
     for _ in 0..3 {
-        node.send(Ask::new("GET", "/healthz")).await.expect(200);
+        assert_eq!(node.send(Ask::new("GET", "/healthz")).await.status, 200);
     }
     slowed(&node.send(Ask::new("GET", "/healthz")).await, "requests_per_second_per_ip");
     slowed(&node.send(Ask::new("GET", "/v1/ws").upgrade("rallypoint.v1.json")).await, "requests_per_second_per_ip");
@@ -63,7 +63,7 @@ async fn an_address_connects_so_often() {
     })
     .await;
     for _ in 0..3 {
-        node.send(Ask::new("GET", "/healthz")).await.expect(200);
+        assert_eq!(node.send(Ask::new("GET", "/healthz")).await.status, 200);
     }
     slowed(&node.send(Ask::new("GET", "/healthz")).await, "accepts_per_second_per_ip");
     node.stop().await;
@@ -77,7 +77,7 @@ async fn a_node_accepts_so_many() {
     })
     .await;
     for _ in 0..3 {
-        node.send(Ask::new("GET", "/healthz")).await.expect(200);
+        assert_eq!(node.send(Ask::new("GET", "/healthz")).await.status, 200);
     }
     let answer = node.send(Ask::new("GET", "/healthz")).await;
     assert_eq!((answer.status, &answer.json()["code"]), (503, &json!(904)), "{}", answer.text());
