@@ -85,6 +85,9 @@ impl Verifier {
         let mut keys: Vec<Key> = Vec::with_capacity(config.keys.len());
         for (index, key) in config.keys.iter().enumerate() {
             let decoding_key = key.decoding_key().map_err(|error| AuthConfigError::Key { index, error })?;
+            if [&key.kid, &key.issuer].into_iter().any(|name| name.as_deref() == Some("")) {
+                return Err(AuthConfigError::EmptyName { index });
+            }
             if key.kid.as_deref() == Some(DEVELOPMENT_KID) {
                 return Err(AuthConfigError::ReservedKid { index });
             }
@@ -170,6 +173,11 @@ impl Verifier {
     }
 
     fn check_claims(&self, claims: Claims, now_ms: f64) -> Result<Grant, Refusal> {
+        // A key without an issuer takes the tokens of any, but not of nobody: whoever reads a log or
+        // adds a second issuer later must be able to tell whose a token was.
+        if !self.dev && claims.iss.as_deref().is_none_or(str::is_empty) {
+            return Err(invalid("has no `iss`"));
+        }
         if let Some(audience) = self.audience.as_deref().filter(|_| !self.dev)
             && !claims.aud.includes(audience)
         {
@@ -209,6 +217,8 @@ pub enum AuthConfigError {
     NoAudience,
     #[error("{error}")]
     Key { index: usize, error: KeyError },
+    #[error("`kid` and `issuer` must not be empty; leave them out instead")]
+    EmptyName { index: usize },
     #[error("the kid `{DEVELOPMENT_KID}` is reserved for the key of --dev")]
     ReservedKid { index: usize },
     #[error("several keys of one issuer: each needs a `kid` of its own")]
@@ -220,7 +230,10 @@ impl AuthConfigError {
     pub fn index(&self) -> Option<usize> {
         match self {
             Self::NoKey | Self::NoAudience => None,
-            Self::Key { index, .. } | Self::ReservedKid { index } | Self::Ambiguous { index } => Some(*index),
+            Self::Key { index, .. }
+            | Self::EmptyName { index }
+            | Self::ReservedKid { index }
+            | Self::Ambiguous { index } => Some(*index),
         }
     }
 }

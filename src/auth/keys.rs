@@ -9,6 +9,8 @@ use std::{
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use serde::Deserialize;
 
+use super::pem::{self, KeyKind, RSA_MAX, RSA_MIN};
+
 /// The secret that `--dev` accepts and `rallypoint token` signs with by default. Everybody knows
 /// it; a configuration that names it outside `--dev` is refused.
 pub const DEVELOPMENT_SECRET: &str = "rallypoint-development-secret-known-to-everybody-never-use-it-in-production";
@@ -18,27 +20,61 @@ pub const DEVELOPMENT_KID: &str = "development";
 /// Shortest HS256 secret, in bytes: as long as the hash (RFC 7518 section 3.2).
 pub const SECRET_MIN: usize = 32;
 
-/// How a key signs. The names are the JWA's (RFC 7518 section 3.1, RFC 8037 section 3.1).
+/// How a key signs. The names are the JWA's (RFC 7518 section 3.1, RFC 8037 section 3.1). With all but
+/// the first the server needs the public key only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[non_exhaustive]
 pub enum Algorithm {
     /// HMAC with SHA-256 and a shared secret.
     #[serde(rename = "HS256")]
     Hs256,
-    /// Ed25519; the server needs the public key only.
+    /// RSA with PKCS #1 v1.5 padding and SHA-256.
+    #[serde(rename = "RS256")]
+    Rs256,
+    /// ECDSA with the curve P-256 and SHA-256.
+    #[serde(rename = "ES256")]
+    Es256,
+    /// Ed25519.
     #[serde(rename = "EdDSA")]
     EdDsa,
 }
 
 impl Algorithm {
     /// What a configuration may name.
-    pub const NAMES: &'static [&'static str] = &["HS256", "EdDSA"];
+    pub const NAMES: &'static [&'static str] = &["HS256", "RS256", "ES256", "EdDSA"];
+
+    /// The name in the header of a token.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hs256 => "HS256",
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+        }
+    }
 
     pub(super) fn jwa(self) -> jsonwebtoken::Algorithm {
         match self {
             Self::Hs256 => jsonwebtoken::Algorithm::HS256,
+            Self::Rs256 => jsonwebtoken::Algorithm::RS256,
+            Self::Es256 => jsonwebtoken::Algorithm::ES256,
             Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
         }
+    }
+
+    /// The key it needs, in words.
+    fn needs(self) -> &'static str {
+        match self {
+            Self::Hs256 => "a secret",
+            Self::Rs256 => "an RSA key",
+            Self::Es256 => "a key of the curve P-256 (prime256v1)",
+            Self::EdDsa => "an Ed25519 key",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -57,10 +93,11 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyConfig {
-    /// The key's name in token headers; required when an issuer has several keys.
+    /// The key's name in token headers; required when an issuer has several keys. A key without one
+    /// takes whatever name a token gives.
     pub kid: Option<String>,
     /// The `iss` whose tokens this key checks; without it, tokens of every issuer not named
-    /// by another key.
+    /// by another key. A token without `iss` is accepted in `--dev` only.
     pub issuer: Option<String>,
     /// The one algorithm that tokens of this key use, whatever their header says.
     pub algorithm: Algorithm,
@@ -68,9 +105,9 @@ pub struct KeyConfig {
     pub secret: Option<Secret>,
     /// HS256: a file with the secret; line ends at its end do not count.
     pub secret_file: Option<PathBuf>,
-    /// EdDSA: the public key, PEM (SPKI, RFC 8410 section 4).
+    /// All but HS256: the public key, PEM (SubjectPublicKeyInfo, `-----BEGIN PUBLIC KEY-----`).
     pub public_key: Option<String>,
-    /// EdDSA: a file with the public key.
+    /// All but HS256: a file with the public key.
     pub public_key_file: Option<PathBuf>,
 }
 
@@ -93,7 +130,6 @@ impl KeyConfig {
         let (secret, public) = (self.secret.as_ref().map(|secret| secret.0.as_str()), self.public_key.as_deref());
         match self.algorithm {
             Algorithm::Hs256 if public.is_some() || self.public_key_file.is_some() => Err(KeyError::PublicWithHs256),
-            Algorithm::EdDsa if secret.is_some() || self.secret_file.is_some() => Err(KeyError::SecretWithEdDsa),
             Algorithm::Hs256 => {
                 let secret = one_of(secret, self.secret_file.as_deref())?.ok_or(KeyError::NoSecret)?;
                 check_secret(&secret)?;
@@ -102,12 +138,10 @@ impl KeyConfig {
                 }
                 Ok(DecodingKey::from_secret(secret.as_bytes()))
             }
-            Algorithm::EdDsa => {
-                let pem = one_of(public, self.public_key_file.as_deref())?.ok_or(KeyError::NoPublicKey)?;
-                if pem.contains("PRIVATE KEY") {
-                    return Err(KeyError::PrivateForPublic);
-                }
-                DecodingKey::from_ed_pem(pem.as_bytes()).map_err(|_| KeyError::NotPublic)
+            algorithm if secret.is_some() || self.secret_file.is_some() => Err(KeyError::SecretWithPublic(algorithm)),
+            algorithm => {
+                let file = self.public_key_file.as_deref();
+                pem::public_key(algorithm, &one_of(public, file)?.ok_or(KeyError::NoPublicKey(algorithm))?)
             }
         }
     }
@@ -129,14 +163,10 @@ fn read(file: &Path) -> Result<String, KeyError> {
     Ok(text)
 }
 
-fn looks_like_pem(text: &str) -> bool {
-    text.contains("-----BEGIN")
-}
-
 /// A PEM key as an HS256 secret is the classic confusion: a *public* key would then sign.
 pub(super) fn check_secret(secret: &str) -> Result<(), KeyError> {
     match secret.len() {
-        _ if looks_like_pem(secret) => Err(KeyError::PemAsSecret),
+        _ if pem::is_pem(secret) => Err(KeyError::PemAsSecret),
         len if len < SECRET_MIN => Err(KeyError::Short(len)),
         _ => Ok(()),
     }
@@ -149,14 +179,14 @@ pub enum KeySource {
     Development,
     /// HS256 with this secret.
     Secret(String),
-    /// EdDSA with this private key, PEM (PKCS #8, RFC 8410 section 7).
+    /// This private key, PEM (PKCS #8, `-----BEGIN PRIVATE KEY-----`); its kind says the algorithm.
     PrivatePem(String),
 }
 
 impl KeySource {
     /// The key in this text: a private key if it is PEM, otherwise a secret.
     pub fn of_text(text: &str) -> Self {
-        if looks_like_pem(text) { Self::PrivatePem(text.to_owned()) } else { Self::Secret(text.to_owned()) }
+        if pem::is_pem(text) { Self::PrivatePem(text.to_owned()) } else { Self::Secret(text.to_owned()) }
     }
 
     /// The key in this file.
@@ -169,10 +199,7 @@ impl KeySource {
         let secret = match self {
             Self::Development => DEVELOPMENT_SECRET,
             Self::Secret(secret) => secret,
-            Self::PrivatePem(pem) => {
-                let key = EncodingKey::from_ed_pem(pem.as_bytes()).map_err(|_| KeyError::NotPrivate)?;
-                return Ok((Algorithm::EdDsa, key));
-            }
+            Self::PrivatePem(text) => return pem::private_key(text),
         };
         check_secret(secret)?;
         Ok((Algorithm::Hs256, EncodingKey::from_secret(secret.as_bytes())))
@@ -195,42 +222,54 @@ impl fmt::Debug for KeySource {
 pub enum KeyError {
     #[error("HS256 needs `secret` or `secret_file`")]
     NoSecret,
-    #[error("EdDSA needs `public_key` or `public_key_file`")]
-    NoPublicKey,
+    #[error("{0} needs `public_key` or `public_key_file`")]
+    NoPublicKey(Algorithm),
     #[error("the key is given twice: keep either the text or the file")]
     Both,
-    #[error("HS256 signs with a secret; `public_key` and `public_key_file` belong to EdDSA")]
+    #[error("HS256 signs with a secret; `public_key` and `public_key_file` belong to RS256, ES256 and EdDSA")]
     PublicWithHs256,
-    #[error("EdDSA is checked with a public key; `secret` and `secret_file` belong to HS256")]
-    SecretWithEdDsa,
+    #[error("{0} is checked with a public key; `secret` and `secret_file` belong to HS256")]
+    SecretWithPublic(Algorithm),
     #[error("cannot read {file}: {error}", file = file.display())]
     Unreadable { file: PathBuf, error: io::ErrorKind },
     #[error("the secret has {0} bytes, at least {SECRET_MIN} are required; `openssl rand -base64 48` makes a good one")]
     Short(usize),
-    #[error("the secret looks like a PEM key; an HS256 secret is random text, a PEM public key belongs to EdDSA")]
+    #[error(
+        "the secret looks like a PEM key; an HS256 secret is random text, a PEM public key belongs to RS256, ES256 or EdDSA"
+    )]
     PemAsSecret,
     #[error("this is the development secret, which everybody knows; `openssl rand -base64 48` makes one of your own")]
     DevelopmentSecret,
     #[error("this is a private key; the server needs the public one (`openssl pkey -in private.pem -pubout`)")]
     PrivateForPublic,
-    #[error("not an Ed25519 public key in PEM (`-----BEGIN PUBLIC KEY-----`)")]
-    NotPublic,
     #[error(
-        "not an Ed25519 private key in PEM (`-----BEGIN PRIVATE KEY-----`, from `openssl genpkey -algorithm ed25519`)"
+        "not a public key in PEM (`-----BEGIN PUBLIC KEY-----`); \
+         `openssl pkey -in private.pem -pubout` writes one, `openssl x509 -pubkey -noout` takes it from a certificate"
     )]
+    NotPublic,
+    #[error("{algorithm} needs {needs}, this is {found}", needs = algorithm.needs())]
+    WrongKind { algorithm: Algorithm, found: KeyKind },
+    #[error("the RSA key has {0} bits; possible are {RSA_MIN} to {RSA_MAX}")]
+    RsaSize(usize),
+    #[error("several keys in one text; give each a [[auth.keys]] and a `kid` of its own")]
+    SeveralKeys,
+    #[error("this is a public key; tokens are signed with the private one")]
+    PublicForPrivate,
+    #[error(
+        "the private key is encrypted or in an old form; \
+         `openssl pkey -in old.pem -out private.pem` writes it as `-----BEGIN PRIVATE KEY-----`"
+    )]
+    NotPkcs8,
+    #[error("tokens are signed with an RSA key (RS256), a P-256 key (ES256) or an Ed25519 key (EdDSA), this is {0}")]
+    NoUse(KeyKind),
+    #[error("not a private key in PEM (`-----BEGIN PRIVATE KEY-----`, from `openssl genpkey -algorithm ed25519`)")]
     NotPrivate,
-}
-
-/// A key pair for tests, made for them and used nowhere else.
-#[cfg(test)]
-pub(crate) mod test_pair {
-    pub(crate) const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIBcrzlUardoYPhflM2GukDlK27SSRB267JPr92RgQvIC\n-----END PRIVATE KEY-----";
-    pub(crate) const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEALL3l2AJfBzaXynqgFoP139XpV1+W6elmRKRiA2WzC2s=\n-----END PUBLIC KEY-----";
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::pem::testing::pair_for;
 
     fn key(algorithm: Algorithm) -> KeyConfig {
         KeyConfig { algorithm, secret: None, ..KeyConfig::of_secret("") }
@@ -240,30 +279,29 @@ mod tests {
         KeyConfig::of_secret(secret).decoding_key().map(|_| ())
     }
 
-    fn eddsa(pem: &str) -> Result<(), KeyError> {
-        KeyConfig { public_key: Some(pem.into()), ..key(Algorithm::EdDsa) }.decoding_key().map(|_| ())
-    }
-
     #[test]
     fn weak_and_confused_secrets_are_refused() {
         assert_eq!(hs256(&"x".repeat(32)), Ok(()));
         assert_eq!(hs256(&"x".repeat(31)), Err(KeyError::Short(31)));
-        assert_eq!(hs256(test_pair::PUBLIC), Err(KeyError::PemAsSecret));
-        assert_eq!(hs256(&format!("\n {}", test_pair::PRIVATE)), Err(KeyError::PemAsSecret));
+        let pair = pair_for(Algorithm::EdDsa);
+        assert_eq!(hs256(&pair.public), Err(KeyError::PemAsSecret));
+        assert_eq!(hs256(&format!("\n {}", pair.private)), Err(KeyError::PemAsSecret));
         assert_eq!(hs256(DEVELOPMENT_SECRET), Err(KeyError::DevelopmentSecret));
     }
 
     #[test]
-    fn public_keys_are_ed25519_public_keys() {
-        const P256: &str = "-----BEGIN PUBLIC KEY-----\n\
-            MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAECF6XvvLAlgCwdxMQUJs2JnHQwUTX\n\
-            GdF9UgezNOD3eqQD9WJdl12XrWKwTDbp9sCIAiPVlWDEmbeDW+LUSIXskg==\n\
-            -----END PUBLIC KEY-----";
-        assert_eq!(eddsa(test_pair::PUBLIC), Ok(()));
-        assert_eq!(eddsa(test_pair::PRIVATE), Err(KeyError::PrivateForPublic));
-        for other in ["", "hello", P256, "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"] {
-            assert_eq!(eddsa(other), Err(KeyError::NotPublic), "{other}");
+    fn messages_say_what_is_wrong_and_what_would_be_right() {
+        let wrong = KeyError::WrongKind { algorithm: Algorithm::Es256, found: KeyKind::Rsa };
+        for (error, expected) in [
+            (wrong, "ES256 needs a key of the curve P-256 (prime256v1), this is an RSA key (RS256)"),
+            (KeyError::RsaSize(1024), "the RSA key has 1024 bits; possible are 2048 to 8192"),
+            (KeyError::NoPublicKey(Algorithm::Rs256), "RS256 needs `public_key` or `public_key_file`"),
+        ] {
+            assert_eq!(error.to_string(), expected);
         }
+        let names: Vec<_> =
+            [Algorithm::Hs256, Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa].map(Algorithm::name).into();
+        assert_eq!(names, Algorithm::NAMES);
     }
 
     #[test]
@@ -273,10 +311,11 @@ mod tests {
         let (hs256, eddsa) = (key(Algorithm::Hs256), key(Algorithm::EdDsa));
         let table = [
             (hs256.clone(), KeyError::NoSecret),
-            (eddsa.clone(), KeyError::NoPublicKey),
+            (eddsa.clone(), KeyError::NoPublicKey(Algorithm::EdDsa)),
             (KeyConfig { secret: secret(), secret_file: file(), ..hs256.clone() }, KeyError::Both),
             (KeyConfig { secret: secret(), public_key_file: file(), ..hs256.clone() }, KeyError::PublicWithHs256),
-            (KeyConfig { secret: secret(), ..eddsa }, KeyError::SecretWithEdDsa),
+            (KeyConfig { secret: secret(), ..eddsa }, KeyError::SecretWithPublic(Algorithm::EdDsa)),
+            (KeyConfig { secret_file: file(), ..key(Algorithm::Rs256) }, KeyError::SecretWithPublic(Algorithm::Rs256)),
             (
                 KeyConfig { secret_file: file(), ..hs256 },
                 KeyError::Unreadable { file: file().unwrap_or_default(), error: io::ErrorKind::NotFound },

@@ -7,6 +7,7 @@ pub mod jwt;
 pub mod keys;
 pub mod origin;
 pub mod pattern;
+pub mod pem;
 pub mod resume;
 
 use std::path::PathBuf;

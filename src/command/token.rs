@@ -17,6 +17,8 @@ use crate::auth::{
 
 /// The audience that tokens name unless told otherwise.
 const AUDIENCE: &str = "rallypoint";
+/// The issuer that tokens name unless told otherwise. A token without one is good in `--dev` only.
+const ISSUER: &str = "rallypoint";
 
 /// The flags of `rallypoint token`.
 #[derive(Debug, Args)]
@@ -46,16 +48,16 @@ pub struct TokenArgs {
     /// How long the token is good: a number and s, m, h or d
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time_to_live)]
     pub ttl: Duration,
-    /// What signs: env:NAME, file:PATH (a secret, or an Ed25519 private key in PEM), or the secret
-    /// itself [default: the development secret]
+    /// What signs: env:NAME, file:PATH (a secret, or a private key in PEM: RSA for RS256, P-256 for
+    /// ES256, Ed25519 for EdDSA), or the secret itself [default: the development secret]
     #[arg(long, value_name = "KEY")]
     pub key: Option<KeyText>,
     /// The name of the key (header `kid`)
     #[arg(long, value_name = "KID")]
     pub kid: Option<String>,
-    /// Who makes the token (claim `iss`)
-    #[arg(long, value_name = "ISSUER")]
-    pub issuer: Option<String>,
+    /// Who makes the token (claim `iss`); `issuer` of the key, if the server's configuration has one
+    #[arg(long, value_name = "ISSUER", default_value = ISSUER)]
+    pub issuer: String,
     /// Whom the token is for (claim `aud`)
     #[arg(long, value_name = "AUDIENCE", default_value = AUDIENCE)]
     pub audience: String,
@@ -73,7 +75,7 @@ Examples:
   rallypoint token --user ada --name 'Ada L.' --room 'match/*' --role host --ttl 30m
   rallypoint token --user tv --room stage --role spectator --key env:GAME_SECRET
   rallypoint token --user shop --room '*' --do publish --notify '*' --key file:rallypoint.secret
-  rallypoint token --user ops --admin --key file:private.pem --kid 2026-11 --ttl 1d";
+  rallypoint token --user ops --admin --ttl 1d --key file:private.pem --kid 2026-11 --issuer https://accounts.example";
 
 /// The value of `--key`, which must not show up in a debug print.
 #[derive(Clone)]
@@ -143,7 +145,7 @@ impl TokenArgs {
             sub: self.user.to_string(),
             exp: (now + self.ttl.as_secs()) as f64,
             iat: Some(now as f64),
-            iss: self.issuer.clone(),
+            iss: Some(self.issuer.clone()),
             aud: Audience(audience),
             name: self.name.clone(),
             rooms: rooms.into_iter().map(room).collect(),
@@ -201,7 +203,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        auth::{AuthConfig, Grant, KeyConfig, Verifier, keys::test_pair},
+        auth::{
+            AuthConfig, Grant, KeyConfig, Verifier,
+            keys::Algorithm,
+            pem::testing::{Pair, pair_for},
+        },
         command::{Cli, Command},
     };
 
@@ -249,21 +255,32 @@ mod tests {
 
     #[test]
     fn a_real_key_makes_tokens_for_a_real_server() {
-        let key = KeyConfig {
-            algorithm: crate::auth::keys::Algorithm::EdDsa,
-            secret: None,
-            public_key: Some(test_pair::PUBLIC.into()),
-            kid: Some("k1".into()),
-            ..KeyConfig::of_secret("")
-        };
-        let config = AuthConfig { audience: Some(AUDIENCE.into()), keys: vec![key], ..AuthConfig::default() };
-        let verifier = Verifier::new(&config).unwrap();
-        let source = KeySource::of_text(test_pair::PRIVATE);
-        let args = parse(&["--user", "ops", "--admin", "--kid", "k1"]).unwrap();
-        let grant = verifier.verify(&args.mint(&source, NOW).unwrap(), NOW as f64 * 1000.0).unwrap();
-        assert!(AdminRight::ALL.into_iter().all(|right| grant.has_admin(right)));
-        let development = args.mint(&KeySource::Development, NOW).unwrap();
-        assert!(verifier.verify(&development, NOW as f64 * 1000.0).is_err());
+        for algorithm in [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa] {
+            let Pair { private, public } = pair_for(algorithm);
+            let key = |issuer: Option<&str>| KeyConfig {
+                algorithm,
+                secret: None,
+                public_key: Some(public.clone()),
+                kid: Some("k1".into()),
+                issuer: issuer.map(Into::into),
+                ..KeyConfig::of_secret("")
+            };
+            let server = |key| {
+                let config = AuthConfig { audience: Some(AUDIENCE.into()), keys: vec![key], ..AuthConfig::default() };
+                Verifier::new(&config).unwrap()
+            };
+            let (any, named) = (server(key(None)), server(key(Some("accounts"))));
+            let source = KeySource::of_text(&private);
+            let verify = |verifier: &Verifier, more: &[&str], source| {
+                let words = [&["--user", "ops", "--admin", "--kid", "k1"], more].concat();
+                verifier.verify(&parse(&words).unwrap().mint(source, NOW).unwrap(), NOW as f64 * 1000.0)
+            };
+            let grant = verify(&any, &[], &source).unwrap();
+            assert!(AdminRight::ALL.into_iter().all(|right| grant.has_admin(right)));
+            assert!(verify(&any, &[], &KeySource::Development).is_err());
+            assert!(verify(&named, &["--issuer", "accounts"], &source).is_ok());
+            assert!(verify(&named, &[], &source).is_err());
+        }
     }
 
     #[test]

@@ -4,7 +4,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::auth::{AdminRight, KeyConfig, keys::Secret, keys::test_pair};
+use crate::auth::{
+    AdminRight, KeyConfig,
+    keys::Secret,
+    pem::testing::{Pair, pair_for},
+};
 
 const NOW: f64 = 1_800_000_000_000.0;
 const SECRET: &str = "a secret that is long enough for HS256";
@@ -17,13 +21,8 @@ fn secret_key(issuer: Option<&str>, kid: Option<&str>, secret: &str) -> KeyConfi
     KeyConfig { issuer: issuer.map(Into::into), kid: kid.map(Into::into), ..KeyConfig::of_secret(secret) }
 }
 
-fn public_key() -> KeyConfig {
-    KeyConfig {
-        algorithm: Algorithm::EdDsa,
-        secret: None,
-        public_key: Some(test_pair::PUBLIC.into()),
-        ..KeyConfig::of_secret("")
-    }
+fn public_key(algorithm: Algorithm, public: &str) -> KeyConfig {
+    KeyConfig { algorithm, secret: None, public_key: Some(public.into()), ..KeyConfig::of_secret("") }
 }
 
 fn verifier(keys: Vec<KeyConfig>) -> Verifier {
@@ -31,7 +30,7 @@ fn verifier(keys: Vec<KeyConfig>) -> Verifier {
 }
 
 fn claims(changes: Value) -> Value {
-    let mut claims = json!({"sub": "ada", "aud": "game", "exp": 1_800_000_060});
+    let mut claims = json!({"sub": "ada", "iss": "accounts", "aud": "game", "exp": 1_800_000_060});
     for (key, value) in changes.as_object().unwrap() {
         match value {
             Value::Null => claims.as_object_mut().unwrap().remove(key),
@@ -70,27 +69,35 @@ fn a_good_token_becomes_a_grant() {
 
 #[test]
 fn headers_do_not_choose_the_algorithm() {
-    let (shared, public) = (verifier(vec![KeyConfig::of_secret(SECRET)]), verifier(vec![public_key()]));
+    let shared = verifier(vec![KeyConfig::of_secret(SECRET)]);
     let good = claims(json!({}));
     let sign = |header: Value, secret: &str| forge(&header, &good, secret.as_bytes());
     for alg in ["none", "None", "HS384", "HS512", "RS256", "ES256", "EdDSA", "", "hs256"] {
         assert_eq!(outcome(&shared, &sign(json!({"alg": alg}), SECRET)), INVALID, "{alg}");
     }
-    // The public key as an HMAC secret: with and without PEM armour.
-    let bare = test_pair::PUBLIC.lines().nth(1).unwrap();
-    for secret in [test_pair::PUBLIC, &format!("{}\n", test_pair::PUBLIC), bare] {
-        for alg in ["HS256", "EdDSA"] {
-            assert_eq!(outcome(&public, &sign(json!({"alg": alg}), secret)), INVALID, "{alg}");
-        }
-    }
     let unsigned = sign(json!({"alg": "none"}), SECRET);
     let (message, _) = unsigned.rsplit_once('.').unwrap();
     assert_eq!(outcome(&shared, &format!("{message}.")), INVALID);
     assert_eq!(outcome(&shared, message), INVALID);
-    let private = KeySource::PrivatePem(test_pair::PRIVATE.into());
-    let signed = Minter::new(&private).unwrap().mint(&serde_json::from_value(good).unwrap());
-    assert_eq!(outcome(&public, &signed), Ok(()));
-    assert_eq!(outcome(&shared, &signed), INVALID);
+    let pairs =
+        [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa].map(|algorithm| (algorithm, pair_for(algorithm)));
+    for (algorithm, Pair { public, .. }) in &pairs {
+        let verifier = verifier(vec![public_key(*algorithm, public)]);
+        // The public key as an HMAC secret: with and without PEM armour.
+        let bare: String = public.lines().filter(|line| !line.starts_with('-')).collect();
+        for secret in [public.as_str(), public.trim_end(), &bare] {
+            for alg in ["HS256", algorithm.name()] {
+                assert_eq!(outcome(&verifier, &sign(json!({"alg": alg}), secret)), INVALID, "{alg} for {algorithm}");
+            }
+        }
+        for (signer, Pair { private, .. }) in &pairs {
+            let minter = Minter::new(&KeySource::PrivatePem(private.clone())).unwrap();
+            let signed = minter.mint(&serde_json::from_value(good.clone()).unwrap());
+            let expected = if signer == algorithm { Ok(()) } else { INVALID };
+            assert_eq!(outcome(&verifier, &signed), expected, "{signer} for {algorithm}");
+            assert_eq!(outcome(&shared, &signed), INVALID);
+        }
+    }
 }
 
 #[test]
@@ -116,7 +123,7 @@ fn kid_and_issuer_pick_the_key() {
     let named = verifier(vec![secret_key(Some("x"), None, SECRET)]);
     let sign = |kid: Option<&str>, iss: Option<&str>, secret: &str| {
         let header = kid.map_or(json!({"alg": "HS256"}), |kid| json!({"alg": "HS256", "kid": kid}));
-        forge(&header, &claims(json!({ "iss": iss })), secret.as_bytes())
+        forge(&header, &claims(json!({ "iss": iss.unwrap_or("accounts") })), secret.as_bytes())
     };
     let table = [
         ("right kid", &two, sign(Some("b"), None, other), true),
@@ -131,12 +138,31 @@ fn kid_and_issuer_pick_the_key() {
         ("issuer with another's key", &issuers, sign(None, Some("x"), other), false),
         ("unnamed issuer", &issuers, sign(None, Some("y"), other), true),
         ("unnamed issuer with x's key", &issuers, sign(None, Some("y"), SECRET), false),
-        ("no issuer", &issuers, sign(None, None, other), true),
         ("unknown issuer, all named", &named, sign(None, Some("y"), SECRET), false),
-        ("no issuer, all named", &named, sign(None, None, SECRET), false),
     ];
     for (what, verifier, token, good) in table {
         assert_eq!(outcome(verifier, &token).is_ok(), good, "{what}");
+    }
+}
+
+#[test]
+fn an_issuer_is_named_except_in_development() {
+    let table = [
+        (json!({"iss": "anybody"}), true),
+        (json!({"iss": null}), false),
+        (json!({"iss": ""}), false),
+        (json!({"iss": 7}), false),
+        (json!({"iss": ["accounts"]}), false),
+    ];
+    for (changes, good) in table {
+        let token = token(changes.clone());
+        let any = verifier(vec![KeyConfig::of_secret(SECRET)]);
+        assert_eq!(outcome(&any, &token).is_ok(), good, "{changes}");
+        let named = verifier(vec![secret_key(Some("x"), None, SECRET)]);
+        assert_eq!(outcome(&named, &token), INVALID, "{changes}");
+        let dev = Verifier::new(&AuthConfig { dev: true, ..config(vec![KeyConfig::of_secret(SECRET)]) }).unwrap();
+        let whole = changes["iss"].is_string() || changes["iss"].is_null();
+        assert_eq!(outcome(&dev, &token).is_ok(), whole, "{changes}");
     }
 }
 
@@ -226,7 +252,7 @@ fn junk_and_oversized_tokens_are_refused() {
     let long = pad(6200);
     assert!(long.len() > TOKEN_MAX);
     assert_eq!(outcome(&verifier, &long), INVALID);
-    let twice = r#"{"sub":"ada","sub":"root","aud":"game","exp":1800000060}"#;
+    let twice = r#"{"sub":"ada","sub":"root","iss":"accounts","aud":"game","exp":1800000060}"#;
     let message = [r#"{"alg":"HS256"}"#, twice].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::HS256).unwrap();
@@ -250,6 +276,9 @@ fn an_unusable_set_of_keys_is_refused() {
         refused(config(vec![key(None, Some(DEVELOPMENT_KID))])),
         Some(AuthConfigError::ReservedKid { index: 0 })
     );
+    for empty in [key(Some(""), Some("a")), key(Some("x"), Some(""))] {
+        assert_eq!(refused(config(vec![key(None, None), empty])), Some(AuthConfigError::EmptyName { index: 1 }));
+    }
     let short = KeyConfig { secret: Some(Secret("short".into())), ..key(None, None) };
     let expected = AuthConfigError::Key { index: 0, error: KeyError::Short(5) };
     assert_eq!(refused(config(vec![short])), Some(expected));

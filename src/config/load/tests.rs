@@ -152,8 +152,9 @@ fn values_out_of_range_are_named_with_the_range() {
     says(load_text("[[rooms]]\nmatch = 'a*'", &[], DEV), &["file:2: rooms[0].match: a pattern is"]);
     says(load_text("[[rooms]]\nmatch = 'user/*'", &[], DEV), &["file:2: rooms[0].match: names beginning user/"]);
     says(load_text("\n[[rooms]]\nmembers = 5", &[], DEV), &["file:2: rooms[0]: `match` is missing"]);
-    let key = "[[auth.keys]]\nalgorithm = 'RS256'\nsecret = 'x'";
-    says(load_text(key, &[], DEV), &["file:2: auth.keys[0].algorithm: `RS256`", "allowed is HS256 or EdDSA"]);
+    let key = "[[auth.keys]]\nalgorithm = 'HS512'\nsecret = 'x'";
+    let possible = "allowed is HS256 or RS256 or ES256 or EdDSA";
+    says(load_text(key, &[], DEV), &["file:2: auth.keys[0].algorithm: `HS512`", possible]);
 }
 
 #[test]
@@ -207,6 +208,15 @@ fn values_must_fit_each_other() {
             "file:3: auth.keys[1]: several keys of one issuer",
         ),
         ("[[auth.keys]]\nalgorithm = 'HS256'\nsecret = 'x'", "file:1: auth.keys[0]: the secret has 1 bytes"),
+        (
+            "[[auth.keys]]\nalgorithm = 'ES256'\npublic_key = '''\n-----BEGIN PUBLIC KEY-----\n\
+             MCowBQYDK2VwAyEALL3l2AJfBzaXynqgFoP139XpV1+W6elmRKRiA2WzC2s=\n-----END PUBLIC KEY-----\n'''",
+            "file:1: auth.keys[0]: ES256 needs a key of the curve P-256 (prime256v1), this is an Ed25519 key (EdDSA)",
+        ),
+        (
+            "[[auth.keys]]\nalgorithm = 'HS256'\nissuer = ''\nsecret = '1234567890123456789012345678901234567890'",
+            "file:1: auth.keys[0]: `kid` and `issuer` must not be empty",
+        ),
     ];
     for (text, expected) in table {
         says(load_text(text, &[], DEV), &[expected]);

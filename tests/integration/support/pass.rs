@@ -14,6 +14,8 @@ use rallypoint_protocol::rights::Role;
 pub(super) const SECRET: &str = "a secret of the integration tests, known to nobody else";
 /// A good secret of somebody else.
 pub(crate) const FOREIGN_SECRET: &str = "a secret of another service, no less random than ours";
+/// Who makes the tokens.
+pub(crate) const ISSUER: &str = "https://accounts.test";
 /// Whom the tokens are for.
 pub(super) const AUDIENCE: &str = "rallypoint-tests";
 pub(super) const ADMIN_AUDIENCE: &str = "rallypoint-tests-admin";
@@ -24,7 +26,12 @@ pub(crate) struct Pass(pub(crate) Claims);
 
 /// A token for this user that is good for an hour and allows nothing yet.
 pub(crate) fn pass(user: &str) -> Pass {
-    let claims = Claims { sub: user.to_owned(), aud: Audience(vec![AUDIENCE.to_owned()]), ..Claims::default() };
+    let claims = Claims {
+        sub: user.to_owned(),
+        iss: Some(ISSUER.to_owned()),
+        aud: Audience(vec![AUDIENCE.to_owned()]),
+        ..Claims::default()
+    };
     Pass(claims).expires_in(3600.0)
 }
 
