@@ -1,7 +1,12 @@
 //! What is written in a token, word for word; [`jwt`](super::jwt) reads and writes it, and
 //! [`Grant`](super::Grant) is what it means.
 
-use serde::{Deserialize, Serialize, Serializer};
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 /// The claims of a rallypoint token (RFC 7519 section 4.1, and ours).
 ///
@@ -32,10 +37,10 @@ pub struct Claims {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub info: Option<serde_json::Value>,
     /// What the user may do in which rooms.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "named_list")]
     pub rooms: Vec<RoomClaim>,
     /// Whom the user may notify.
-    #[serde(default, skip_serializing_if = "NotifyClaim::is_empty")]
+    #[serde(default, skip_serializing_if = "NotifyClaim::is_empty", deserialize_with = "named")]
     pub notify: NotifyClaim,
     /// Rights over the whole server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -44,7 +49,7 @@ pub struct Claims {
     #[serde(default, skip_serializing_if = "is_default")]
     pub dup: DuplicatePolicy,
     /// Limits below the server's own.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "is_default", deserialize_with = "named")]
     pub lim: Limit,
     /// Which ICE servers the user is given.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -107,7 +112,7 @@ impl Serialize for Audience {
 }
 
 impl<'de> Deserialize<'de> for Audience {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Form {
@@ -162,6 +167,38 @@ pub struct Limit {
     /// Bytes per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u32>,
+}
+
+/// A map, and nothing else. serde reads a struct from a list of its fields as well: `["*", null,
+/// ["join"]]` would grant what nobody wrote down as a right.
+struct Named<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OnlyMap<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyMap<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(OnlyMap(PhantomData)).map(Self)
+    }
+}
+
+fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Named::deserialize(deserializer).map(|Named(value)| value)
+}
+
+fn named_list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let list = Vec::<Named<T>>::deserialize(deserializer)?;
+    Ok(list.into_iter().map(|Named(value)| value).collect())
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -350,11 +350,40 @@ mod tests {
             json!({"dup": "both"}),
             json!({"ice": "turn"}),
             json!({"gen": -1}),
+            json!({"gen": 1.5}),
+            json!({"gen": "3"}),
+            json!({"gen": 1e20}),
+            json!({"dup": null}),
+            json!({"dup": "Replace"}),
             json!({"lim": {"moves": "many"}}),
+            json!({"lim": {"rooms": -1}}),
+            json!({"lim": {"requests": 0.5}}),
+            json!({"lim": {"bytes": 1e10}}),
+            json!({"lim": 3}),
+            // What serde would take for a map: the fields as a list.
+            json!({"lim": [1, 2, 3, 4]}),
+            json!({"rooms": [["*", null, ["join"]]]}),
+            json!({"notify": [["*"]]}),
         ];
         for claims in table {
             assert!(grant(claims.clone()).is_err(), "{claims}");
         }
+    }
+
+    #[test]
+    fn limits_duplicates_and_the_generation_are_kept() {
+        let grant = grant(json!({
+            "gen": 7, "dup": "replace",
+            "lim": {"rooms": 1, "requests": 2, "moves": 3, "bytes": 4, "members": 5},
+        }))
+        .unwrap();
+        let lim = Limit { rooms: Some(1), requests: Some(2), moves: Some(3), bytes: Some(4) };
+        assert_eq!((grant.generation, grant.dup, grant.lim), (7, DuplicatePolicy::Replace, lim));
+        let some = super::Grant::from_claims(
+            serde_json::from_value(json!({"sub": "ada", "exp": 1, "lim": {"moves": 9}})).unwrap(),
+            false,
+        );
+        assert_eq!(some.unwrap().lim, Limit { moves: Some(9), ..Limit::default() });
     }
 
     #[test]
