@@ -16,17 +16,18 @@ pub enum Door {
     Write,
 }
 
-/// Everything in a request that may be or concern a credential. Header values are as received.
-#[derive(Clone, Copy, Debug)]
+/// Everything in a request that may be or concern a credential. Header values are as received, one
+/// for each line: a second line that nobody looks at could hold another token.
+#[derive(Clone, Debug)]
 pub struct Presented<'a> {
     /// `Authorization`.
-    pub authorization: Option<&'a str>,
+    pub authorization: Vec<&'a str>,
     /// `Sec-WebSocket-Protocol`, which may hold `bearer.<jwt>`; read at a WebSocket only.
-    pub subprotocols: Option<&'a str>,
+    pub subprotocols: Vec<&'a str>,
     /// `Cookie`.
-    pub cookie_header: Option<&'a str>,
-    /// The value of `?token=`, decoded.
-    pub query: Option<&'a str>,
+    pub cookies: Vec<&'a str>,
+    /// The values of `?token=`, decoded.
+    pub query: Vec<&'a str>,
     /// `Origin`.
     pub origin: Option<&'a str>,
     /// `Sec-Fetch-Site`.
@@ -39,10 +40,10 @@ impl Presented<'_> {
     /// A request that presents nothing.
     pub fn nothing(door: Door) -> Self {
         Self {
-            authorization: None,
-            subprotocols: None,
-            cookie_header: None,
-            query: None,
+            authorization: Vec::new(),
+            subprotocols: Vec::new(),
+            cookies: Vec::new(),
+            query: Vec::new(),
             origin: None,
             sec_fetch_site: None,
             door,
@@ -69,17 +70,17 @@ pub struct CredentialRules<'a> {
 /// credential is a cookie that may not be used.
 pub fn gather<'a>(presented: &Presented<'a>, rules: &CredentialRules<'_>) -> Result<Option<&'a str>, ErrorCode> {
     let mut found = None;
-    if let Some(header) = presented.authorization {
+    for header in &presented.authorization {
         keep(&mut found, bearer(header)?)?;
     }
     if presented.door == Door::WebSocket {
-        for offer in presented.subprotocols.unwrap_or_default().split(',') {
+        for offer in presented.subprotocols.iter().flat_map(|line| line.split(',')) {
             if let Some(token) = offer.trim_matches([' ', '\t']).strip_prefix("bearer.") {
                 keep(&mut found, one_word(token)?)?;
             }
         }
     }
-    if let Some(token) = presented.query {
+    for token in &presented.query {
         if !rules.query {
             return Err(ErrorCode::CredentialNotAccepted);
         }
@@ -88,7 +89,7 @@ pub fn gather<'a>(presented: &Presented<'a>, rules: &CredentialRules<'_>) -> Res
     // A browser adds cookies without being asked, so one that may not be used is overlooked beside
     // another credential; alone it is refused aloud, or its owner would seek the fault elsewhere.
     let usable = cookie_counts(presented, rules);
-    for token in cookies(presented.cookie_header.unwrap_or_default(), rules.cookie) {
+    for token in presented.cookies.iter().flat_map(|line| cookies(line, rules.cookie)) {
         if usable {
             keep(&mut found, token)?;
         } else if found.is_none() {
@@ -157,7 +158,7 @@ mod tests {
 
     const ORIGIN: Option<&str> = Some("https://app.example");
     const EVIL: Option<&str> = Some("https://evil.example");
-    const COOKIE: Option<&str> = Some("theme=dark; rallypoint_token=t1; x=y");
+    const COOKIE: &str = "theme=dark; rallypoint_token=t1; x=y";
 
     fn outcome_with(origins: &[&str], query: bool, presented: Presented<'_>) -> Result<Option<String>, ErrorCode> {
         let origins: Vec<_> = origins.iter().map(|&rule| rule.to_owned()).collect();
@@ -189,19 +190,24 @@ mod tests {
             ("", Err(ErrorCode::TokenInvalid)),
         ];
         for (header, expected) in table {
-            let presented = Presented { authorization: Some(header), ..Presented::nothing(Door::Get) };
+            let presented = Presented { authorization: vec![header], ..Presented::nothing(Door::Get) };
             assert_eq!(outcome(presented), expected, "{header}");
         }
     }
 
     #[test]
     fn subprotocols_count_at_the_websocket_only() {
-        let offer = |list, door| Presented { subprotocols: Some(list), ..Presented::nothing(door) };
+        let offer = |list: &'static str, door| {
+            let subprotocols = list.split('|').collect();
+            Presented { subprotocols, ..Presented::nothing(door) }
+        };
         let table = [
             ("rallypoint.v1.json, bearer.t1", Door::WebSocket, token("t1")),
             ("bearer.t1,rallypoint.v1.json", Door::WebSocket, token("t1")),
             ("rallypoint.v1.json", Door::WebSocket, Ok(None)),
             ("bearer.t1, bearer.t2", Door::WebSocket, Err(ErrorCode::TwoCredentials)),
+            ("rallypoint.v1.json|bearer.t1", Door::WebSocket, token("t1")),
+            ("bearer.t1|bearer.t2", Door::WebSocket, Err(ErrorCode::TwoCredentials)),
             ("bearer.", Door::WebSocket, Err(ErrorCode::TokenInvalid)),
             ("bearer.t1", Door::Get, Ok(None)),
         ];
@@ -228,8 +234,8 @@ mod tests {
             (Door::Get, None, None, not_accepted()),
         ];
         for (door, origin, sec_fetch_site, expected) in table {
-            let presented = Presented { cookie_header: COOKIE, origin, sec_fetch_site, ..Presented::nothing(door) };
-            assert_eq!(outcome(presented), expected, "{door:?} {origin:?} {sec_fetch_site:?}");
+            let presented = Presented { cookies: vec![COOKIE], origin, sec_fetch_site, ..Presented::nothing(door) };
+            assert_eq!(outcome(presented.clone()), expected, "{door:?} {origin:?} {sec_fetch_site:?}");
             // With `*` in the list no cookie counts at all.
             let open = outcome_with(&["*", "https://app.example"], false, presented);
             assert_eq!(open, not_accepted(), "{door:?} {origin:?} {sec_fetch_site:?}");
@@ -246,43 +252,54 @@ mod tests {
             ("rallypoint_token", Ok(None)),
             ("rallypoint_token=t1; rallypoint_token=t1", token("t1")),
             ("rallypoint_token=t1; rallypoint_token=t2", Err(ErrorCode::TwoCredentials)),
+            ("a=b|rallypoint_token=t1", token("t1")),
+            ("rallypoint_token=t1|rallypoint_token=t2", Err(ErrorCode::TwoCredentials)),
         ];
         for (header, expected) in table {
-            let presented =
-                Presented { cookie_header: Some(header), origin: ORIGIN, ..Presented::nothing(Door::WebSocket) };
+            let presented = Presented {
+                cookies: header.split('|').collect(),
+                origin: ORIGIN,
+                ..Presented::nothing(Door::WebSocket)
+            };
             assert_eq!(outcome(presented), expected, "{header}");
         }
     }
 
     #[test]
     fn the_query_counts_where_it_is_on() {
-        let presented = Presented { query: Some("t1"), ..Presented::nothing(Door::Get) };
-        assert_eq!(outcome_with(&[], true, presented), token("t1"));
-        assert_eq!(outcome_with(&[], false, presented), Err(ErrorCode::CredentialNotAccepted));
-        let beside = Presented { authorization: Some("Bearer t1"), ..presented };
+        let presented = Presented { query: vec!["t1"], ..Presented::nothing(Door::Get) };
+        assert_eq!(outcome_with(&[], true, presented.clone()), token("t1"));
+        assert_eq!(outcome_with(&[], false, presented.clone()), Err(ErrorCode::CredentialNotAccepted));
+        let beside = Presented { authorization: vec!["Bearer t1"], ..presented.clone() };
         assert_eq!(outcome_with(&[], false, beside), Err(ErrorCode::CredentialNotAccepted));
-        let empty = Presented { query: Some(""), ..presented };
+        let empty = Presented { query: vec![""], ..presented.clone() };
         assert_eq!(outcome_with(&[], true, empty), Err(ErrorCode::TokenInvalid));
+        let twice = Presented { query: vec!["t1", "t2"], ..presented };
+        assert_eq!(outcome_with(&[], true, twice), Err(ErrorCode::TwoCredentials));
     }
 
     #[test]
     fn two_different_credentials_are_refused() {
-        let base = Presented { authorization: Some("Bearer t1"), ..Presented::nothing(Door::WebSocket) };
-        let with_cookie = Presented { cookie_header: COOKIE, ..base };
-        let other = Some("rallypoint_token=t2");
+        let base = || Presented { authorization: vec!["Bearer t1"], ..Presented::nothing(Door::WebSocket) };
+        let other = "rallypoint_token=t2";
+        let two = || Err(ErrorCode::TwoCredentials);
         let table = [
-            (Presented { subprotocols: Some("bearer.t1"), ..base }, token("t1")),
-            (Presented { subprotocols: Some("bearer.t2"), ..base }, Err(ErrorCode::TwoCredentials)),
-            (Presented { query: Some("t1"), ..base }, token("t1")),
-            (Presented { query: Some("t2"), ..base }, Err(ErrorCode::TwoCredentials)),
-            (Presented { origin: ORIGIN, ..with_cookie }, token("t1")),
-            (Presented { origin: ORIGIN, cookie_header: other, ..base }, Err(ErrorCode::TwoCredentials)),
+            (Presented { authorization: vec!["Bearer t1", "bearer t1"], ..base() }, token("t1")),
+            (Presented { authorization: vec!["Bearer t1", "Bearer t2"], ..base() }, two()),
+            (Presented { authorization: vec!["Bearer t1", "Basic t1"], ..base() }, Err(ErrorCode::TokenInvalid)),
+            (Presented { subprotocols: vec!["bearer.t1"], ..base() }, token("t1")),
+            (Presented { subprotocols: vec!["bearer.t2"], ..base() }, two()),
+            (Presented { query: vec!["t1"], ..base() }, token("t1")),
+            (Presented { query: vec!["t2"], ..base() }, two()),
+            (Presented { origin: ORIGIN, cookies: vec![COOKIE], ..base() }, token("t1")),
+            (Presented { origin: ORIGIN, cookies: vec![other], ..base() }, two()),
             // A cookie that may not be used does not get in the way.
-            (Presented { cookie_header: other, ..base }, token("t1")),
+            (Presented { cookies: vec![other], ..base() }, token("t1")),
             (Presented::nothing(Door::WebSocket), Ok(None)),
         ];
         for (presented, expected) in table {
-            assert_eq!(outcome_with(&["https://app.example"], true, presented), expected, "{presented:?}");
+            let told = format!("{presented:?}");
+            assert_eq!(outcome_with(&["https://app.example"], true, presented), expected, "{told}");
         }
     }
 }

@@ -107,6 +107,12 @@ impl Ask {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// The lines of a header as UTF-8, which cookies of other applications may hold. What is no text
+    /// stays as an empty line: a credential that cannot be read is a bad one, not none.
+    fn lines(&self, name: impl header::AsHeaderName) -> Vec<&str> {
+        self.headers.get_all(name).iter().map(|line| std::str::from_utf8(line.as_bytes()).unwrap_or_default()).collect()
+    }
+
     /// The `Origin`, if there is one.
     pub(super) fn origin(&self) -> Option<&str> {
         // An origin that is not even text is certainly not on the list.
@@ -152,10 +158,10 @@ impl Ask {
         let query = auth.query_token || self.context.hub.config().dev;
         let rules = CredentialRules { cookie: &auth.cookie, query, origins: &self.context.origins };
         let presented = Presented {
-            authorization: self.header(header::AUTHORIZATION),
-            subprotocols: self.header(header::SEC_WEBSOCKET_PROTOCOL),
-            cookie_header: self.header(header::COOKIE),
-            query: self.param("token"),
+            authorization: self.lines(header::AUTHORIZATION),
+            subprotocols: self.lines(header::SEC_WEBSOCKET_PROTOCOL),
+            cookies: self.lines(header::COOKIE),
+            query: self.params("token").collect(),
             origin: self.origin(),
             sec_fetch_site: self.header("sec-fetch-site"),
             door,
