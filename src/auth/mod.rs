@@ -12,7 +12,7 @@ pub mod resume;
 
 use std::path::PathBuf;
 
-use rallypoint_protocol::{RoomName, UserName, Verb, Verbs};
+use rallypoint_protocol::{RoomName, UserName, Verb, Verbs, id::USER_PREFIX};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -137,7 +137,10 @@ impl Grant {
             return Err("name is longer than 128 bytes or has control characters");
         }
         Ok(Self {
-            user: UserName::new(&claims.sub).map_err(|_| "sub is not a user name")?,
+            user: UserName::new(&claims.sub)
+                .ok()
+                .filter(|user| !user.as_str().starts_with(USER_PREFIX))
+                .ok_or("sub is not a user name, or begins with the reserved user/")?,
             // An empty name is what back ends write that have none.
             name: claims.name.filter(|name| !name.is_empty()).map(Into::into),
             info: claims.info.as_ref().map(compact).transpose()?,
@@ -326,6 +329,8 @@ mod tests {
         let table = [
             json!({"sub": "a b"}),
             json!({"sub": 7}),
+            json!({"sub": "user/ada"}),
+            json!({"sub": "a/../b"}),
             json!({"exp": "2000000000"}),
             json!({"exp": null}),
             json!({"rooms": {"r": "*", "do": []}}),
