@@ -3,6 +3,7 @@
 mod bounds;
 mod frames;
 mod http;
+mod matrix;
 mod rates;
 mod rights;
 mod tokens;

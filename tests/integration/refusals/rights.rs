@@ -15,7 +15,7 @@ fn everything_but(verb: Option<Verb>) -> Pass {
 }
 
 /// A well-formed message of this type for the room `lobby`, or `None` if the name is a route's.
-fn message(name: &str, to: &Value) -> Option<Value> {
+pub(super) fn message(name: &str, to: &Value) -> Option<Value> {
     let mut message = match name {
         "join" | "watch" | "members" => json!({}),
         "offer" | "answer" | "ice-candidate" => json!({ "to": to, "data": null }),
@@ -34,7 +34,7 @@ fn message(name: &str, to: &Value) -> Option<Value> {
 
 /// What a message comes to: the answer, or for those without one the error if there is one before the answer to a
 /// ping that follows.
-async fn outcome(wire: &mut Wire, message: Value) -> Value {
+pub(super) async fn outcome(wire: &mut Wire, message: Value) -> Value {
     if !matches!(message["type"].as_str(), Some("typing" | "move")) {
         return wire.ask(message).await;
     }

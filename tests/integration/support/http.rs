@@ -54,11 +54,15 @@ impl Ask {
 
     /// A WebSocket handshake (RFC 6455 section 4.1) that offers this list of subprotocols.
     pub(crate) fn upgrade(self, subprotocols: &str) -> Self {
+        self.upgrade_without_offer().header("sec-websocket-protocol", subprotocols)
+    }
+
+    /// The same without the list, for a test that writes it line by line.
+    pub(crate) fn upgrade_without_offer(self) -> Self {
         self.header("connection", "upgrade")
             .header("upgrade", "websocket")
             .header("sec-websocket-version", "13")
             .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-            .header("sec-websocket-protocol", subprotocols)
     }
 
     /// Sends it and reads the whole answer.
@@ -73,15 +77,17 @@ impl Ask {
         answer
     }
 
-    /// Sends it and reads the head of the answer; the body comes in pieces.
-    pub(super) async fn begin(self, address: SocketAddr) -> (Answer, Body) {
-        let socket = TcpStream::connect(address).await.expect("the server listens");
-        let (read, mut write) = socket.into_split();
+    pub(crate) fn has(&self, wanted: &str) -> bool {
+        self.headers.iter().any(|(name, _)| name == wanted)
+    }
+
+    /// The request as it goes over the wire. What follows an upgrade is no body and has no length.
+    pub(super) fn written(&self, address: SocketAddr) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\nhost: {address}\r\n", self.method, self.path);
-        if !self.headers.iter().any(|(name, _)| name == "connection") {
+        if !self.has("connection") {
             head += "connection: close\r\n";
         }
-        if !self.body.is_empty() || self.method == "POST" {
+        if (!self.body.is_empty() || self.method == "POST") && !self.has("upgrade") {
             head += &format!("content-length: {}\r\n", self.body.len());
         }
         for (name, value) in &self.headers {
@@ -89,6 +95,14 @@ impl Ask {
         }
         let mut request = format!("{head}\r\n").into_bytes();
         request.extend(&self.body);
+        request
+    }
+
+    /// Sends it and reads the head of the answer; the body comes in pieces.
+    pub(super) async fn begin(self, address: SocketAddr) -> (Answer, Body) {
+        let socket = TcpStream::connect(address).await.expect("the server listens");
+        let (read, mut write) = socket.into_split();
+        let request = self.written(address);
         // The server may refuse without reading all of it.
         let writing = tokio::spawn(async move {
             _ = write.write_all(&request).await;
@@ -145,7 +159,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    async fn read_head(read: &mut BufReader<OwnedReadHalf>) -> Self {
+    pub(super) async fn read_head(read: &mut BufReader<OwnedReadHalf>) -> Self {
         let first = line(read).await.unwrap_or_default();
         let status = first.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
         let mut headers = Vec::new();
@@ -154,6 +168,14 @@ impl Answer {
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
         Self { status, headers, body: Vec::new() }
+    }
+
+    /// The answer with a body of the length that its head tells.
+    pub(super) async fn with_body(mut self, read: &mut BufReader<OwnedReadHalf>) -> Self {
+        let len = self.header("content-length").map_or(0, |len| len.parse().expect("a length"));
+        self.body = vec![0; len];
+        read.read_exact(&mut self.body).await.expect("the body is as long as told");
+        self
     }
 
     /// A header by its name in lower case.

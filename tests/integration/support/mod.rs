@@ -5,6 +5,7 @@
 
 mod feeds;
 mod http;
+mod knock;
 mod node;
 mod pass;
 mod wire;
@@ -14,8 +15,9 @@ use std::time::Duration;
 pub(crate) use self::{
     feeds::{Poller, Stream, as_feed_object},
     http::{Answer, Ask, encoded},
+    knock::Knock,
     node::{Node, ORIGIN},
-    pass::{FOREIGN_SECRET, Pass, forged, pass},
+    pass::{ADMIN_AUDIENCE, AUDIENCE, FOREIGN_SECRET, ISSUER, Pass, SECRET, forged, pass},
     wire::{Seen, Wire},
 };
 use rallypoint_client::{Events, Incoming};

@@ -11,14 +11,14 @@ use rallypoint::auth::{
 use rallypoint_protocol::rights::Role;
 
 /// What the test servers accept.
-pub(super) const SECRET: &str = "a secret of the integration tests, known to nobody else";
+pub(crate) const SECRET: &str = "a secret of the integration tests, known to nobody else";
 /// A good secret of somebody else.
 pub(crate) const FOREIGN_SECRET: &str = "a secret of another service, no less random than ours";
 /// Who makes the tokens.
 pub(crate) const ISSUER: &str = "https://accounts.test";
 /// Whom the tokens are for.
-pub(super) const AUDIENCE: &str = "rallypoint-tests";
-pub(super) const ADMIN_AUDIENCE: &str = "rallypoint-tests-admin";
+pub(crate) const AUDIENCE: &str = "rallypoint-tests";
+pub(crate) const ADMIN_AUDIENCE: &str = "rallypoint-tests-admin";
 
 /// Claims in the making.
 #[derive(Clone, Debug)]
