@@ -37,6 +37,9 @@ async fn tokens_at_every_door() {
     let node = Node::with(|config| {
         keys.configure(config);
         config.limits.requests_burst = 100_000.0;
+        config.limits.accepts_burst_per_ip = 100_000.0;
+        config.limits.requests_burst_per_ip = 100_000.0;
+        config.limits.requests_burst_per_user = 100_000.0;
     })
     .await;
     let mut sessions = Sessions::open(&node, &pass("steady").host("*")).await;
