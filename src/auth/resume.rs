@@ -1,5 +1,7 @@
 //! Resume tokens: what a client shows to take its lost session up again. Signed, not encrypted;
-//! the key comes from the configuration, so a token outlives the process that made it.
+//! the key comes from the configuration, so a token outlives the process that made it. It has no
+//! expiry of its own: the session's access token has one, and after a restart a good access token
+//! comes with it.
 
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -16,7 +18,7 @@ use super::{
 const TOKEN_MAX: usize = 512;
 const VERSION: u8 = 1;
 /// Bytes of a token before the name of the user.
-const HEAD: usize = 1 + 8 + 16 + 16 + 8 + 8 + 8 + 1;
+const HEAD: usize = 1 + 8 + 16 + 16 + 8 + 8 + 1;
 /// Makes keys that are derived from others unlike those of any other use.
 const LABEL: &[u8] = b"rallypoint resume tokens, version 1";
 
@@ -31,8 +33,6 @@ pub struct ResumeToken {
     pub peer: PeerId,
     /// The user's generation.
     pub generation: u64,
-    /// When the access token that stood behind it ends, in whole Unix milliseconds.
-    pub expires_ms: u64,
     /// Which of the session's tokens it is.
     pub number: u64,
     /// Whose session.
@@ -85,7 +85,6 @@ impl ResumeKey {
         bytes.put_slice(token.session.as_bytes());
         bytes.put_slice(token.peer.0.as_bytes());
         bytes.put_u64(token.generation);
-        bytes.put_u64(token.expires_ms);
         bytes.put_u64(token.number);
         bytes.put_u8(u8::try_from(user.len()).expect("a user name has at most 128 bytes"));
         bytes.put_slice(user);
@@ -108,12 +107,12 @@ impl ResumeKey {
         let node = said.get_u64();
         let session = Uuid::from_u128(said.get_u128());
         let peer = PeerId(Uuid::from_u128(said.get_u128()));
-        let (generation, expires_ms, number) = (said.get_u64(), said.get_u64(), said.get_u64());
+        let (generation, number) = (said.get_u64(), said.get_u64());
         if usize::from(said.get_u8()) != said.len() {
             return None;
         }
         let user = UserName::new(std::str::from_utf8(said).ok()?).ok()?;
-        Some(ResumeToken { node, session, peer, generation, expires_ms, number, user })
+        Some(ResumeToken { node, session, peer, generation, number, user })
     }
 }
 
@@ -128,7 +127,6 @@ mod tests {
             session: Uuid::from_u128(0x0f9d_8c7b),
             peer: PeerId(Uuid::from_u128(0x5b0d_4a8e)),
             generation: 3,
-            expires_ms: 1_795_379_820_000,
             number: 2,
             user: UserName::new("team/ada").unwrap(),
         }

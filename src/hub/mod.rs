@@ -282,11 +282,9 @@ impl Hub {
         let ice_servers = self.ice_servers_for(grant);
         let limits = self.limits();
         let token = || {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "Unix milliseconds")]
-            let expires_ms = grant.expires_at_ms as u64;
             let (node, generation, user) = (self.node, grant.generation, grant.user.clone());
             let (id, peer) = (session.id(), session.peer());
-            self.resume_key.write(&ResumeToken { node, session: id, peer, generation, expires_ms, number, user })
+            self.resume_key.write(&ResumeToken { node, session: id, peer, generation, number, user })
         };
         Connected {
             peer: session.peer(),

@@ -53,12 +53,15 @@ impl Hub {
         if fresh.as_ref().is_some_and(|grant| grant.user != token.user) {
             return Err(unknown("the access token is of another user than the session"));
         }
-        if !self.users.admits(&token.user, token.generation) {
-            return Err(unknown("the resume token is of an older generation"));
-        }
         loop {
             let sessions = self.users.sessions(&token.user);
-            if let Some(session) = sessions.into_iter().find(|session| session.id() == token.session) {
+            let session = sessions.into_iter().find(|session| session.id() == token.session);
+            // A session that got a newer access token since is of that token's generation.
+            let own = session.as_ref().map_or(0, |session| session.lock().grant().generation);
+            if !self.users.admits(&token.user, own.max(token.generation)) {
+                return Err(unknown("the resume token is of an older generation"));
+            }
+            if let Some(session) = session {
                 let resumed = self.take_over(&session, &token, resume, fresh.as_deref(), link).await?;
                 if let Some(grant) = fresh {
                     // Rooms that the newer token does not cover are left, as with any refresh.
@@ -156,9 +159,7 @@ impl Hub {
         if token.node == self.node || self.started.after(grace_ms) <= self.now() {
             return Err(unknown("the session has ended"));
         }
-        #[expect(clippy::cast_precision_loss, reason = "Unix milliseconds are below 2^53")]
-        let expires = Millis(token.expires_ms as f64).after(self.limits().expiry_grace_ms);
-        let Some(grant) = fresh.filter(|_| self.now() < expires) else {
+        let Some(grant) = fresh else {
             return Err(unknown("after a restart of the server a resume needs a good access token, too"));
         };
         let (id, peer, tokens) = (token.session, token.peer, Tokens::after(token.number));

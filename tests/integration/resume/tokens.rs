@@ -134,6 +134,7 @@ async fn a_new_generation_calls_older_tokens_in() {
         pass
     };
     let mut old = Wire::connect(&node, &of(1), Encoding::Json).await;
+    let mut risen = Wire::connect(&node, &of(1), Encoding::Json).await;
     let memory = json!({ "token": old.connected["resume"], "received": 0, "positions": {} });
     // A session of a newer token is enough: the older one is not good for a new socket any more.
     let mut new = Wire::connect(&node, &of(2), Encoding::Json).await;
@@ -141,6 +142,11 @@ async fn a_new_generation_calls_older_tokens_in() {
     refused(&node, &memory, 4200, 806, &mut new).await;
     refused(&node, &with(&memory, "jwt", of(1).mint()), 4100, 702, &mut new).await;
     assert_eq!(node.get("/v1/rooms/match%2F7", &of(1).spectator("*")).await.json()["code"], 702);
+    // A session that got a newer token itself is of that token's generation.
+    risen.granted(json!({ "type": "refresh", "token": of(2).mint() })).await;
+    let raised = json!({ "token": risen.connected["resume"], "received": 0, "positions": {} });
+    risen.cut();
+    Wire::resumed(&node, Encoding::Json, raised, 1).await.bye().await;
     old.granted(json!({ "type": "ping" })).await;
     // And so is a word of the back end, for what is here, what is away and what comes.
     assert_eq!(node.delete("/v1/users/ada/sessions?gen=2", &operator).await.json()["closed"], 1);
