@@ -373,6 +373,9 @@ impl Connection {
     }
 
     fn broken_frame(&mut self, error: &tungstenite::Error) {
+        // A close drops what waits. What came before the fault was in order, and is answered no
+        // matter whether the fault came in the same packet.
+        self.link.flush();
         match error {
             tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }) => {
                 self.fail(Refused::new(ErrorCode::TooBig, "the frame is larger than the limit"));

@@ -222,3 +222,22 @@ async fn frames_that_end_the_session() {
     wire.closed(1002, 0).await;
     is_well(node).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_before_a_fault_is_answered() {
+    let node = node().await;
+    let ping = || Message::text(r#"{"type":"ping","id":9}"#);
+    let too_long = node.hub.limits().frame + 1;
+    let faults = [
+        (Message::Frame(Frame::message(vec![], OpCode::Data(Data::Continue), true)), 1002, 0),
+        (Message::Frame(Frame::message(vec![0xc3, 0x28], OpCode::Data(Data::Text), true)), 1007, 0),
+        (Message::text("x".repeat(too_long)), 4413, 603),
+    ];
+    for (fault, close, error) in faults {
+        let (mut wire, _) = joined(&node, Json).await;
+        wire.send_together([ping(), fault]).await;
+        assert_eq!(wire.answer_to(9).await["type"], "pong", "before {close}");
+        wire.closed(close, error).await;
+    }
+    is_well(node).await;
+}

@@ -96,6 +96,14 @@ impl Wire {
         _ = within("a frame to be sent", self.socket.send(frame)).await;
     }
 
+    /// Sends frames in one packet, as far as that is in our hands: they are written together.
+    pub(crate) async fn send_together(&mut self, frames: impl IntoIterator<Item = Message>) {
+        for frame in frames {
+            within("a frame to be buffered", self.socket.feed(frame)).await.expect("small frames fit the buffer");
+        }
+        _ = within("frames to be sent", self.socket.flush()).await;
+    }
+
     /// Sends bytes as the kind of frame that the subprotocol has.
     pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
         let frame = match self.encoding {
