@@ -1,7 +1,7 @@
 # The whole day's work. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check build-release arena memory stall clean
+.PHONY: help run test test-fast check conformance build-release arena memory stall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ test-fast: ## format, lints, unit, protocol and client tests, golden frames; und
 
 check: ## format, clippy, rustdoc and JavaScript syntax, all without warnings
 	@tests/run.sh check
+
+conformance: ## the 301 Autobahn cases against the connection code
+	@tests/run.sh conformance
 
 build-release: ## build target/release/rallypoint
 	cargo build --release

@@ -49,11 +49,16 @@ fn whole(opcode: u8, payload: &[u8]) -> Bytes {
 
 /// A message as one frame of the connection's encoding.
 pub fn message(message: &ServerMessage, encoding: Encoding) -> Bytes {
+    payload(&message.encode(encoding), encoding)
+}
+
+/// An encoded message as one frame.
+pub fn payload(payload: &[u8], encoding: Encoding) -> Bytes {
     let opcode = match encoding {
         Encoding::Json => TEXT,
         Encoding::MsgPack => BINARY,
     };
-    whole(opcode, &message.encode(encoding))
+    whole(opcode, payload)
 }
 
 /// A close frame whose reason is `name: detail`, cut to what fits.

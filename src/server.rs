@@ -86,6 +86,18 @@ impl Server {
         Ok(Self { listener, metrics_listener, context: Context { hub, verifier, origins, sockets, paces }, ceilings })
     }
 
+    /// Makes it an echo for tests of the connection alone: a WebSocket needs neither token nor
+    /// subprotocol, and each of its messages comes back as it came, through the same parser, outbox
+    /// and socket. Only a program that links this library can ask for it; no file, variable or flag
+    /// of the server's own binary leads here.
+    #[must_use]
+    pub fn echoing(mut self) -> Self {
+        let Context { hub, verifier, .. } = &self.context;
+        let setting = ws::Setting { echo: true, ..ws::Setting::new(hub.clone(), verifier.clone()) };
+        self.context.sockets = Arc::new(setting);
+        self
+    }
+
     /// Where it listens; the port is known even if any free one was asked for.
     pub fn address(&self) -> SocketAddr {
         self.listener.local_addr().unwrap_or_else(|_| self.config().listen)

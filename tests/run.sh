@@ -13,7 +13,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-GROUPS_OF_ALL=(check build unit integration doc example-config vectors browser arena)
+GROUPS_OF_ALL=(check build unit integration doc example-config vectors conformance browser arena)
 BUILT=${BUILT:-}
 TARGET=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 SCRATCH=$(mktemp -d)
@@ -121,6 +121,20 @@ group_vectors() {
   step "the checker finds planted faults" node tests/vectors/check.mjs --self-test
 }
 
+# The Autobahn cases against the connection code, as the echo that only this example can be.
+group_conformance() {
+  build
+  python_tools tests/conformance/requirements.txt
+  step "the judge finds planted faults" node tests/conformance/judge.mjs --self-test
+  step "the server's own program does not ask for the echo" unspoken echoing src/main.rs src/command src/config
+  step "the echo" start_server "$TARGET/debug/examples/echo"
+  # Its own status is no verdict: what it lets pass is not what we do.
+  "$TARGET/tools/python/bin/kosoku" -m fuzzingclient -p 4 -x '12.*' -x '13.*' -o "$SCRATCH/conformance" \
+    "ws://$ADDRESS/v1/ws" || true
+  stop_server
+  counted read_node node tests/conformance/judge.mjs "$SCRATCH/conformance/index.json"
+}
+
 group_browser() {
   npm_ci tests/browser
   build
@@ -132,7 +146,7 @@ group_browser() {
 group_arena() {
   [[ -n $BUILT ]] || build
   local built=$TARGET/${BUILT:-debug}
-  step "the arena's server" start_server "$built/rallypoint"
+  step "the arena's server" start_server "$built/rallypoint" serve --dev --listen 127.0.0.1:0
   step "the arena" "$built/examples/arena" --url "ws://$ADDRESS/v1/ws" --token-from "http://$ADDRESS/dev/token" \
     --origin "http://$ADDRESS" ${ARENA:-}
   stop_server
@@ -182,12 +196,29 @@ refused() {
   ((status == 1)) && grep -qF -- "$text" "$SCRATCH/refusal"
 }
 
+# unspoken WORD PATH…: the word is in none of the files.
+unspoken() {
+  local status=0
+  grep -rnw -- "$@" || status=$?
+  ((status == 1))
+}
+
 # npm_ci FOLDER: installs what the lock file names, unless that is what is there.
 npm_ci() {
   local stamp=$1/node_modules/.installed
   cmp -s "$1/package-lock.json" "$stamp" && return
   (cd "$1" && npm ci --no-audit --no-fund)
   cp "$1/package-lock.json" "$stamp"
+}
+
+# python_tools REQUIREMENTS: installs what the file pins, by its hashes, unless that is what is there.
+python_tools() {
+  local folder=$TARGET/tools/python
+  cmp -s "$1" "$folder/.installed" && return
+  rm -rf "$folder"
+  python3 -m venv "$folder"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$1"
+  cp "$1" "$folder/.installed"
 }
 
 # The browser: CHROMIUM if it is set, else what a distribution calls it.
@@ -197,10 +228,10 @@ browser() {
   fi
 }
 
-# start_server BINARY: with --dev on a free port of loopback; sets ADDRESS. Ended by `stop_server`.
+# start_server COMMAND…: waits until it says where it listens; sets ADDRESS. Ended by `stop_server`.
 start_server() {
   local log=$SCRATCH/server.log
-  "$1" serve --dev --listen 127.0.0.1:0 >"$log" 2>&1 </dev/null &
+  "$@" >"$log" 2>&1 </dev/null &
   SERVER_PID=$!
   for _ in {1..200}; do
     ADDRESS=$(sed -n 's|.*listens on http://\([^/ ]*\).*|\1|p' "$log")
@@ -221,13 +252,14 @@ stop_server() {
 
 # ------------------------------------------------------------------------------------ prerequisites
 
-# need_packages: every group needs node to look at JavaScript or at JSON; the browser tests need a browser.
+# need_packages: every group needs node to look at JavaScript or at JSON; some need a browser or Python.
 need_packages() {
   command -v cargo >/dev/null || fail "cargo is missing: install Rust 1.95 or later, see https://rustup.rs"
   local packages=()
   command -v cc >/dev/null || packages+=(build-essential)
   command -v node >/dev/null || packages+=(nodejs)
   command -v npm >/dev/null || packages+=(npm)
+  if wanted conformance && ! python3 -c 'import venv, ensurepip' 2>/dev/null; then packages+=(python3-venv); fi
   if wanted browser && ! browser >/dev/null; then
     [[ -z ${CHROMIUM:-} ]] || fail "CHROMIUM=$CHROMIUM is no program"
     packages+=(chromium)

@@ -24,7 +24,9 @@ use crate::{
 pub(super) async fn open(ask: Ask, upgrade: Option<OnUpgrade>) -> Response {
     on(ask, &[Method::GET], |ask| async move {
         let key = handshake_key(&ask)?;
-        let encoding = offered(&ask)?;
+        // Test suites for WebSockets offer no subprotocol, and an echo has no use for one.
+        let echo = ask.context.sockets.echo;
+        let encoding = if echo { Encoding::Json } else { offered(&ask)? };
         let upgrade = upgrade.ok_or_else(|| malformed("this connection cannot be upgraded"))?;
         if ask.context.hub.is_draining() {
             return Err(ErrorCode::ShuttingDown.into());
@@ -44,7 +46,7 @@ pub(super) async fn open(ask: Ask, upgrade: Option<OnUpgrade>) -> Response {
                 take_over(upgraded, encoding, opening, setting, peer);
             }
         });
-        Ok(switching(&key, encoding))
+        Ok(switching(&key, (!echo).then_some(encoding)))
     })
     .await
 }
@@ -96,12 +98,14 @@ fn offered(ask: &Ask) -> Result<Encoding, Refused> {
     known.ok_or_else(|| malformed("offer the subprotocol rallypoint.v1.json or rallypoint.v1.msgpack"))
 }
 
-fn switching(key: &str, encoding: Encoding) -> Response {
+fn switching(key: &str, encoding: Option<Encoding>) -> Response {
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(encoding.subprotocol()));
+    if let Some(encoding) = encoding {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(encoding.subprotocol()));
+    }
     if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }

@@ -58,6 +58,8 @@ pub struct Setting {
     pub verifier: Arc<Verifier>,
     /// Bounds of requests, made once from the configuration.
     pub limits: request::Limits,
+    /// Messages go back as they came; see [`Server::echoing`](crate::server::Server::echoing).
+    pub(crate) echo: bool,
 }
 
 impl Setting {
@@ -72,7 +74,7 @@ impl Setting {
             state: hub.config().room.peer_state,
             moves,
         };
-        Self { hub, verifier, limits }
+        Self { hub, verifier, limits, echo: false }
     }
 
     /// What an access token allows now.
@@ -140,17 +142,11 @@ pub fn run(
     let (limits, clock) = (hub.limits(), hub.clock());
     let open = Open::new(hub.metrics().open("websocket"));
     let link = Arc::new(Link::new(encoding, limits.outbound_budget, clock, hub.metrics().clone(), socket));
-    let config = WebSocketConfig::default()
-        .read_buffer_size(PARSER_BUFFER)
-        .write_buffer_size(0)
-        .max_write_buffer_size(crate::session::outbox::CONTROL_MAX)
-        .max_message_size(Some(limits.frame))
-        .max_frame_size(Some(limits.frame));
     let now = hub.now();
     let mut connection = Connection {
         shared: link.clone(),
         link,
-        parser: WebSocketContext::new(Role::Server, Some(config)),
+        parser: WebSocketContext::new(Role::Server, Some(parsing(limits.frame))),
         phase: Phase::Waiting { until: now.after(limits.auth_deadline_ms) },
         work: None,
         backlog: Vec::new(),
@@ -173,6 +169,17 @@ pub fn run(
         Box::pin(connection.finish()).await;
         drop((open, place));
     }
+}
+
+/// How the parser is set up for frames and messages of at most `frame_max` bytes: little memory of
+/// its own, and nothing kept for writing, since the outbox writes.
+pub fn parsing(frame_max: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(PARSER_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(crate::session::outbox::CONTROL_MAX)
+        .max_message_size(Some(frame_max))
+        .max_frame_size(Some(frame_max))
 }
 
 /// Pings begin with the session; before there is one this only has its place.
@@ -406,6 +413,9 @@ impl Connection {
 
     fn message(&mut self, spoken: Encoding, frame: &[u8]) {
         self.metrics().frames_received.inc();
+        if self.setting.echo {
+            return self.shared.push(frame::payload(frame, spoken));
+        }
         self.hear();
         let encoding = self.link.encoding();
         if spoken != encoding {
