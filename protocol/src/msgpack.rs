@@ -137,6 +137,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Steps over one whole value and returns its bytes; texts must be UTF-8.
+    ///
+    /// A key that is a list or map becomes text in JSON, with its quotes escaped. Keys within keys
+    /// would escape the escapes and double with each level, so the second level is too deep.
     pub(crate) fn skip(&mut self, depth_max: usize) -> Result<&'a [u8], ErrorCode> {
         let begin = self.rest;
         let depth_max = depth_max.min(DEPTH_CEILING);
@@ -144,6 +147,8 @@ impl<'a> Reader<'a> {
         let mut open = [0usize; DEPTH_CEILING + 1];
         open[0] = 1;
         let mut level = 0;
+        // One bit for each level that is a map; the level of the list or map that is a key, or 0.
+        let (mut maps, mut key) = (0u128, 0);
         loop {
             while open[level] == 0 {
                 if level == 0 {
@@ -152,7 +157,7 @@ impl<'a> Reader<'a> {
                 level -= 1;
             }
             open[level] -= 1;
-            let children = match self.head()? {
+            let (children, is_map) = match self.head()? {
                 Head::Text(len) => {
                     self.text(len)?;
                     continue;
@@ -161,15 +166,24 @@ impl<'a> Reader<'a> {
                     self.take(len)?;
                     continue;
                 }
-                Head::Array(count) => count,
-                Head::Map(count) => count.checked_mul(2).ok_or(ErrorCode::TooBig)?,
+                Head::Array(count) => (count, false),
+                Head::Map(count) => (count.checked_mul(2).ok_or(ErrorCode::TooBig)?, true),
                 _ => continue,
             };
             if level == depth_max {
                 return Err(ErrorCode::TooDeep);
             }
+            if level < key {
+                key = 0;
+            }
+            // Behind a key an odd number of keys and values is left.
+            let is_key = maps >> level & 1 == 1 && open[level] % 2 == 1;
             level += 1;
+            if is_key && std::mem::replace(&mut key, level) != 0 {
+                return Err(ErrorCode::TooDeep);
+            }
             open[level] = children;
+            maps = maps & !(1 << level) | u128::from(is_map) << level;
         }
     }
 }
@@ -177,7 +191,8 @@ impl<'a> Reader<'a> {
 /// How many bytes the value at the start of `bytes` takes.
 ///
 /// A scalar has depth 0, `[]` and `{}` depth 1. [`ErrorCode::Malformed`] for truncated or broken
-/// bytes and text that is not UTF-8, [`ErrorCode::TooDeep`] above `depth_max`.
+/// bytes and text that is not UTF-8, [`ErrorCode::TooDeep`] above `depth_max` and for a key that is
+/// a list or map inside another such key.
 pub fn value_len(bytes: &[u8], depth_max: usize) -> Result<usize, ErrorCode> {
     Reader::new(bytes).skip(depth_max).map(<[u8]>::len)
 }
@@ -207,6 +222,29 @@ mod tests {
         assert_eq!(check_single(&[1], 0), Ok(()));
         assert_eq!(check_single(&nested(16), 16), Ok(()));
         assert_eq!(check_single(&nested(17), 16), Err(ErrorCode::TooDeep));
+    }
+
+    #[test]
+    fn keys_do_not_nest() {
+        let good: [&[u8]; 4] = [
+            // A key with maps inside whose keys are plain, and such a key in the value of another.
+            &[0x81, 0x91, 0x81, 1, 0x81, 2, 3, 4],
+            &[0x82, 0x90, 0x81, 0x90, 1, 0x80, 2],
+            &[0x92, 0x81, 0x91, 1, 2, 0x81, 0x91, 1, 2],
+            &[0x81, 0x92, 0x90, 0x90, 0x81, 0x90, 1],
+        ];
+        for bytes in good {
+            assert_eq!(check_single(bytes, 16), Ok(()), "{bytes:x?}");
+        }
+        let bad: [&[u8]; 4] = [
+            &[0x81, 0x81, 0x90, 1, 2],
+            &[0x81, 0x91, 0x81, 0x80, 1, 2],
+            &[0x81, 0x82, 1, 0x90, 0x90, 2, 3],
+            &[0x82, 1, 2, 0x91, 0x91, 0x81, 0x91, 1, 2, 3],
+        ];
+        for bytes in bad {
+            assert_eq!(check_single(bytes, 16), Err(ErrorCode::TooDeep), "{bytes:x?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,15 @@ import { Refused, demand } from './refused.mjs';
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
+const isContainer = ({ kind }) => kind === 'array' || kind === 'map';
+
+/** Whether a map anywhere in the value has a list or map as a key. */
+function hasContainerKey({ kind, items, pairs }) {
+  if (kind === 'array') return items.some(hasContainerKey);
+  if (kind !== 'map') return false;
+  return pairs.some(([key, value]) => isContainer(key) || hasContainerKey(value));
+}
+
 export class Reader {
   constructor(bytes, depthMax) {
     this.view = Buffer.from(bytes);
@@ -68,6 +77,8 @@ export class Reader {
   map(count, depth) {
     const items = this.items(2 * count, depth + 1);
     const pairs = Array.from({ length: count }, (_, n) => [items[2 * n], items[2 * n + 1]]);
+    const nested = pairs.some(([key]) => isContainer(key) && hasContainerKey(key));
+    demand(!nested, 604, 'a list or map as a key inside such a key');
     return { kind: 'map', pairs };
   }
 
