@@ -12,7 +12,7 @@ pub mod resume;
 
 use std::path::PathBuf;
 
-use rallypoint_protocol::{RoomName, UserName, Verb, Verbs, id::USER_PREFIX};
+use rallypoint_protocol::{RoomName, UserName, Verb, Verbs, convert::check_json_depth, id::USER_PREFIX};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -32,6 +32,8 @@ pub const NAME_MAX: usize = 128;
 pub const ROLE_MAX: usize = 64;
 /// Largest `info`, in bytes of compact JSON.
 pub const INFO_MAX: usize = 1024;
+/// Deepest `info`. It stands in messages, and what their readers accept is bounded as well.
+pub const INFO_DEPTH_MAX: usize = 16;
 
 /// How credentials are accepted and checked: the section `[auth]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -206,7 +208,11 @@ impl Grant {
 /// would end a line of an event stream.
 fn compact(info: &serde_json::Value) -> Result<Box<RawValue>, &'static str> {
     let text = serde_json::value::to_raw_value(info).map_err(|_| "info cannot be written as JSON")?;
-    if text.get().len() > INFO_MAX { Err("info is larger than 1 KiB") } else { Ok(text) }
+    if text.get().len() > INFO_MAX {
+        return Err("info is larger than 1 KiB");
+    }
+    check_json_depth(text.get().as_bytes(), INFO_DEPTH_MAX).map_err(|_| "info is nested deeper than 16 levels")?;
+    Ok(text)
 }
 
 /// A right over the whole server.
@@ -288,6 +294,10 @@ mod tests {
         RoomName::new(name).unwrap()
     }
 
+    fn nested(depth: usize) -> serde_json::Value {
+        (0..depth).fold(json!(1), |inner, _| json!([inner]))
+    }
+
     #[test]
     fn nothing_is_granted_by_default() {
         let grant = grant(json!({})).unwrap();
@@ -352,6 +362,7 @@ mod tests {
             json!({"name": "a\nb"}),
             json!({"name": 7}),
             json!({"info": "x".repeat(1023)}),
+            json!({"info": nested(INFO_DEPTH_MAX + 1)}),
             json!({"dup": "both"}),
             json!({"ice": "turn"}),
             json!({"gen": -1}),
@@ -398,6 +409,7 @@ mod tests {
         assert_eq!(grant.info.unwrap().get(), r#"{"a":[1,"x\ny"]}"#);
         assert_eq!(grant.name.as_deref(), Some("Ada L."));
         assert!(super::compact(&json!("x".repeat(1022))).is_ok());
+        assert!(super::compact(&nested(INFO_DEPTH_MAX)).is_ok());
     }
 
     #[test]

@@ -36,6 +36,27 @@ fn close_of(code: u16) -> u16 {
     CloseCode::of_error(ErrorCode::from_number(code).expect("a code of the table")).number()
 }
 
+/// A value of this depth.
+fn nested(depth: usize) -> Value {
+    (0..depth).fold(json!(1), |inner, _| json!([inner]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn info_is_no_deeper_than_a_message_can_carry() {
+    let node = Node::start().await;
+    for encoding in [Encoding::Json, Encoding::MsgPack] {
+        let mut wire = Wire::connect(&node, &guest().info(nested(16)), encoding).await;
+        let joined = wire.granted(json!({ "type": "join", "room": "lobby" })).await;
+        assert_eq!(joined["you"]["info"], nested(16));
+        wire.bye().await;
+    }
+    // 126 is what a JSON parser takes inside a token, and more than it takes inside a message.
+    for depth in [17, 126] {
+        node.get("/v1/rooms/lobby", &guest().info(nested(depth))).await.refused(701);
+    }
+    is_well(node).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_token_opens_no_door() {
     let node = Node::start().await;
