@@ -213,6 +213,7 @@ async fn converse(
     let heard = routed.clone();
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         heard.store(true, Ordering::Relaxed);
+        routes::ensure_path(&mut request);
         request.extensions_mut().insert(Peer { address: from, place: place.clone() });
         service.clone().call(request)
     });

@@ -11,7 +11,7 @@ mod upgrade;
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 use rallypoint_protocol::{ErrorCode, UserName};
 use warp::{
     Filter, Rejection,
@@ -93,6 +93,14 @@ pub fn routes(context: Context) -> BoxedFilter<(Response,)> {
     let users = notify.or(sessions).unify().or(ice).unify().or(dev).unify().boxed();
     let operator = health.or(ready).unify().or(metrics).unify().boxed();
     doors.or(back_end).unify().or(users).unify().or(operator).unify().or(page).unify().recover(broken).unify().boxed()
+}
+
+/// Makes a request fit for the routes. `CONNECT host:80` names no path, and warp panics on that; as
+/// a request for `*`, which no route serves, it is refused like any other.
+pub fn ensure_path<B>(request: &mut http::Request<B>) {
+    if request.uri().path_and_query().is_none() {
+        *request.uri_mut() = Uri::from_static("*");
+    }
 }
 
 /// Only `/metrics`, for a port of its own.

@@ -19,6 +19,10 @@ async fn paths_and_methods() {
         node.get(path, &ada()).await.refused(800);
         node.delete(path, &ada()).await.refused(800);
     }
+    // No path at all, as a proxy may be asked.
+    for (method, target) in [("CONNECT", "example.com:443"), ("GET", "example.com"), ("OPTIONS", "*")] {
+        node.send(Ask::new(method, target)).await.refused(800);
+    }
     for (method, path, allow) in [
         ("POST", "/v1/ws", "GET"),
         ("POST", "/v1/events", "GET"),
