@@ -38,8 +38,14 @@ impl Millis {
 impl Serialize for Millis {
     /// Microseconds are enough for anybody, and a whole number needs no fraction.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[expect(clippy::cast_precision_loss, reason = "2^53 - 1 is exact")]
+        let safe = crate::SAFE_INTEGER_MAX as f64;
+        // A client may read any number here, and what is larger has no fraction to round.
+        if self.0.abs() > safe {
+            return serializer.serialize_f64(self.0);
+        }
         let rounded = (self.0 * 1000.0).round() / 1000.0;
-        if rounded.fract() == 0.0 {
+        if rounded.fract() == 0.0 && (0.0..=safe).contains(&rounded) {
             serializer.serialize_u64(Self(rounded).whole())
         } else {
             serializer.serialize_f64(rounded)
@@ -376,6 +382,21 @@ pub fn feed_object(room: &RoomName, position: Position, bytes: &[u8]) -> Vec<u8>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_moment_reads_back() {
+        for (moment, text) in [
+            (5.0, "5"),
+            (5.000_4, "5"),
+            (1_795_379_820_000.25, "1795379820000.25"),
+            (-5.0, "-5.0"),
+            (9_007_199_254_740_991.0, "9007199254740991"),
+            (9_007_199_254_740_992.0, "9007199254740992.0"),
+            (f64::MAX, "1.7976931348623157e+308"),
+        ] {
+            assert_eq!(serde_json::to_string(&Millis(moment)).unwrap(), text);
+        }
+    }
 
     #[test]
     fn stored_bytes_read_back() {
