@@ -7,5 +7,7 @@
 //!
 //! The proxy and the checker know nothing of each other: the checker finds a fault of the server whoever caused it.
 
+pub mod check;
+pub mod history;
 pub mod proxy;
 pub mod seed;

@@ -1,0 +1,128 @@
+//! From when to when a client was in a room without a break, and the server ran.
+
+use std::collections::HashMap;
+
+use crate::history::{Came, ClientNo, History, LogNo, What};
+
+/// Further than any record.
+pub(super) const END: usize = usize::MAX;
+
+/// A client's time in a room in which nothing may be lost on the way to it or from it: from `joined` or a reset to
+/// the next reset, new session, `resumed: false`, or leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stay {
+    /// The record that began it.
+    pub(super) from: usize,
+    /// The record that ended it; [`END`]: it lasted to the end of the run.
+    pub(super) to: usize,
+    /// Until when what others received of this client proves that all it sent before has been sent: afterwards it may
+    /// be that its connection was lost, and that a session in which something is missing sent what still waited.
+    pub(super) proves_until: usize,
+}
+
+impl Stay {
+    pub(super) fn has(&self, at: usize) -> bool {
+        self.from < at && at < self.to
+    }
+
+    pub(super) fn is_last(&self) -> bool {
+        self.to == END
+    }
+}
+
+/// One life of the server's process, by its own clock.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    from_ms: f64,
+    to_ms: f64,
+    /// The record that began it.
+    at: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Spans {
+    stays: HashMap<(ClientNo, LogNo), Vec<Stay>>,
+    lives: Vec<Life>,
+    /// The record from which on faults are off.
+    pub(super) quiet: Option<usize>,
+}
+
+impl Spans {
+    pub(super) fn of(history: &History) -> Self {
+        let mut spans = Self::default();
+        // When a client last noticed that its connection was gone.
+        let mut noticed: HashMap<ClientNo, usize> = HashMap::new();
+        for (at, record) in history.records.iter().enumerate() {
+            let client = record.client;
+            match record.what {
+                What::Started { unix_ms } => spans.lives.push(Life { from_ms: unix_ms, to_ms: f64::INFINITY, at }),
+                What::Ended { unix_ms } => {
+                    if let Some(life) = spans.lives.last_mut() {
+                        life.to_ms = unix_ms;
+                    }
+                }
+                What::Quiet => spans.quiet = Some(at),
+                What::Away => _ = noticed.insert(client, at),
+                What::Opened { came: Came::New | Came::Restored, .. } => {
+                    let noticed = noticed.get(&client).copied();
+                    for ((own, _), stays) in &mut spans.stays {
+                        if *own == client {
+                            end(stays, at, |stay| noticed.filter(|&at| at > stay.from).unwrap_or(stay.from));
+                        }
+                    }
+                }
+                What::Stands { log, why, .. } => {
+                    let stays = spans.stays.entry((client, log)).or_default();
+                    if matches!(why, crate::history::Why::Reset(_)) {
+                        end(stays, at, |_| at);
+                    }
+                    if stays.last().is_none_or(|stay| stay.to != END) {
+                        stays.push(Stay { from: at, to: END, proves_until: END });
+                    }
+                }
+                What::Unfollows { log } => {
+                    if let Some(stays) = spans.stays.get_mut(&(client, log)) {
+                        // What it sent before it left, it sent in order.
+                        end(stays, at, |_| END);
+                    }
+                }
+                _ => {}
+            }
+        }
+        spans
+    }
+
+    /// All stays of a client in a room, in order.
+    pub(super) fn stays(&self, client: ClientNo, room: LogNo) -> &[Stay] {
+        self.stays.get(&(client, room)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The stay in which this record falls.
+    pub(super) fn stay_at(&self, client: ClientNo, room: LogNo, at: usize) -> Option<Stay> {
+        let stays = self.stays(client, room);
+        let next = stays.partition_point(|stay| stay.from < at);
+        stays[..next].last().copied().filter(|stay| stay.has(at))
+    }
+
+    /// Who was ever in a room.
+    pub(super) fn guests(&self, room: LogNo) -> impl Iterator<Item = ClientNo> {
+        self.stays.keys().filter(move |&&(_, log)| log == room).map(|&(client, _)| client)
+    }
+
+    /// Whether the server was not started anew between two of its own times.
+    pub(super) fn same_life(&self, earlier_ms: f64, later_ms: f64) -> bool {
+        self.lives.iter().any(|life| life.from_ms <= earlier_ms && later_ms <= life.to_ms)
+    }
+
+    /// Whether the server was started anew between two records.
+    pub(super) fn restarted_between(&self, earlier: usize, later: usize) -> bool {
+        self.lives.iter().any(|life| earlier < life.at && life.at < later)
+    }
+}
+
+fn end(stays: &mut [Stay], at: usize, proves_until: impl Fn(&Stay) -> usize) {
+    if let Some(stay) = stays.last_mut().filter(|stay| stay.to == END) {
+        stay.proves_until = proves_until(stay);
+        stay.to = at;
+    }
+}
