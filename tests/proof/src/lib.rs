@@ -10,4 +10,5 @@
 pub mod check;
 pub mod history;
 pub mod proxy;
+pub mod run;
 pub mod seed;

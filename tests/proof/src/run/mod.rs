@@ -1,0 +1,13 @@
+//! What the programs share: the server as a process, tokens, and the clients that are recorded.
+
+pub mod adapter;
+pub mod backend;
+pub mod cast;
+pub mod course;
+pub mod feeds;
+pub mod http;
+pub mod notes;
+pub mod play;
+pub mod server;
+pub mod watcher;
+pub mod world;

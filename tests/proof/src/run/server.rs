@@ -1,0 +1,94 @@
+//! The server as a process: started, asked to end, killed.
+
+use std::{
+    fs::File,
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// How long the server may take to start, and to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How to start the server.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The binary.
+    pub binary: PathBuf,
+    /// Where it listens; the same in every life.
+    pub address: SocketAddr,
+    /// Settings that differ from the defaults, as environment variables.
+    pub settings: Vec<(&'static str, String)>,
+    /// Where its log goes.
+    pub log: PathBuf,
+}
+
+impl Setup {
+    /// For a port of loopback that is free now.
+    pub fn new(binary: &Path, settings: &[(&'static str, &str)], log: PathBuf) -> io::Result<Self> {
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let settings = settings.iter().map(|&(key, value)| (key, value.to_owned())).collect();
+        Ok(Self { binary: binary.to_owned(), address, settings, log })
+    }
+
+    /// Starts the server and waits until it listens.
+    pub async fn start(&self) -> io::Result<Server> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let mut child = Command::new(&self.binary)
+            .args(["serve", "--dev", "--listen", &self.address.to_string()])
+            .envs(self.settings.iter().map(|(key, value)| (key, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| io::Error::other(format!("{}: {error}", self.binary.display())))?;
+        let mut line = String::new();
+        if let Some(stdout) = &mut child.stdout {
+            // Unbuffered beyond this line: the server writes nothing more there.
+            timeout(PATIENCE, BufReader::new(stdout).read_line(&mut line))
+                .await
+                .map_err(|_| io::ErrorKind::TimedOut)??;
+        }
+        if !line.contains("listens on") {
+            return Err(io::Error::other(format!("the server does not start; see {}", self.log.display())));
+        }
+        Ok(Server { child })
+    }
+}
+
+/// A running server. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+}
+
+impl Server {
+    /// The number of its process.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Asks it to end (SIGTERM) and waits for that: its exit status, and how long it took.
+    pub async fn stop(&mut self) -> io::Result<(ExitStatus, Duration)> {
+        let begin = Instant::now();
+        let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        kill_process(pid.ok_or(io::ErrorKind::NotFound)?, Signal::TERM)?;
+        let status = timeout(PATIENCE, self.child.wait()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        Ok((status, begin.elapsed()))
+    }
+
+    /// Ends it at once (SIGKILL).
+    pub async fn kill(&mut self) -> io::Result<()> {
+        self.child.kill().await
+    }
+}
