@@ -1,7 +1,7 @@
 # The whole day's work. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check conformance build-release arena memory stall clean
+.PHONY: help run test test-fast check conformance build-release arena history memory stall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ build-release: ## build target/release/rallypoint
 arena: build-release ## eight players for 10 s against a release server: promises and latencies (ARENA="--rate 60")
 	cargo build --release --package rallypoint-client --example arena
 	@BUILT=release tests/run.sh arena
+
+history: build-release ## cut clients off 10000 times, restart the server, and prove that nothing was lost (N=300 SEED=7)
+	cargo build --release --package rallypoint-proof
+	@BUILT=release N=$(or $(N),10000) SEED=$(SEED) tests/run.sh history
 
 memory: build-release ## memory for each of 5000 idle WebSockets that joined a room
 	cargo bench --bench memory

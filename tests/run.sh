@@ -14,6 +14,8 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 GROUPS_OF_ALL=(check build unit integration doc example-config vectors conformance browser arena)
+# Known by name, and run only when they are named.
+GROUPS_ON_DEMAND=(history)
 BUILT=${BUILT:-}
 TARGET=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 SCRATCH=$(mktemp -d)
@@ -150,6 +152,14 @@ group_arena() {
   step "the arena" "$built/examples/arena" --url "ws://$ADDRESS/v1/ws" --token-from "http://$ADDRESS/dev/token" \
     --origin "http://$ADDRESS" ${ARENA:-}
   stop_server
+}
+
+# Clients of every kind behind a proxy that cuts their connections, and a server that is restarted. `make history`
+# sets BUILT=release and N=10000; SEED has a run again.
+group_history() {
+  [[ -n $BUILT ]] || build
+  local built=$TARGET/${BUILT:-debug}
+  step "the history" "$built/history" --server "$built/rallypoint" --n "${N:-300}" --seed "${SEED:-}" --out "$TARGET"
 }
 
 # ------------------------------------------------------------------------------------ what they use
@@ -318,7 +328,8 @@ SKIP=${SKIP:-}
 RUN=("$@")
 ((${#RUN[@]} > 0)) || RUN=("${GROUPS_OF_ALL[@]}")
 for name in "${RUN[@]}" $SKIP; do
-  contains "$name" "${GROUPS_OF_ALL[@]}" || fail "there is no group '$name'; there are: ${GROUPS_OF_ALL[*]}"
+  contains "$name" "${GROUPS_OF_ALL[@]}" "${GROUPS_ON_DEMAND[@]}" ||
+    fail "there is no group '$name'; there are: ${GROUPS_OF_ALL[*]} ${GROUPS_ON_DEMAND[*]}"
 done
 
 PASSED=0 FAILED=0 SKIPPED=0
