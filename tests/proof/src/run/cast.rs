@@ -22,14 +22,18 @@ use crate::history::{ClientNo, LogNo, Role};
 pub struct Scale {
     /// Rooms.
     pub rooms: usize,
-    /// Members, each in two rooms if there are two.
+    /// Members.
     pub members: usize,
+    /// In how many rooms each of them is: one or two.
+    pub rooms_each: usize,
     /// Spectators on a WebSocket, each in two rooms.
     pub watchers: usize,
     /// Event streams, each of two rooms and of the user of a member.
     pub streams: usize,
     /// Long polls, likewise.
     pub polls: usize,
+    /// The longest pause before one of these two comes back.
+    pub pause: Duration,
     /// Back ends.
     pub backends: usize,
     /// How busy the members are.
@@ -43,9 +47,11 @@ impl Scale {
     pub const FULL: Self = Self {
         rooms: 8,
         members: 40,
+        rooms_each: 2,
         watchers: 8,
         streams: 12,
         polls: 8,
+        pause: Duration::from_millis(100),
         backends: 6,
         pace: Pace {
             moves: Duration::from_millis(650),
@@ -61,7 +67,7 @@ impl Scale {
 }
 
 /// Those who take part, at work.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Cast {
     /// What ends when everybody has said the last thing.
     pub talking: JoinSet<()>,
@@ -109,10 +115,12 @@ impl Cast {
         for n in 0..scale.members {
             let user = format!("member-{n}");
             let (no, own) = (world.recorder.client(&user, Role::Member), user_log(world, &user));
+            let mut rooms = two(world, n);
+            rooms.truncate(scale.rooms_each);
             let token = http::token(server, &user).await?;
             let encoding = if n % 2 == 0 { Encoding::MsgPack } else { Encoding::Json };
             let options = Options { encoding, ..Options::new(format!("http://{}", world.door), token) };
-            let member = Member::new(world, no, own, two(world, n), options);
+            let member = Member::new(world, no, own, rooms, options);
             let logs = member.rooms.iter().map(|room| room.log).chain([own]).collect();
             self.observers.push((no, logs));
             self.users.push((user, own));
@@ -151,7 +159,7 @@ impl Cast {
             let name = RoomName::new(&format!("user/{user}")).map_err(|_| io::ErrorKind::InvalidInput)?;
             logs.push((name, own));
             self.observers.push((no, logs.iter().map(|&(_, log)| log).collect()));
-            let feed = Feed { no, world: Arc::clone(world), token, logs };
+            let feed = Feed { no, world: Arc::clone(world), token, logs, pause: scale.pause };
             match role {
                 Role::Stream => self.listening.spawn(feed.stream()),
                 _ => self.listening.spawn(feed.poll()),

@@ -10,10 +10,11 @@ use super::{
     http::{Connection, Request, encoded},
     world::{Phase, World},
 };
-use crate::history::{Came, ClientNo, LogNo, What, Why};
+use crate::{
+    history::{Came, ClientNo, LogNo, What, Why},
+    seed::Seed,
+};
 
-/// Between two attempts to connect.
-const PAUSE: Duration = Duration::from_millis(50);
 /// Without a heartbeat or anything else for so long, the stream is dead.
 const SILENCE: Duration = Duration::from_secs(5);
 /// Seconds that a poll asks the server to wait.
@@ -30,6 +31,8 @@ pub struct Feed {
     pub token: String,
     /// What it follows, the user's own log as the last.
     pub logs: Vec<(RoomName, LogNo)>,
+    /// The longest pause before it comes back; the shortest is half of it.
+    pub pause: Duration,
 }
 
 /// An event object, taken apart: the log, the position, and the event's bytes as the log keeps them.
@@ -88,13 +91,17 @@ impl Feed {
         self.world.recorder.stands(self.no, log, reset.position, Why::Reset(reset.reason));
     }
 
+    async fn pause(&self, seed: &mut Seed) {
+        sleep(self.pause.mul_f64(0.5 + seed.below(500) as f64 / 1000.0)).await;
+    }
+
     fn opened(&self) {
         self.put(What::Opened { peer: None, came: Came::Resumed, time: 0.0 });
     }
 
     /// Keeps an event stream open until the run is over.
     pub async fn stream(self) {
-        let mut last_id = String::new();
+        let (mut last_id, mut seed) = (String::new(), self.world.seed(self.no, 0));
         loop {
             let over = tokio::select! {
                 broken = self.read_stream(&mut last_id) => broken.is_ok(),
@@ -104,7 +111,7 @@ impl Feed {
                 return self.put(What::Left);
             }
             self.put(What::Away);
-            sleep(PAUSE).await;
+            self.pause(&mut seed).await;
         }
     }
 
@@ -156,7 +163,7 @@ impl Feed {
 
     /// Polls until the run is over.
     pub async fn poll(self) {
-        let (mut cursor, mut away) = (String::new(), true);
+        let (mut cursor, mut away, mut seed) = (String::new(), true, self.world.seed(self.no, 0));
         let mut connection = None;
         loop {
             let polled = tokio::select! {
@@ -169,7 +176,7 @@ impl Feed {
             }
             if lost {
                 connection = None;
-                sleep(PAUSE).await;
+                self.pause(&mut seed).await;
             }
             away = lost;
         }

@@ -3,11 +3,14 @@
 pub mod adapter;
 pub mod backend;
 pub mod cast;
+pub mod churn;
 pub mod course;
 pub mod feeds;
+pub mod gauges;
 pub mod http;
 pub mod notes;
 pub mod play;
 pub mod server;
+pub mod stage;
 pub mod watcher;
 pub mod world;

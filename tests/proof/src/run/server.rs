@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -18,6 +18,12 @@ use tokio::{
 
 /// How long the server may take to start, and to end.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Lets this process open as many sockets as it is allowed to.
+pub fn more_descriptors() -> io::Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+}
 
 /// How to start the server.
 #[derive(Clone, Debug)]

@@ -1,0 +1,274 @@
+//! Restarts the server under load and looks at how everybody comes back: all of them, in time, as the same peers, and
+//! not all in one moment.
+//!
+//! `--help` tells the options; exit code 0 means that every promise was kept.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use rallypoint_proof::{
+    check::check,
+    history::{History, LogNo, Role, What, unix_ms},
+    proxy::Mix,
+    run::{
+        cast::Scale,
+        play::Pace,
+        server::{Setup, more_descriptors},
+        stage::Stage,
+    },
+};
+use tokio::time::{MissedTickBehavior, interval};
+
+const HELP: &str = "\
+Fills a server, asks it to end (SIGTERM), starts it again on the same address, and looks at who comes back, when, and as
+whom. How often clients knock is listed for each second.
+
+  --server PATH    the server's binary [target/release/rallypoint]
+  --sockets N      WebSockets of members, ten in a room [1500]
+  --streams N      event streams [300]
+  --polls N        long polls [200]
+  --within S       seconds after the new start within which everybody is back [10]
+  --seed S         [of the time]
+";
+
+/// The server's settings that differ from the defaults: everybody comes from one address.
+const SETTINGS: &[(&str, &str)] =
+    &[("RALLYPOINT_LIMITS__CONNECTIONS_PER_IP", "20000"), ("RALLYPOINT_LOG__FILTER", "warn")];
+/// Members of a room.
+const ROOM: usize = 10;
+/// The server's drain time, and a little more.
+const END_WITHIN: Duration = Duration::from_secs(21);
+/// One bar in the list of knocks.
+const STEP: Duration = Duration::from_millis(100);
+/// How long everybody may take to come in at the beginning.
+const ENTER_WITHIN: Duration = Duration::from_secs(120);
+
+struct Options {
+    server: PathBuf,
+    sockets: usize,
+    streams: usize,
+    polls: usize,
+    within: u64,
+    seed: u64,
+}
+
+impl Options {
+    fn read(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let server = PathBuf::from("target/release/rallypoint");
+        let mut options = Self { server, sockets: 1500, streams: 300, polls: 200, within: 10, seed: unix_ms() as u64 };
+        while let Some(name) = args.next() {
+            let mut value = || args.next().ok_or_else(|| format!("{name} needs a value"));
+            let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text} is not a whole number"));
+            match name.as_str() {
+                "--server" => options.server = value()?.into(),
+                "--sockets" => options.sockets = number(value()?)?.max(2) as usize,
+                "--streams" => options.streams = number(value()?)? as usize,
+                "--polls" => options.polls = number(value()?)? as usize,
+                "--within" => options.within = number(value()?)?,
+                "--seed" => options.seed = number(value()?)?,
+                "--help" | "-h" => return Err(String::new()),
+                other => return Err(format!("there is no option {other}")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = match Options::read(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(why) if why.is_empty() => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(why) => {
+            eprintln!("{why}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&options).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("restart: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn scale(options: &Options) -> Scale {
+    // Little talk, so that a second measures coming back and not the talking.
+    let pace = Pace {
+        moves: Duration::from_secs(10),
+        signals: Duration::from_secs(15),
+        talk: Duration::from_secs(20),
+        stroll: None,
+    };
+    Scale {
+        rooms: options.sockets.div_ceil(ROOM),
+        members: options.sockets,
+        rooms_each: 1,
+        watchers: 0,
+        streams: options.streams,
+        polls: options.polls,
+        // What a stream tells a browser in `retry`.
+        pause: Duration::from_secs(2),
+        backends: 2,
+        pace,
+        posts: Duration::from_millis(100),
+    }
+}
+
+async fn run(options: &Options) -> io::Result<bool> {
+    more_descriptors()?;
+    let log = std::env::temp_dir().join(format!("rallypoint-restart-{}.log", std::process::id()));
+    let setup = Setup::new(&options.server, SETTINGS, log.clone())?;
+    let mut stage = Stage::open(setup, Mix::default(), options.seed, &scale(options)).await?;
+    let in_rooms: Vec<_> = stage.observers().to_vec();
+    let all_stand = |stage: &Stage| {
+        in_rooms
+            .iter()
+            .all(|(who, logs)| logs.iter().all(|&log: &LogNo| stage.world.recorder.position(*who, log).is_some()))
+    };
+    if !stage.until(ENTER_WITHIN, || all_stand(&stage)).await {
+        return Err(io::Error::other("not everybody came in"));
+    }
+    stage.tell("everybody is in");
+    let stopped = unix_ms();
+    let (status, took) = stage.stop().await?;
+    println!("SIGTERM: {status}, after {} ms", took.as_millis());
+    stage.start().await?;
+    let started = unix_ms();
+    println!("started again {:.0} ms after SIGTERM", started - stopped);
+    knocks(&stage, options.within).await;
+    let ended_well = status.success() && took <= END_WITHIN;
+    let history = stage.close().await?;
+    let back = Back::of(&history, options.within);
+    println!("{back}");
+    let report = check(&history);
+    for violation in report.violations.iter().take(5) {
+        println!("{}", violation.tell(&history));
+    }
+    let good = ended_well && back.is_good() && report.found == 0;
+    println!(
+        "restart: {} WebSockets, {} streams, {} polls, ended in {} ms; {}; {} violations {:?}; {}, seed {}",
+        options.sockets,
+        options.streams,
+        options.polls,
+        took.as_millis(),
+        back.line(),
+        report.found,
+        report.kinds(),
+        if good { "good" } else { "NOT GOOD" },
+        options.seed
+    );
+    if good {
+        _ = fs::remove_file(log);
+    }
+    Ok(good)
+}
+
+/// Lists how many connections came in each step, for as long as everybody has to come back.
+async fn knocks(stage: &Stage, within: u64) {
+    let begin = Instant::now();
+    let mut ticks = interval(STEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut last, mut second, mut most) = (stage.proxy.counts().connections, 0, 0);
+    ticks.tick().await;
+    println!("connections per second, and the most in {} ms:", STEP.as_millis());
+    let mut out = io::stdout();
+    for step in 1..=within * 10 {
+        ticks.tick().await;
+        let now = stage.proxy.counts().connections;
+        let new = now - last;
+        last = now;
+        second += new;
+        most = most.max(new);
+        if step % 10 == 0 {
+            _ = writeln!(out, "  {:4.1} s  {second:5}  {most:5}", begin.elapsed().as_secs_f64());
+            (second, most) = (0, 0);
+        }
+    }
+}
+
+/// Who came back after the last start, and when.
+#[derive(Debug, Default)]
+struct Back {
+    /// Clients that follow something.
+    all: usize,
+    /// Milliseconds after the start at which each came.
+    came: Vec<u32>,
+    /// Members that came as somebody else.
+    others: usize,
+    within: u32,
+}
+
+impl Back {
+    fn of(history: &History, within: u64) -> Self {
+        let started =
+            history.records.iter().rposition(|record| matches!(record.what, What::Started { .. })).unwrap_or(0);
+        let begin = history.records.get(started).map_or(0, |record| record.at);
+        let within = u32::try_from(within * 1000).unwrap_or(u32::MAX);
+        let mut back = Self { within, ..Self::default() };
+        for (client, _) in history.clients.iter() {
+            let feed = matches!(history.role(client), Role::Stream | Role::Poll);
+            if !feed && history.role(client) != Role::Member {
+                continue;
+            }
+            back.all += 1;
+            let own =
+                |from: usize, to: usize| history.records[from..to].iter().filter(move |record| record.client == client);
+            let opened = |record: &&rallypoint_proof::history::Record| match record.what {
+                What::Opened { peer, .. } => Some(peer),
+                _ => None,
+            };
+            let before = own(0, started).rev().find_map(|record| opened(&record));
+            let after =
+                own(started, history.records.len()).find_map(|record| Some((record.at - begin, opened(&record)?)));
+            if let Some((at, peer)) = after {
+                back.came.push(at);
+                back.others += usize::from(!feed && before != Some(peer));
+            }
+        }
+        back.came.sort_unstable();
+        back
+    }
+
+    fn in_time(&self) -> usize {
+        self.came.partition_point(|&at| at <= self.within)
+    }
+
+    fn is_good(&self) -> bool {
+        self.in_time() == self.all && self.others == 0
+    }
+
+    fn line(&self) -> String {
+        let of = |part: f64| self.came.get((self.came.len() as f64 * part) as usize).or(self.came.last()).copied();
+        format!(
+            "{} of {} back within {} ms, half of them after {} ms, the last after {} ms, {} as somebody else",
+            self.in_time(),
+            self.all,
+            self.within,
+            of(0.5).unwrap_or_default(),
+            self.came.last().copied().unwrap_or_default(),
+            self.others
+        )
+    }
+}
+
+impl std::fmt::Display for Back {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "back per second:")?;
+        for second in 0..=self.came.last().copied().unwrap_or_default() / 1000 {
+            let here = self.came.iter().filter(|&&at| at / 1000 == second).count();
+            write!(f, " {here}")?;
+        }
+        Ok(())
+    }
+}
