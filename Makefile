@@ -1,7 +1,7 @@
 # The whole day's work. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check conformance build-release arena history memory stall clean
+.PHONY: help run test test-fast check conformance build-release arena history restart soak memory stall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,14 @@ arena: build-release ## eight players for 10 s against a release server: promise
 history: build-release ## cut clients off 10000 times, restart the server, and prove that nothing was lost (N=300 SEED=7)
 	cargo build --release --package rallypoint-proof
 	@BUILT=release N=$(or $(N),10000) SEED=$(SEED) tests/run.sh history
+
+restart: build-release ## restart the server under 2000 clients: who comes back, when, and as whom
+	cargo build --release --package rallypoint-proof
+	@BUILT=release tests/run.sh restart
+
+soak: build-release ## guests come and go for 20 minutes; gauges add up, memory does not grow (MINUTES=5)
+	cargo build --release --package rallypoint-proof
+	@BUILT=release MINUTES=$(or $(MINUTES),20) tests/run.sh soak
 
 memory: build-release ## memory for each of 5000 idle WebSockets that joined a room
 	cargo bench --bench memory

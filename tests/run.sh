@@ -15,7 +15,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 GROUPS_OF_ALL=(check build unit integration doc example-config vectors conformance browser arena)
 # Known by name, and run only when they are named.
-GROUPS_ON_DEMAND=(history)
+GROUPS_ON_DEMAND=(history restart soak)
 BUILT=${BUILT:-}
 TARGET=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 SCRATCH=$(mktemp -d)
@@ -160,6 +160,20 @@ group_history() {
   [[ -n $BUILT ]] || build
   local built=$TARGET/${BUILT:-debug}
   step "the history" "$built/history" --server "$built/rallypoint" --n "${N:-300}" --seed "${SEED:-}" --out "$TARGET"
+}
+
+# 1500 WebSockets, 300 event streams and 200 polls while the server is restarted; `make restart`.
+group_restart() {
+  [[ -n $BUILT ]] || build
+  local built=$TARGET/${BUILT:-debug}
+  step "a restart under load" "$built/restart" --server "$built/rallypoint"
+}
+
+# Guests come and go for MINUTES, and nothing of them may stay behind; `make soak`.
+group_soak() {
+  [[ -n $BUILT ]] || build
+  local built=$TARGET/${BUILT:-debug}
+  step "the soak" "$built/soak" --server "$built/rallypoint" --minutes "${MINUTES:-20}"
 }
 
 # ------------------------------------------------------------------------------------ what they use

@@ -125,7 +125,13 @@ impl Member {
             if self.is_in(room) {
                 let since = recorder.position(self.no, room.log);
                 match client.join(&room.name, since).await {
-                    Ok(joined) => self.shown(room, &joined, since.is_some()),
+                    Ok(joined) => {
+                        let places = self.places();
+                        // It may be leaving by now, and then sees nothing of the room any more.
+                        if matches!(places.get(&room.name), Some(Place::In)) {
+                            self.shown(room, &joined, since.is_some());
+                        }
+                    }
                     Err(error) => {
                         // A session is there, and it is gone.
                         self.put(What::Away);

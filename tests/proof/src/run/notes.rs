@@ -77,3 +77,56 @@ impl Directory {
         self.0.lock().expect("no holder of the directory panics").get(&client).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rallypoint_protocol::{
+        Encoding, From, Kind, RoomName, UserName,
+        event::{Gone, LeaveReason, Millis},
+    };
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    /// Whatever a server makes of an event for a WebSocket, in either encoding, the bytes of its log come back.
+    #[test]
+    fn a_message_gives_back_the_bytes_of_the_log() {
+        let (room, peer, user) = (RoomName::new("match/7").unwrap(), PeerId::random(), UserName::new("ada").unwrap());
+        let entry = Entry {
+            peer,
+            handle: Some(3),
+            user: user.clone(),
+            name: Some("Ada".into()),
+            info: None,
+            state: None,
+            order: None,
+            rtt: None,
+            polite: None,
+            offers: None,
+        };
+        let gone = Gone { peer, handle: Some(3), user: user.clone(), name: None };
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let data = raw(r#"{"label":"c1-2","half":0.5,"list":[null,true,-3],"text":"„ü“"}"#);
+        let bodies = [
+            EventBody::PeerJoined { peer: entry },
+            EventBody::PeerLeft { peer: gone, reason: LeaveReason::Lost },
+            EventBody::Message { text: "c1-2 says \"hi\"".into() },
+            EventBody::App { kind: Kind::new("score").unwrap(), data },
+            EventBody::Notification { message: "c1-2".into(), data: Some(raw("{\"n\":1}")) },
+        ];
+        for body in bodies {
+            let from = matches!(body, EventBody::Message { .. } | EventBody::App { .. });
+            let from = from.then(|| From { peer: Some(peer), user: user.clone(), name: Some("Ada".into()) });
+            let event = Event { time: Millis(1_795_379_820_123.25), from, body };
+            let (bytes, position) = (event.to_bytes(), Position::start(9).next(&event.to_bytes()));
+            for encoding in [Encoding::Json, Encoding::MsgPack] {
+                let frame = event.to_message(&room, position, Some((1, peer)), |_| Some(3)).encode(encoding);
+                let message = ServerMessage::decode(encoding, &frame).unwrap();
+                let (log, at, got) = event_of(&message).unwrap();
+                assert_eq!(String::from_utf8(got), String::from_utf8(bytes.clone()), "{encoding:?}");
+                let own = matches!(event.body, EventBody::Notification { .. });
+                assert_eq!((log, at), ((!own).then_some("match/7"), position));
+            }
+        }
+    }
+}
