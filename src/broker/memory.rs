@@ -15,7 +15,7 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 use rallypoint_protocol::{Position, RoomName, code::ErrorCode, event::Millis, server::ResetReason};
 
-use super::{After, Broker, Dedup, Log, Pending, PublishError, Published, Subscriber};
+use super::{Broker, Dedup, Ends, Log, Pending, PublishError, Published, Subscriber};
 use crate::room::history::{Append, History, Publication};
 
 /// Keys are remembered this long.
@@ -168,35 +168,31 @@ impl Broker for Memory {
     fn read<'a>(
         &'a self,
         log: Log<'a>,
-        after: After,
+        after: Position,
         limit: usize,
     ) -> Pending<'a, Result<Vec<Arc<Publication>>, ResetReason>> {
         let page = match self.find(log.name) {
-            Some(kept) => {
-                let kept = kept.lock();
-                let after = match after {
-                    After::Position(position) => position,
-                    After::Oldest => kept.history.edge(),
-                };
-                kept.history.since(after).map(|events| events.take(limit).cloned().collect())
+            Some(kept) => kept.lock().history.since(after).map(|events| events.take(limit).cloned().collect()),
+            None => {
+                let empty = History::new(Position::start(self.epoch(log.name)), log.bounds);
+                empty.since(after).map(|_| Vec::new())
             }
-            None => match after {
-                After::Position(position) => {
-                    let empty = History::new(Position::start(self.epoch(log.name)), log.bounds);
-                    empty.since(position).map(|_| Vec::new())
-                }
-                After::Oldest => Ok(Vec::new()),
-            },
         };
         Box::pin(ready(page))
     }
 
-    fn head<'a>(&'a self, log: Log<'a>) -> Pending<'a, Position> {
-        let head = match self.find(log.name) {
-            Some(kept) => kept.lock().history.head(),
-            None => Position::start(self.epoch(log.name)),
+    fn ends<'a>(&'a self, log: Log<'a>) -> Pending<'a, Ends> {
+        let ends = match self.find(log.name) {
+            Some(kept) => {
+                let history = &kept.lock().history;
+                Ends { edge: history.edge(), head: history.head() }
+            }
+            None => {
+                let start = Position::start(self.epoch(log.name));
+                Ends { edge: start, head: start }
+            }
         };
-        Box::pin(ready(head))
+        Box::pin(ready(ends))
     }
 
     fn open<'a>(&'a self, log: Log<'a>) -> Pending<'a, Result<History, PublishError>> {

@@ -57,13 +57,13 @@ impl From<PublishError> for ErrorCode {
     }
 }
 
-/// Where a reader stands.
+/// Where a log stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
-    /// At a position it was given.
-    Position(Position),
-    /// Before the oldest kept event.
-    Oldest,
+pub struct Ends {
+    /// Before the oldest kept event: everything kept can be read from here.
+    pub edge: Position,
+    /// After the newest event.
+    pub head: Position,
 }
 
 /// Orders events, keeps a tail of them and hands them to the node's subscriber.
@@ -80,12 +80,12 @@ pub trait Broker: Send + Sync {
     fn read<'a>(
         &'a self,
         log: Log<'a>,
-        after: After,
+        after: Position,
         limit: usize,
     ) -> Pending<'a, Result<Vec<Arc<Publication>>, ResetReason>>;
 
     /// Where a log stands. A log that never had an event stands at the start of its next life.
-    fn head<'a>(&'a self, log: Log<'a>) -> Pending<'a, Position>;
+    fn ends<'a>(&'a self, log: Log<'a>) -> Pending<'a, Ends>;
 
     /// Opens a log for a room of this node: the kept tail it begins with. Until it is closed the
     /// log lives on, and what is published after the tail was taken is delivered.

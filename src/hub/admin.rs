@@ -101,7 +101,7 @@ impl Hub {
             return Ok(view);
         }
         let bounds = self.settings_for(room).bounds();
-        let position = self.broker.head(Log { name: room, bounds }).await;
+        let position = self.broker.ends(Log { name: room, bounds }).await.head;
         if position.seq == 0 {
             return Err(ErrorCode::RoomUnknown);
         }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     auth::Grant,
-    broker::{After, Log},
+    broker::{Ends, Log},
     room::history::Publication,
 };
 
@@ -125,8 +125,6 @@ pub struct Feed {
     user_position: Position,
     /// Not read yet, see [`Followed::fresh`].
     user_fresh: bool,
-    /// The user's own log is read from its oldest kept event.
-    user_oldest: bool,
     cursor: Cursor,
     /// How often the state is wanted.
     state_every_ms: Option<u64>,
@@ -163,7 +161,8 @@ impl Feed {
         let user = user.inspect_err(|&code| hub.user_refused(code))?;
         let own = RoomName::of_user(&grant.user);
         let user_key = LogKey::of(&own);
-        let head = hub.broker().head(hub.user_log(&own)).await;
+        let Ends { edge, head } = hub.broker().ends(hub.user_log(&own)).await;
+        let known = start.cursor.as_ref().map(|cursor| cursor.get(user_key).unwrap_or(edge));
         let mut feed = Self {
             hub: hub.clone(),
             id,
@@ -172,8 +171,7 @@ impl Feed {
             user,
             user_key,
             user_fresh: true,
-            user_position: start.cursor.as_ref().and_then(|cursor| cursor.get(user_key)).unwrap_or(head),
-            user_oldest: start.oldest || start.cursor.as_ref().is_some_and(|cursor| cursor.get(user_key).is_none()),
+            user_position: known.unwrap_or(if start.oldest { edge } else { head }),
             cursor: Cursor::new(),
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0.1 to 10 Hz was checked")]
             state_every_ms: state_hz.map(|hz| (1000.0 / hz) as u64),
@@ -303,19 +301,18 @@ impl Feed {
         }
         let own = RoomName::of_user(self.user.name());
         let log: Log<'_> = self.hub.user_log(&own);
-        let after = if self.user_oldest { After::Oldest } else { After::Position(self.user_position) };
-        let page = match self.hub.broker().read(log, after, limit).await {
+        let page = match self.hub.broker().read(log, self.user_position, limit).await {
             Ok(page) => page,
             Err(reason) => {
-                // Notifications have no snapshot to start from: say so, then tell all that is kept.
-                let page = self.hub.broker().read(log, After::Oldest, limit).await.unwrap_or_default();
-                let position = self.hub.broker().head(log).await;
+                // Notifications have no snapshot to start from: all that is kept is told from its edge.
+                let Ends { edge: position, .. } = self.hub.broker().ends(log).await;
                 items.push(Item::Reset { room: own.clone(), reason, position, count: 0, spectators: 0 });
                 self.user_position = position;
-                page
+                // What is trimmed in between is noticed by the next read.
+                self.hub.broker().read(log, position, limit).await.unwrap_or_default()
             }
         };
-        (self.user_oldest, self.user_fresh) = (false, false);
+        self.user_fresh = false;
         for publication in page {
             self.user_position = publication.position;
             items.push(Item::Event(publication));

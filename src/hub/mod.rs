@@ -35,7 +35,7 @@ use rallypoint_protocol::{
 use crate::{
     auth::{Grant, IcePolicy, Limit, ResumeKey, ResumeToken},
     broker::{
-        After, Broker, Dedup, Log, Published, Subscriber,
+        Broker, Dedup, Ends, Log, Published, Subscriber,
         memory::{Ceilings, Memory},
     },
     config::{Config, Limits},
@@ -310,12 +310,18 @@ impl Hub {
     async fn own_log(&self, user: &UserName, since: Option<Position>) -> OwnLog {
         let name = RoomName::of_user(user);
         let log = self.user_log(&name);
-        let head = self.broker.head(log).await;
-        let missed = match since {
-            Some(since) => Some(self.broker.read(log, After::Position(since), usize::MAX).await),
-            None => None,
-        };
-        OwnLog { name, head, missed }
+        loop {
+            let Ends { edge, head } = self.broker.ends(log).await;
+            let since = since.unwrap_or(head);
+            let (reset, from) = match self.broker.read(log, since, usize::MAX).await {
+                Ok(missed) => return OwnLog { name, head, reset: None, missed },
+                Err(reason) => (Some((reason, edge)), edge),
+            };
+            // All that is kept; unless it was trimmed in between.
+            if let Ok(missed) = self.broker.read(log, from, usize::MAX).await {
+                return OwnLog { name, head, reset, missed };
+            }
+        }
     }
 
     /// The bounds of a session: the server's, unless its token lowers them.
@@ -472,24 +478,20 @@ impl Hub {
 struct OwnLog {
     name: RoomName,
     head: Position,
-    missed: Option<Result<Vec<Arc<Publication>>, ResetReason>>,
+    /// Why it cannot be continued where the client stood, and where it is begun again.
+    reset: Option<(ResetReason, Position)>,
+    missed: Vec<Arc<Publication>>,
 }
 
 impl OwnLog {
     /// Notifications that came while the user was away.
     fn tell(&self, link: &Arc<Link>) {
-        match &self.missed {
-            None => {}
-            Some(Ok(events)) => {
-                for publication in events {
-                    link.send_owed(&publication.event().to_message(&self.name, publication.position, None, |_| None));
-                }
-            }
-            Some(Err(reason)) => {
-                let (room, reason, position) = (self.name.clone(), *reason, self.head);
-                let reset = Reset { room, reason, position, members: Vec::new(), count: 0, state: Vec::new() };
-                link.send_owed(&ServerMessage::Reset(reset));
-            }
+        if let Some((reason, position)) = self.reset {
+            let (room, members, state) = (self.name.clone(), Vec::new(), Vec::new());
+            link.send_owed(&ServerMessage::Reset(Reset { room, reason, position, members, count: 0, state }));
+        }
+        for publication in &self.missed {
+            link.send_owed(&publication.event().to_message(&self.name, publication.position, None, |_| None));
         }
     }
 }
