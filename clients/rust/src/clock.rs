@@ -1,8 +1,9 @@
 //! Unix time that never runs backwards, for measuring round trips and the offset between clocks.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rallypoint_protocol::event::Millis;
+use tokio::time::{Instant, sleep_until};
 
 /// Wall-clock time read once; from then on the monotonic clock counts.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +19,20 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> Millis {
-        Millis(self.unix_ms + self.begin.elapsed().as_secs_f64() * 1000.0)
+        self.at(Instant::now())
+    }
+
+    /// Unix time at this instant, as far as this end knows.
+    pub(crate) fn at(&self, instant: Instant) -> Millis {
+        Millis(self.unix_ms + instant.duration_since(self.begin).as_secs_f64() * 1000.0)
+    }
+}
+
+/// Waits for a moment, for ever if there is none.
+pub(crate) async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

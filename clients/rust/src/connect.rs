@@ -1,13 +1,16 @@
 //! From an URL to a session: TCP, the WebSocket handshake, and the first messages.
 
 use futures_util::{SinkExt, StreamExt};
-use rallypoint_protocol::{Encoding, Request, SERVER_FRAME_MAX, ServerMessage, server::Connected};
+use rallypoint_protocol::{
+    Encoding, Position, Request, SERVER_FRAME_MAX, ServerMessage, request::Resume, server::Connected,
+};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{
-        Message,
+        self, Message,
         client::IntoClientRequest,
+        error::ProtocolError,
         handshake::client::Request as Upgrade,
         http::{HeaderName, HeaderValue, header},
         protocol::{CloseFrame, WebSocketConfig},
@@ -25,19 +28,50 @@ pub type Socket = WebSocketStream<TcpStream>;
 /// Largest frame this end sends. Servers allow far less; the bound keeps the write buffer finite.
 pub(crate) const CLIENT_FRAME_MAX: usize = 1 << 20;
 
+/// How a socket gets its session.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Way {
+    /// A new one, with the access token.
+    Anew { token: String, notifications_since: Option<Position> },
+    /// The lost one. The handshake then holds no credential at all (`protocol/README.md`, section 2).
+    Resume(Box<Resume>),
+}
+
 /// Opens a socket and does the WebSocket handshake, nothing more: no message is sent or read.
 ///
 /// For programs that must send a first message of their own, such as tests of a server.
 /// [`Client::connect`](crate::Client::connect) begins with the same.
 pub async fn handshake(options: &Options) -> Result<Socket, Error> {
-    let opening = open(options);
+    let opening = async {
+        let token = if options.credential.is_in_handshake() { options.token.get().await? } else { String::new() };
+        open(options, Some(&token)).await
+    };
     tokio::time::timeout(options.timeout, opening).await.map_err(|_| Error::Timeout)?
 }
 
-async fn open(options: &Options) -> Result<Socket, Error> {
-    let target = options.target()?;
-    let upgrade = upgrade(options, &target)?;
-    let stream = dial(&target, options.receive_buffer).await?;
+/// Opens a socket, says the first message, and waits for `connected`.
+pub(crate) async fn dial(options: &Options, way: Way) -> Result<(Socket, Connected), Error> {
+    let opening = async {
+        let token = if let Way::Anew { token, .. } = &way { Some(token.as_str()) } else { None };
+        let mut socket = open(options, token).await?;
+        let first = match way {
+            Way::Resume(resume) => Some(Request::Resume(resume)),
+            Way::Anew { token, notifications_since } if options.credential == Credential::FirstMessage => {
+                Some(Request::Auth { token, notifications_since })
+            }
+            Way::Anew { .. } => None,
+        };
+        let connected = greet(&mut socket, options.encoding, first).await?;
+        Ok((socket, connected))
+    };
+    tokio::time::timeout(options.timeout, opening).await.map_err(|_| Error::Timeout)?
+}
+
+/// The handshake; without a token it shows nothing that could stand for one.
+async fn open(options: &Options, token: Option<&str>) -> Result<Socket, Error> {
+    let target = options.target(token)?;
+    let upgrade = upgrade(options, &target, token)?;
+    let stream = reach(&target, options.receive_buffer).await?;
     let (socket, response) =
         client_async_with_config(upgrade, stream, Some(config())).await.map_err(Error::of_handshake)?;
     let chosen = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
@@ -58,7 +92,7 @@ fn config() -> WebSocketConfig {
         .max_frame_size(Some(SERVER_FRAME_MAX))
 }
 
-async fn dial(target: &Target, receive_buffer: Option<u32>) -> Result<TcpStream, Error> {
+async fn reach(target: &Target, receive_buffer: Option<u32>) -> Result<TcpStream, Error> {
     let mut failed = None;
     for address in lookup_host((target.host.as_str(), target.port)).await? {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
@@ -75,7 +109,7 @@ async fn dial(target: &Target, receive_buffer: Option<u32>) -> Result<TcpStream,
     Err(failed.map_or_else(|| Error::Options("the host has no address".to_owned()), Error::Io))
 }
 
-fn upgrade(options: &Options, target: &Target) -> Result<Upgrade, Error> {
+fn upgrade(options: &Options, target: &Target, token: Option<&str>) -> Result<Upgrade, Error> {
     let mut upgrade = target.uri.clone().into_client_request().map_err(Error::of_handshake)?;
     let headers = upgrade.headers_mut();
     let value = |text: &str| {
@@ -85,12 +119,12 @@ fn upgrade(options: &Options, target: &Target) -> Result<Upgrade, Error> {
         Ok::<_, Error>(value)
     };
     let mut offered = options.encoding.subprotocol().to_owned();
-    match options.credential {
-        Credential::Subprotocol => offered = format!("{offered}, bearer.{}", options.token),
-        Credential::Header => {
-            headers.insert(header::AUTHORIZATION, value(&format!("Bearer {}", options.token))?);
+    match (options.credential, token) {
+        (Credential::Subprotocol, Some(token)) => offered = format!("{offered}, bearer.{token}"),
+        (Credential::Header, Some(token)) => {
+            headers.insert(header::AUTHORIZATION, value(&format!("Bearer {token}"))?);
         }
-        Credential::FirstMessage | Credential::Query | Credential::None => {}
+        _ => {}
     }
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value(&offered)?);
     if let Some(origin) = &options.origin {
@@ -98,18 +132,19 @@ fn upgrade(options: &Options, target: &Target) -> Result<Upgrade, Error> {
     }
     for (name, text) in &options.headers {
         let name = HeaderName::try_from(name).map_err(|_| Error::Options(format!("no header is called {name:?}")))?;
-        headers.append(name, value(text)?);
+        if token.is_some() || ![header::COOKIE, header::AUTHORIZATION].contains(&name) {
+            headers.append(name, value(text)?);
+        }
     }
     Ok(upgrade)
 }
 
-/// Sends `auth` if that is the way, and waits for `connected`.
-pub(crate) async fn greet(socket: &mut Socket, options: &Options) -> Result<Connected, Error> {
-    if options.credential == Credential::FirstMessage {
-        let (token, notifications_since) = (options.token.clone(), options.notifications_since);
-        let auth = Request::Auth { token, notifications_since };
+/// Says the first message, if there is one, and then nothing until `connected` has come: a resume token is
+/// valid until the client was heard on the socket that brought the next one.
+async fn greet(socket: &mut Socket, encoding: Encoding, first: Option<Request>) -> Result<Connected, Error> {
+    if let Some(first) = first {
         // A server that refuses early may have closed already; what it said is read below.
-        _ = socket.send(message(options.encoding, auth.encode(options.encoding))).await;
+        _ = socket.send(message(encoding, first.encode(encoding))).await;
     }
     let mut cause = None;
     while let Some(frame) = socket.next().await {
@@ -120,10 +155,11 @@ pub(crate) async fn greet(socket: &mut Socket, options: &Options) -> Result<Conn
                 return Err(Error::Closed { code, reason, cause });
             }
             Ok(frame) => frame,
-            Err(error) => return Err(Ended { cause, ..Ended::broken(error.to_string()) }.into()),
+            Err(error) if is_loss(&error) => break,
+            Err(error) => return Err(Error::Protocol(error.to_string())),
         };
-        let Some(bytes) = content(options.encoding, &frame)? else { continue };
-        match ServerMessage::decode(options.encoding, bytes) {
+        let Some(bytes) = content(encoding, &frame)? else { continue };
+        match ServerMessage::decode(encoding, bytes) {
             Ok(ServerMessage::Connected(connected)) => return Ok(connected),
             Ok(ServerMessage::Error(failed)) => cause = Some(Box::new(failed)),
             Ok(other) => return Err(Error::Protocol(format!("{} came before connected", other.name()))),
@@ -154,6 +190,19 @@ pub(crate) fn content(encoding: Encoding, message: &Message) -> Result<Option<&[
         }
         _ => Ok(None),
     }
+}
+
+/// Whether the connection broke off; everything else is a fault of whoever is at the other end.
+pub(crate) fn is_loss(error: &tungstenite::Error) -> bool {
+    matches!(
+        error,
+        tungstenite::Error::Io(_)
+            | tungstenite::Error::ConnectionClosed
+            | tungstenite::Error::AlreadyClosed
+            | tungstenite::Error::Protocol(
+                ProtocolError::ResetWithoutClosingHandshake | ProtocolError::HandshakeIncomplete
+            )
+    )
 }
 
 /// Stands for a close frame that holds no code (RFC 6455 section 7.4.1).

@@ -1,4 +1,4 @@
-//! The task that owns the socket: the only place where frames are written and read.
+//! The task that owns the socket, and the one state machine of a connection: open, away, open again, ended.
 //!
 //! It never waits for one thing alone. A full queue of events stops the reading and a blocked
 //! socket stops the taking of commands, each without stopping the other.
@@ -8,262 +8,317 @@ use std::{
     time::Duration,
 };
 
-use rallypoint_protocol::Request;
+use rallypoint_protocol::code::Action;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep_until},
+    sync::{Semaphore, oneshot},
+    time::Instant,
 };
-use tokio_tungstenite::tungstenite::{
-    self, Message,
-    protocol::{CloseFrame, frame::coding::CloseCode},
-};
+use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
 
 use crate::{
-    clock::Clock,
-    connect::{Socket, closed, content, message},
+    away::{Away, Doing, Done, Verdict},
+    backoff::Backoff,
+    connect::{Socket, content, dial, message},
     error::{Ended, Error},
-    exchange::{Exchange, Make, Outgoing, Reply},
-    incoming::Incoming,
-    wire::{Turn, Wire},
+    handles::{Command, Control, Handles},
+    incoming::{Inbox, Incoming},
+    open::{Happened, Open},
+    options::Options,
+    session::Session,
+    token::NoToken,
 };
 
-/// Counted messages after which an `ack` is sent at once.
-const ACK_EVERY: u64 = 32;
-/// The longest time that a counted message waits for its `ack`.
-const ACK_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes of commands that go out in one write, if so many wait.
 const BATCH: usize = 64 * 1024;
+/// A connection that held for so long was good: the next loss has nothing to do with the last.
+const HELD: Duration = Duration::from_secs(5);
 
-/// What the handles ask of the task.
-pub(crate) enum Command {
-    Request { make: Make, reply: Reply },
-    Notice(Request),
-    Move(Outgoing),
-    Raw(Message),
-    Close(oneshot::Sender<Result<(), Error>>),
+/// Where the connection stands. The end is no state: the loop is left with an [`Ended`].
+enum State {
+    Open(Box<Open>),
+    Away(Away),
 }
 
-/// What holds until the handles say otherwise; unlike a command it never waits in a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Control {
-    Read,
-    Pause,
-    /// The server did not answer a close in time: end without it.
-    GiveUp,
-}
-
-/// The task's ends of the channels to the handles.
-pub(crate) struct Ends {
-    pub(crate) commands: mpsc::Receiver<Command>,
-    pub(crate) events: mpsc::Sender<Incoming>,
-    pub(crate) control: watch::Receiver<Control>,
-    pub(crate) ended: Arc<OnceLock<Ended>>,
-}
-
-/// What happened next.
-enum Step {
-    Command(Command),
-    Turn(Turn),
-    /// The last handle is gone.
-    Mute,
-    /// The receiver of events is gone.
-    Unheard,
-    /// Something changed that the loop looks at by itself.
-    Look,
-}
-
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
-}
+/// Whether the loop goes on.
+type Course = Result<(), Ended>;
 
 pub(crate) struct Driver {
-    wire: Wire,
-    exchange: Exchange,
-    ends: Ends,
-    clock: Clock,
-    /// What did not fit into the queue of events; nothing is read while it waits.
-    held: Option<Incoming>,
-    ack_by: Option<Instant>,
+    state: State,
+    session: Session,
+    handles: Handles,
+    options: Arc<Options>,
+    backoff: Backoff,
     /// Who waits for the end, once a close has been said.
     closing: Vec<oneshot::Sender<Result<(), Error>>>,
-    mute: bool,
-    unheard: bool,
+    /// The reason, for whoever asks after the end.
+    ended: Arc<OnceLock<Ended>>,
+    /// Places for reliable moves; whoever waits for one hears of the end by it.
+    places: Arc<Semaphore>,
 }
 
 impl Driver {
-    pub(crate) fn new(socket: Socket, exchange: Exchange, ends: Ends, clock: Clock) -> Self {
-        let (wire, closing) = (Wire::new(socket), Vec::new());
-        Self { wire, exchange, ends, clock, held: None, ack_by: None, closing, mute: false, unheard: false }
+    pub(crate) fn new(
+        socket: Socket,
+        session: Session,
+        handles: Handles,
+        options: Arc<Options>,
+        ended: Arc<OnceLock<Ended>>,
+        places: Arc<Semaphore>,
+    ) -> Self {
+        let state = State::Open(Box::new(Open::new(socket, session.heartbeat())));
+        let backoff = Backoff::new(options.seed);
+        Self { state, session, handles, options, backoff, closing: Vec::new(), ended, places }
     }
 
     pub(crate) async fn run(mut self) {
-        let end = self.until_end().await;
-        let Self { wire, exchange, ends, held, closing, .. } = self;
-        let Ends { commands, events, ended, .. } = ends;
+        let end = loop {
+            if let Err(end) = self.turn().await {
+                break end;
+            }
+        };
+        let Self { state, session, mut handles, closing, ended, places, .. } = self;
         // First, so that whoever is woken by what is dropped below finds the reason.
         _ = ended.set(end.clone());
         for reply in closing {
             _ = reply.send(if end.code.is_some() { Ok(()) } else { Err(end.clone().into()) });
         }
-        drop((wire, exchange, commands));
+        handles.hang_up();
+        places.close();
+        drop((state, session));
         let Ended { code, reason, .. } = end;
-        for last in held.into_iter().chain([Incoming::Closed { code, reason }]) {
-            _ = events.send(last).await;
-        }
+        handles.finish(Incoming::Closed { code, reason }).await;
     }
 
-    async fn until_end(&mut self) -> Ended {
-        loop {
-            self.acknowledge();
-            match self.step().await {
-                Step::Command(command) => self.perform_all(command),
-                Step::Turn(turn) => {
-                    if let Some(ended) = self.turned(turn).await {
-                        return ended;
+    /// One turn of the loop: what is due goes out, then whatever happens first is dealt with.
+    async fn turn(&mut self) -> Course {
+        if matches!(&self.state, State::Open(open) if !open.wire.is_busy()) {
+            self.write(BATCH);
+        }
+        match &mut self.state {
+            State::Open(open) => {
+                let happened = open.step(&mut self.session, &mut self.handles, !self.closing.is_empty()).await;
+                self.happened(happened).await?;
+            }
+            State::Away(away) => tokio::select! {
+                done = away.step() => self.done(done)?,
+                command = self.handles.next(true) => {
+                    if let Some(command) = command {
+                        self.perform(command)?;
                     }
                 }
-                Step::Mute => self.mute = true,
-                Step::Unheard => self.unheard = true,
-                Step::Look => {}
-            }
-            if self.control() == Control::GiveUp {
-                return Ended::broken("the server did not answer the close");
-            }
-            if self.unheard {
-                self.held = None;
-            }
-            if self.mute && self.unheard {
-                while let Ok(command) = self.ends.commands.try_recv() {
-                    self.perform_all(command);
-                }
-                self.wire.flush().await;
-                return Ended::broken("dropped by this end");
-            }
-        }
-    }
-
-    /// Waits for whatever comes first. Every branch may be dropped half-way without losing anything.
-    async fn step(&mut self) -> Step {
-        let paused = self.control() == Control::Pause && self.wire.broken().is_none();
-        let read = self.is_closing() || self.held.is_none() && !paused;
-        let busy = self.wire.is_busy();
-        let ack_by = self.ack_by.filter(|_| !busy);
-        let Self { wire, ends: Ends { commands, events, control, .. }, held, mute, unheard, .. } = self;
-        tokio::select! {
-            Some(command) = commands.recv(), if !busy => Step::Command(command),
-            turn = wire.turn(read) => Step::Turn(turn),
-            permit = events.reserve(), if held.is_some() => match (permit, held.take()) {
-                (Ok(permit), Some(held)) => {
-                    permit.send(held);
-                    Step::Look
-                }
-                _ => Step::Unheard,
             },
-            () = events.closed(), if !*unheard => Step::Unheard,
-            changed = control.changed(), if !*mute => if changed.is_ok() { Step::Look } else { Step::Mute },
-            () = until(ack_by) => Step::Look,
+        }
+        self.handles.deliver();
+        if self.handles.control() == Control::GiveUp {
+            return Err(Ended::broken("the server did not answer the close"));
+        }
+        if self.handles.is_alone() {
+            return self.hang_up().await;
+        }
+        Ok(())
+    }
+
+    async fn happened(&mut self, happened: Happened) -> Course {
+        match happened {
+            Happened::Command(first) => self.perform_all(first)?,
+            Happened::Frame(frame) => {
+                if let Err(error) = self.take(&frame) {
+                    return self.refuse(Ended::broken(error.to_string())).await;
+                }
+            }
+            Happened::Lost(ended) => self.lose(ended).await?,
+            Happened::Garbled(ended) => return self.refuse(ended).await,
+            Happened::Fetched(Ok(token)) => self.session.renew(token, Instant::now()),
+            Happened::Fetched(Err(NoToken::Later(_))) => self.session.access().postpone(Instant::now()),
+            Happened::Fetched(Err(NoToken::Never(_))) => self.session.access().rest(),
+            Happened::Look => {}
+        }
+        Ok(())
+    }
+
+    /// What came of the last step on the way back.
+    fn done(&mut self, done: Done) -> Course {
+        let now = Instant::now();
+        match done {
+            Done::Rested if self.session.access().is_stale(now) => {
+                let fetch = self.session.access().fetch();
+                self.begin(Doing::Fetching(fetch));
+            }
+            Done::Rested => self.dial(now),
+            Done::Fetched(Ok(token)) => {
+                self.session.access().renewed(token, now);
+                self.dial(now);
+            }
+            Done::Fetched(Err(none)) => self.fail(Verdict::of_attempt(none.into()))?,
+            Done::Dialed(Ok(dialed)) => {
+                let (socket, connected) = *dialed;
+                self.session.back(connected, now, self.handles.inbox());
+                self.state = State::Open(Box::new(Open::new(socket, self.session.heartbeat())));
+            }
+            Done::Dialed(Err(error)) => self.fail(Verdict::of_attempt(error))?,
+            Done::TooLate(ended) => return Err(ended),
+        }
+        Ok(())
+    }
+
+    fn dial(&mut self, now: Instant) {
+        let (options, way) = (Arc::clone(&self.options), self.session.way(now));
+        self.begin(Doing::Dialing(Box::pin(async move { dial(&options, way).await })));
+    }
+
+    fn begin(&mut self, doing: Doing) {
+        if let State::Away(away) = &mut self.state {
+            away.begin(doing);
         }
     }
 
-    fn control(&self) -> Control {
-        *self.ends.control.borrow()
-    }
-
-    fn is_closing(&self) -> bool {
-        !self.closing.is_empty()
-    }
-
-    fn acknowledge(&mut self) {
-        let unacknowledged = self.exchange.unacknowledged();
-        if unacknowledged == 0 {
-            self.ack_by = None;
-            return;
+    fn fail(&mut self, verdict: Verdict) -> Course {
+        let (rest, ended) = self.judge(verdict)?;
+        if let State::Away(away) = &mut self.state {
+            away.failed(ended, rest);
         }
-        let by = *self.ack_by.get_or_insert_with(|| Instant::now() + ACK_WITHIN);
-        if !self.wire.is_busy() && (unacknowledged >= ACK_EVERY || by <= Instant::now()) {
-            self.ack_by = None;
-            let ack = self.exchange.acknowledge();
-            self.put(ack);
-        }
+        Ok(())
     }
 
-    fn put(&mut self, frame: Vec<u8>) -> usize {
-        let size = frame.len();
-        self.wire.put(message(self.exchange.encoding(), frame));
+    /// When to try next, unless this is the end.
+    fn judge(&mut self, verdict: Verdict) -> Result<(Instant, Ended), Ended> {
+        let Verdict { action, told, ended } = verdict;
+        match action {
+            Action::Resume => {}
+            Action::Refresh if self.session.access().refuse() => {}
+            Action::Rejoin => self.session.forget(),
+            Action::Wait => {
+                if told.is_none() {
+                    self.backoff.slow_down();
+                }
+            }
+            Action::Refresh | Action::Stop => return Err(ended),
+        }
+        Ok((Instant::now() + self.backoff.next(told), ended))
+    }
+
+    /// The socket is gone: the client goes away and comes back by itself, or the connection has ended.
+    async fn lose(&mut self, ended: Ended) -> Course {
+        let State::Open(open) = &self.state else { return Ok(()) };
+        if open.age() >= HELD {
+            self.backoff.begin_anew();
+        }
+        let closed_by_server = ended.code.is_some();
+        let cause = self.session.take_cause().filter(|_| closed_by_server);
+        let mut verdict = Verdict::of_loss(Ended { cause, ..ended });
+        verdict.told = verdict.told.or(self.session.take_after());
+        let stays = self.options.resume && self.closing.is_empty();
+        let judged = if stays { self.judge(verdict) } else { Err(verdict.ended) };
+        let (rest, ended) = match (judged, &mut self.state) {
+            (Ok(judged), _) => judged,
+            (Err(ended), State::Open(open)) if closed_by_server => {
+                open.wire.wind_down(true).await;
+                return Err(ended);
+            }
+            (Err(ended), _) => return Err(ended),
+        };
+        self.session.lost();
+        let Ended { code, reason, .. } = ended.clone();
+        let away = Away::new(Instant::now(), self.options.give_up_after, ended, rest);
+        if let State::Open(open) = std::mem::replace(&mut self.state, State::Away(away))
+            && closed_by_server
+        {
+            let mut wire = open.wire;
+            // The answer to the close, in its own time.
+            tokio::spawn(async move { wire.wind_down(true).await });
+        }
+        self.handles.inbox().push_back(Incoming::Away { code, reason });
+        Ok(())
+    }
+
+    /// The server is left: it said what cannot be understood.
+    async fn refuse(&mut self, ended: Ended) -> Course {
+        if let State::Open(open) = &mut self.state {
+            open.say_close(CloseCode::Protocol, "");
+            open.wire.wind_down(false).await;
+        }
+        Err(ended)
+    }
+
+    /// Nobody is left to speak for.
+    async fn hang_up(&mut self) -> Course {
+        while let Some(command) = self.handles.next_now() {
+            self.perform(command)?;
+            self.write(usize::MAX);
+        }
+        if let State::Open(open) = &mut self.state {
+            open.wire.flush().await;
+        }
+        Err(Ended::broken("dropped by this end"))
+    }
+
+    /// Writes what is due, to about this size. After a goodbye nothing more is said.
+    fn write(&mut self, most: usize) -> usize {
+        let mut size = 0;
+        if let State::Open(open) = &mut self.state
+            && self.closing.is_empty()
+        {
+            let now = Instant::now();
+            while size < most
+                && let Some(frame) = self.session.next(now)
+            {
+                size += frame.len();
+                open.wire.put(message(self.session.encoding(), frame));
+            }
+        }
         size
     }
 
     /// Carries out a command and those that wait behind it, so that they share a write.
-    fn perform_all(&mut self, first: Command) {
-        let mut size = self.perform(first);
+    fn perform_all(&mut self, first: Command) -> Course {
+        let mut size = self.perform(first)?;
         while size < BATCH
-            && let Ok(command) = self.ends.commands.try_recv()
+            && let Some(command) = self.handles.next_now()
         {
-            size += self.perform(command);
+            size += self.perform(command)?;
         }
+        Ok(())
     }
 
-    fn perform(&mut self, command: Command) -> usize {
+    /// Carries out a command, and writes at once what comes of it: the next one must not overtake it.
+    fn perform(&mut self, command: Command) -> Result<usize, Ended> {
         let frame = match command {
-            Command::Request { make, reply } => self.exchange.request(make, reply, self.clock.now()),
-            Command::Notice(request) => Some(request.encode(self.exchange.encoding())),
-            Command::Move(outgoing) => self.exchange.outgoing(outgoing),
-            Command::Raw(message) => {
-                let size = message.len();
-                self.wire.put(message);
-                return size;
+            Command::Request { make, reply } => {
+                self.session.ask(make, reply);
+                return Ok(self.write(BATCH));
             }
+            Command::Move(outgoing) => {
+                self.session.push(outgoing);
+                return Ok(self.write(BATCH));
+            }
+            Command::Notice(request) => {
+                let encoding = self.session.encoding();
+                message(encoding, request.encode(encoding))
+            }
+            Command::Raw(frame) => frame,
             Command::Close(reply) => {
                 self.closing.push(reply);
-                self.say_close(CloseCode::Normal, "bye");
-                None
+                let State::Open(open) = &mut self.state else {
+                    let code = Some(CloseCode::Normal.into());
+                    return Err(Ended { code, ..Ended::broken("closed by this end while the connection was lost") });
+                };
+                open.say_close(CloseCode::Normal, "bye");
+                return Ok(0);
             }
         };
-        frame.map_or(0, |frame| self.put(frame))
-    }
-
-    fn say_close(&mut self, code: CloseCode, reason: &'static str) {
-        self.wire.put(Message::Close(Some(CloseFrame { code, reason: reason.into() })));
-    }
-
-    /// Takes in what the socket brought; `Some` when that was the last of it.
-    async fn turned(&mut self, turn: Turn) -> Option<Ended> {
-        let ended = match turn {
-            Turn::Flushed => return None,
-            Turn::Frame(Message::Close(frame)) => Ended { cause: self.exchange.take_cause(), ..closed(frame) },
-            Turn::Frame(frame) => {
-                let error = self.take(&frame).err()?;
-                self.say_close(CloseCode::Protocol, "");
-                Ended::broken(error.to_string())
-            }
-            Turn::Over | Turn::Broken(tungstenite::Error::Io(_)) if self.wire.broken().is_some() => {
-                return self.wire.broken().map(Ended::broken);
-            }
-            Turn::Over => return Some(Ended::broken("the connection broke off")),
-            Turn::Broken(error @ (tungstenite::Error::Capacity(_) | tungstenite::Error::Utf8(_))) => {
-                self.say_close(CloseCode::Protocol, "");
-                Ended::broken(error.to_string())
-            }
-            Turn::Broken(error) => return Some(Ended::broken(error.to_string())),
-        };
-        self.wire.wind_down(ended.code.is_some()).await;
-        Some(ended)
+        // Hints, and frames of tests, are of no use later.
+        let State::Open(open) = &mut self.state else { return Ok(0) };
+        let size = frame.len();
+        open.wire.put(frame);
+        Ok(size)
     }
 
     fn take(&mut self, frame: &Message) -> Result<(), Error> {
-        let Some(bytes) = content(self.exchange.encoding(), frame)? else { return Ok(()) };
-        let Some(incoming) = self.exchange.take(bytes, self.clock.now())? else { return Ok(()) };
-        if self.unheard || self.is_closing() && self.held.is_some() {
-            return Ok(());
+        let Some(bytes) = content(self.session.encoding(), frame)? else { return Ok(()) };
+        // A goodbye does not wait for a reader that sleeps.
+        if !self.closing.is_empty() && !self.handles.has_delivered() {
+            return self.session.take(bytes, Instant::now(), &mut Inbox::new());
         }
-        match self.ends.events.try_send(incoming) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(incoming)) => self.held = Some(incoming),
-            Err(mpsc::error::TrySendError::Closed(_)) => self.unheard = true,
-        }
-        Ok(())
+        self.session.take(bytes, Instant::now(), self.handles.inbox())
     }
 }

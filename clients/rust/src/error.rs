@@ -6,6 +6,8 @@ use rallypoint_protocol::{ErrorCode, RoomName, code::Action, codec::Refused, ser
 use serde::Deserialize;
 use tokio_tungstenite::tungstenite;
 
+use crate::{connect::is_loss, token::NoToken};
+
 /// Why something did not work.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -13,10 +15,10 @@ pub enum Error {
     /// The server refused this request; the session goes on.
     #[error("refused: {} {}: {}", .0.code.number(), .0.name, .0.message)]
     Refused(Failed),
-    /// The connection has ended.
+    /// The connection has ended for good, at once or after the client stopped coming back.
     #[error("closed: {} {reason}", code.map_or_else(|| "without a code".to_owned(), |code| code.to_string()))]
     Closed {
-        /// The number in the close frame, 1005 if it held none; `None` when the connection broke off.
+        /// The number in the close frame, 1005 if it held none; `None` when there was no close frame.
         code: Option<u16>,
         /// The text in the close frame, or what broke.
         reason: String,
@@ -34,6 +36,16 @@ pub enum Error {
     /// The server sent something that the protocol does not allow.
     #[error("the server broke the protocol: {0}")]
     Protocol(String),
+    /// The session was lost while this request had no answer, and the client is in a new one: nobody
+    /// knows whether the request was carried out.
+    #[error("the session was lost before the answer came; it is unknown whether this was done")]
+    Lost,
+    /// [`Options::waiting`](crate::Options::waiting) requests wait already. This one was not sent.
+    #[error("too many requests wait")]
+    Busy,
+    /// There is no access token to connect with.
+    #[error(transparent)]
+    Token(#[from] NoToken),
     /// No answer within [`Options::timeout`](crate::Options::timeout).
     #[error("no answer in time")]
     Timeout,
@@ -94,6 +106,7 @@ impl Error {
                 problem: response.body().as_deref().and_then(|body| serde_json::from_slice(body).ok()),
             },
             tungstenite::Error::Io(error) => Self::Io(error),
+            lost if is_loss(&lost) => Ended::broken(lost.to_string()).into(),
             other => Self::Protocol(other.to_string()),
         }
     }
@@ -133,6 +146,15 @@ pub(crate) struct Ended {
 impl Ended {
     pub(crate) fn broken(reason: impl Into<String>) -> Self {
         Self { code: None, reason: reason.into(), cause: None }
+    }
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Closed { code, reason, cause } => Self { code, reason, cause },
+            other => Self::broken(other.to_string()),
+        }
     }
 }
 

@@ -1,21 +1,62 @@
-//! What arrives without being asked for: events, signals, moves, and the end.
+//! What arrives without being asked for: events, signals, moves, losses and returns, and the end.
 
-use rallypoint_protocol::{Encoding, Payload, RoomName, ServerMessage, moves::Lane};
+use std::collections::VecDeque;
+
+use rallypoint_protocol::{
+    Encoding, Payload, PeerId, RoomName, ServerMessage,
+    moves::Lane,
+    server::{Failed, Joined, Reset, Watching},
+};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use crate::error::Error;
 
 /// One thing that arrived. Answers to requests are not among them: they go to whoever asked.
+///
+/// A lost connection shows as [`Away`](Self::Away), and once the client has come back by itself as
+/// [`Back`](Self::Back). Then each room that the session was in comes, in any order, either as
+/// [`Joined`](Self::Joined) or [`Watching`](Self::Watching), or as [`Out`](Self::Out). The events
+/// that were missed come before the room's `Joined`, as if there had been no loss; where that is impossible a
+/// [`Reset`](Self::Reset) follows it. So whoever goes by the events one by one misses nothing, and whoever
+/// keeps a picture of the room can draw it anew from `Joined`.
 #[derive(Clone, Debug)]
 pub enum Incoming {
-    /// An event, a signal, a hint, a notification, a reset, or an error that answers no request.
+    /// An event, a signal, a hint, a notification, or an error that answers no request.
     Message(ServerMessage),
     /// A move, whatever the encoding.
     Move(Move),
-    /// The connection has ended. Always the last one.
-    Closed {
+    /// The room anew: what was known of it holds no longer.
+    Reset(Reset),
+    /// The connection is lost, and the client tries to come back.
+    Away {
         /// The number in the close frame, 1005 if it held none; `None` when the connection broke off.
+        code: Option<u16>,
+        /// The text in the close frame, or what broke.
+        reason: String,
+    },
+    /// The client is back.
+    Back {
+        /// Whether nothing was lost. If not, signals and reliable moves may be missing, in both
+        /// directions, and reliable moves that were on their way are not sent again.
+        resumed: bool,
+        /// Who this client is now: another than before if the session was lost as a whole.
+        peer: PeerId,
+    },
+    /// After [`Back`](Self::Back): a room as it is now. What was missed came before, so `missed` is absent.
+    Joined(Joined),
+    /// After [`Back`](Self::Back): a watched room as it is now.
+    Watching(Watching),
+    /// After [`Back`](Self::Back): a room that the session is no longer in, and does not watch.
+    Out {
+        /// The room.
+        room: RoomName,
+        /// Why the server did not let the client in again, if it said so.
+        why: Option<Box<Failed>>,
+    },
+    /// The connection has ended for good. Always the last one.
+    Closed {
+        /// The number in the close frame, 1005 if it held none; `None` when there was no close frame.
         code: Option<u16>,
         /// The text in the close frame, or what broke.
         reason: String,
@@ -77,3 +118,6 @@ pub fn missed_events(missed: &[Box<RawValue>]) -> Result<Vec<ServerMessage>, Err
         .map(|event| event.map_err(|refused| Error::undecodable(&refused)))
         .collect()
 }
+
+/// What one frame brought, in order.
+pub(crate) type Inbox = VecDeque<Incoming>;

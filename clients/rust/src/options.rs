@@ -5,7 +5,10 @@ use std::{fmt, time::Duration};
 use rallypoint_protocol::{Encoding, Position};
 use tokio_tungstenite::tungstenite::http::Uri;
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    token::{NoToken, Token},
+};
 
 /// Where the token travels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +26,12 @@ pub enum Credential {
     None,
 }
 
+impl Credential {
+    pub(crate) fn is_in_handshake(self) -> bool {
+        matches!(self, Self::Header | Self::Subprotocol | Self::Query)
+    }
+}
+
 /// How to connect. Start from [`Options::new`] and change what differs:
 ///
 /// ```
@@ -35,15 +44,16 @@ pub struct Options {
     /// `ws://host:port/v1/ws`, or the server's base `http://host:port`. TLS is not built in: in
     /// front of a `wss` server a local proxy is needed.
     pub url: String,
-    /// The access token, a JWT.
-    pub token: String,
+    /// The access token, a JWT, or where to get it.
+    pub token: Token,
     /// How messages are written; [`Encoding::MsgPack`] unless told otherwise.
     pub encoding: Encoding,
     /// Where the token travels.
     pub credential: Credential,
     /// The header `Origin`. Native programs have none; set it to be treated like a browser.
     pub origin: Option<String>,
-    /// More headers of the handshake, such as `Cookie`.
+    /// More headers of the handshake, such as `Cookie`. A socket that resumes a session is opened
+    /// without `Cookie` and `Authorization`, and without a `token` in the query of the URL.
     pub headers: Vec<(String, String)>,
     /// The position in the user's own log up to which everything is known. Travels in `auth`, so
     /// only with [`Credential::FirstMessage`].
@@ -56,6 +66,15 @@ pub struct Options {
     /// Size of the kernel's receive buffer (`SO_RCVBUF`), bytes; the system decides when `None`.
     /// A small one makes a slow reader felt by the server sooner.
     pub receive_buffer: Option<u32>,
+    /// Whether the client comes back by itself when the connection is lost. If not, a loss is the end. `true`.
+    pub resume: bool,
+    /// How long to try to come back before a loss is the end. For ever, when `None`.
+    pub give_up_after: Option<Duration>,
+    /// How many requests may wait to be sent: while the connection is lost, and while 64 have no
+    /// answer yet. One more is [`Error::Busy`]. 256.
+    pub waiting: usize,
+    /// Fixes the random waits before attempts to come back, for tests.
+    pub seed: Option<u64>,
 }
 
 impl Options {
@@ -63,7 +82,7 @@ impl Options {
     pub fn new(url: impl Into<String>, token: impl Into<String>) -> Self {
         Self {
             url: url.into(),
-            token: token.into(),
+            token: Token::Fixed(token.into()),
             encoding: Encoding::MsgPack,
             credential: Credential::default(),
             origin: None,
@@ -72,10 +91,25 @@ impl Options {
             timeout: Duration::from_secs(10),
             queue: 1024,
             receive_buffer: None,
+            resume: true,
+            give_up_after: None,
+            waiting: 256,
+            seed: None,
         }
     }
 
-    pub(crate) fn target(&self) -> Result<Target, Error> {
+    /// Like [`Options::new`], with a function that gets the token, so that the client can renew it
+    /// by itself; see [`Token::source`].
+    pub fn with_source<F, R>(url: impl Into<String>, fetch: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<String, NoToken>> + Send + 'static,
+    {
+        Self { token: Token::source(fetch), ..Self::new(url, "") }
+    }
+
+    /// Where to connect, with this token; without one, nothing in the query stands for one.
+    pub(crate) fn target(&self, token: Option<&str>) -> Result<Target, Error> {
         let bad = |why: &str| Error::Options(why.to_owned());
         let uri: Uri = self.url.parse().map_err(|_| bad("the URL cannot be read"))?;
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| bad("the URL has no host"))?;
@@ -87,8 +121,10 @@ impl Options {
             _ => return Err(bad("the URL begins with ws:// or http://")),
         };
         let port = uri.port_u16().unwrap_or(80);
-        let token = (self.credential == Credential::Query).then(|| format!("token={}", escape(&self.token)));
-        let query: Vec<_> = uri.query().map(str::to_owned).into_iter().chain(token).collect();
+        let given = uri.query().into_iter().flat_map(|query| query.split('&'));
+        let given = given.filter(|pair| token.is_some() || !pair.starts_with("token=")).map(str::to_owned);
+        let added = token.filter(|_| self.credential == Credential::Query);
+        let query: Vec<_> = given.chain(added.map(|token| format!("token={}", escape(token)))).collect();
         let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
         let uri = format!("ws://{host}:{port}{path}{query}");
         let uri = uri.parse().map_err(|_| bad("the URL cannot be used"))?;
@@ -142,21 +178,25 @@ mod tests {
             ("http://example.org/rally/", "ws://example.org:80/rally/v1/ws"),
             ("ws://[::1]:9/x?a=b", "ws://[::1]:9/x?a=b"),
         ] {
-            let target = Options::new(url, "").target().unwrap();
+            let target = Options::new(url, "").target(Some("")).unwrap();
             assert_eq!(target.uri.to_string(), uri);
             assert!(!target.host.contains('['));
         }
         for url in ["", "localhost:3000", "wss://example.org/v1/ws", "ftp://x", "ws://"] {
-            assert!(matches!(Options::new(url, "").target(), Err(Error::Options(_))), "{url}");
+            assert!(matches!(Options::new(url, "").target(Some("")), Err(Error::Options(_))), "{url}");
         }
     }
 
     #[test]
     fn the_token_shows_in_the_query_only_when_asked() {
-        let mut options = Options::new("http://h", "a.b+c");
-        assert!(!options.target().unwrap().uri.to_string().contains("a.b"));
+        let mut options = Options::new("http://h?x=y", "a.b+c");
+        let query = |options: &Options, token| options.target(token).unwrap().uri.query().map(str::to_owned);
+        assert_eq!(query(&options, Some("a.b+c")).as_deref(), Some("x=y"));
         options.credential = Credential::Query;
-        assert_eq!(options.target().unwrap().uri.query(), Some("token=a.b%2Bc"));
+        assert_eq!(query(&options, Some("a.b+c")).as_deref(), Some("x=y&token=a.b%2Bc"));
+        assert_eq!(query(&options, None).as_deref(), Some("x=y"));
+        options.url = "http://h?token=old&x=y".to_owned();
+        assert_eq!(query(&options, None).as_deref(), Some("x=y"));
         assert!(!format!("{options:?}").contains("a.b"));
     }
 }

@@ -1,10 +1,10 @@
-//! The rooms this session is in: what binary moves need to know of them.
+//! The rooms of this session: what moves need to know of them, and what a resume says of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use rallypoint_protocol::RoomName;
+use rallypoint_protocol::{Position, RoomName, request::RESUMED_ROOMS_MAX};
 
-/// Names, handles and the last sequence number sent, by room.
+/// The rooms that this session is in or watches.
 #[derive(Debug, Default)]
 pub(crate) struct Rooms {
     by_name: HashMap<RoomName, Room>,
@@ -13,39 +13,131 @@ pub(crate) struct Rooms {
 
 #[derive(Debug)]
 struct Room {
-    handle: u32,
+    part: Part,
+    position: Position,
     last_seq: u32,
+    /// Whether the server has shown the room on the present socket.
+    shown: bool,
+}
+
+/// What we are in a room.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Part {
+    /// A member; the handle is unknown between a resume that lost something and the room's `joined`.
+    Member(Option<u32>),
+    /// A spectator, with the rate of `state` that was asked for.
+    Watcher(Option<f64>),
 }
 
 impl Rooms {
-    pub(crate) fn joined(&mut self, name: &RoomName, handle: u32) {
-        self.left(name);
-        self.by_name.insert(name.clone(), Room { handle, last_seq: 0 });
+    pub(crate) fn joined(&mut self, name: &RoomName, handle: u32, position: Position) {
+        // The server drops moves that do not rise, also after a resume, so the count goes on.
+        let last_seq = self.left(name).map_or(0, |room| room.last_seq);
+        let part = Part::Member(Some(handle));
+        self.by_name.insert(name.clone(), Room { part, position, last_seq, shown: true });
         self.by_handle.insert(handle, name.clone());
     }
 
-    pub(crate) fn left(&mut self, name: &RoomName) {
-        if let Some(room) = self.by_name.remove(name) {
-            self.by_handle.remove(&room.handle);
+    pub(crate) fn watching(&mut self, name: &RoomName, position: Position) {
+        let part = match self.left(name) {
+            Some(Room { part: Part::Watcher(rate), .. }) => Part::Watcher(rate),
+            _ => Part::Watcher(None),
+        };
+        self.by_name.insert(name.clone(), Room { part, position, last_seq: 0, shown: true });
+    }
+
+    /// How often the room's `state` was asked for; the answer does not repeat it.
+    pub(crate) fn rate(&mut self, name: &RoomName, rate: Option<f64>) {
+        if let Some(Room { part: Part::Watcher(known), .. }) = self.by_name.get_mut(name) {
+            *known = rate;
         }
     }
 
+    pub(crate) fn leave(&mut self, name: &RoomName) {
+        self.left(name);
+    }
+
+    fn left(&mut self, name: &RoomName) -> Option<Room> {
+        let room = self.by_name.remove(name)?;
+        if let Part::Member(Some(handle)) = room.part {
+            self.by_handle.remove(&handle);
+        }
+        Some(room)
+    }
+
+    /// The log has come to here.
+    pub(crate) fn at(&mut self, name: &RoomName, position: Position) {
+        if let Some(room) = self.by_name.get_mut(name) {
+            room.position = position;
+        }
+    }
+
+    pub(crate) fn part(&self, name: &RoomName) -> Option<Part> {
+        self.by_name.get(name).map(|room| room.part)
+    }
+
+    pub(crate) fn is_member(&self, name: &RoomName) -> bool {
+        matches!(self.part(name), Some(Part::Member(_)))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
     pub(crate) fn handle(&self, name: &RoomName) -> Option<u32> {
-        self.by_name.get(name).map(|room| room.handle)
+        if let Some(Part::Member(handle)) = self.part(name) { handle } else { None }
     }
 
     pub(crate) fn name(&self, handle: u32) -> Option<&RoomName> {
         self.by_handle.get(&handle)
     }
 
-    /// The room's handle and the sequence number for the next move: the one given, else one above
-    /// the last. The server drops a move that does not rise, so the last one is remembered in
-    /// both cases.
-    pub(crate) fn next_move(&mut self, name: &RoomName, seq: Option<u32>) -> Option<(u32, u32)> {
-        let room = self.by_name.get_mut(name)?;
+    /// The sequence number for the next move: the one given, else one above the last. The server
+    /// drops a move that does not rise, so the last one is remembered in both cases.
+    pub(crate) fn next_seq(&mut self, name: &RoomName, seq: Option<u32>) -> Option<u32> {
+        let room = self.by_name.get_mut(name).filter(|room| matches!(room.part, Part::Member(_)))?;
         let seq = seq.unwrap_or_else(|| room.last_seq.saturating_add(1));
         room.last_seq = room.last_seq.max(seq);
-        Some((room.handle, seq))
+        Some(seq)
+    }
+
+    /// The socket is lost: the next one has shown nothing yet.
+    pub(crate) fn hide(&mut self) {
+        self.by_name.values_mut().for_each(|room| room.shown = false);
+    }
+
+    /// The handles may be others now: moves wait for the rooms' `joined`.
+    pub(crate) fn forget_handles(&mut self) {
+        self.by_handle.clear();
+        for room in self.by_name.values_mut() {
+            if let Part::Member(handle) = &mut room.part {
+                *handle = None;
+            }
+        }
+    }
+
+    pub(crate) fn is_hidden(&self, name: &RoomName) -> bool {
+        self.by_name.get(name).is_some_and(|room| !room.shown)
+    }
+
+    /// Rooms that the present socket has not shown, by name.
+    pub(crate) fn hidden(&self) -> Vec<RoomName> {
+        let hidden = self.by_name.iter().filter(|(_, room)| !room.shown);
+        let mut names: Vec<_> = hidden.map(|(name, _)| name.clone()).collect();
+        names.sort();
+        names
+    }
+
+    /// All rooms by name: what we are in them, and where they stand.
+    pub(crate) fn all(&self) -> BTreeMap<RoomName, (Part, Position)> {
+        self.by_name.iter().map(|(name, room)| (name.clone(), (room.part, room.position))).collect()
+    }
+
+    /// What `resume` says: where all rooms stand, and which of them are only watched.
+    pub(crate) fn positions(&self) -> (BTreeMap<RoomName, Position>, Vec<RoomName>) {
+        let rooms = || self.all().into_iter().take(RESUMED_ROOMS_MAX);
+        let watched = rooms().filter(|(_, (part, _))| matches!(part, Part::Watcher(_)));
+        (rooms().map(|(name, (_, position))| (name, position)).collect(), watched.map(|(name, _)| name).collect())
     }
 }
 
@@ -53,26 +145,76 @@ impl Rooms {
 mod tests {
     use super::*;
 
-    #[test]
-    fn sequence_numbers_rise_past_those_given() {
-        let room = RoomName::new("match/7").unwrap();
-        let mut rooms = Rooms::default();
-        assert_eq!(rooms.next_move(&room, None), None);
-        rooms.joined(&room, 4);
-        assert_eq!(rooms.next_move(&room, None), Some((4, 1)));
-        assert_eq!(rooms.next_move(&room, Some(40)), Some((4, 40)));
-        assert_eq!(rooms.next_move(&room, Some(7)), Some((4, 7)));
-        assert_eq!(rooms.next_move(&room, None), Some((4, 41)));
+    fn name(text: &str) -> RoomName {
+        RoomName::new(text).unwrap()
+    }
+
+    fn position(seq: u64) -> Position {
+        Position { seq, ..Position::start(1) }
     }
 
     #[test]
-    fn a_room_joined_again_has_a_new_handle_only() {
-        let room = RoomName::new("a").unwrap();
+    fn sequence_numbers_rise_past_those_given_and_over_a_resume() {
+        let room = name("match/7");
         let mut rooms = Rooms::default();
-        rooms.joined(&room, 1);
-        rooms.joined(&room, 2);
+        assert_eq!(rooms.next_seq(&room, None), None);
+        rooms.joined(&room, 4, position(1));
+        assert_eq!(rooms.next_seq(&room, None), Some(1));
+        assert_eq!(rooms.next_seq(&room, Some(40)), Some(40));
+        assert_eq!(rooms.next_seq(&room, Some(7)), Some(7));
+        rooms.forget_handles();
+        assert_eq!(rooms.next_seq(&room, None), Some(41));
+        rooms.joined(&room, 9, position(2));
+        assert_eq!(rooms.next_seq(&room, None), Some(42));
+        rooms.leave(&room);
+        rooms.joined(&room, 10, position(3));
+        assert_eq!(rooms.next_seq(&room, None), Some(1));
+    }
+
+    #[test]
+    fn a_room_joined_again_has_its_new_handle_only() {
+        let room = name("a");
+        let mut rooms = Rooms::default();
+        rooms.joined(&room, 1, position(0));
+        rooms.joined(&room, 2, position(0));
         assert_eq!((rooms.name(1), rooms.name(2)), (None, Some(&room)));
-        rooms.left(&room);
-        assert_eq!((rooms.handle(&room), rooms.name(2)), (None, None));
+        rooms.forget_handles();
+        assert_eq!((rooms.name(2), rooms.handle(&room), rooms.is_member(&room)), (None, None, true));
+        rooms.joined(&room, 3, position(0));
+        assert_eq!((rooms.name(3), rooms.handle(&room)), (Some(&room), Some(3)));
+        rooms.leave(&room);
+        assert_eq!((rooms.handle(&room), rooms.name(3), rooms.is_empty()), (None, None, true));
+    }
+
+    #[test]
+    fn a_resume_names_all_rooms_and_tells_the_watched_ones() {
+        let mut rooms = Rooms::default();
+        rooms.joined(&name("a"), 1, position(1));
+        rooms.watching(&name("b"), position(2));
+        rooms.rate(&name("b"), Some(5.0));
+        rooms.at(&name("a"), position(7));
+        rooms.at(&name("unknown"), position(9));
+        let expected = [(name("a"), position(7)), (name("b"), position(2))];
+        assert_eq!(rooms.positions(), (expected.into(), vec![name("b")]));
+        // What `watching` does not repeat stays known.
+        rooms.watching(&name("b"), position(3));
+        assert_eq!(rooms.part(&name("b")), Some(Part::Watcher(Some(5.0))));
+        assert!(!rooms.is_member(&name("b")) && rooms.next_seq(&name("b"), None).is_none());
+        (0..2 * RESUMED_ROOMS_MAX).for_each(|n| rooms.watching(&name(&format!("w/{n}")), position(0)));
+        let (positions, watched) = rooms.positions();
+        assert_eq!((positions.len(), watched.len()), (RESUMED_ROOMS_MAX, RESUMED_ROOMS_MAX - 1));
+    }
+
+    #[test]
+    fn a_new_socket_shows_each_room_again_or_not() {
+        let mut rooms = Rooms::default();
+        rooms.joined(&name("a"), 1, position(0));
+        rooms.watching(&name("b"), position(0));
+        assert_eq!(rooms.hidden(), []);
+        rooms.hide();
+        assert_eq!(rooms.hidden(), [name("a"), name("b")]);
+        rooms.watching(&name("b"), position(0));
+        assert_eq!((rooms.hidden(), rooms.is_hidden(&name("b"))), (vec![name("a")], false));
+        assert!(rooms.is_hidden(&name("a")) && !rooms.is_hidden(&name("c")));
     }
 }

@@ -156,12 +156,14 @@ impl Seen {
                 self.while_stalled += u64::from(plan.stall.as_ref().is_some_and(|stall| stall.contains(&t)));
                 self.check.saw(*from, *lane, n);
             }
+            // The client would come back by itself, but a run with a loss in it measures something else.
+            Incoming::Away { code, reason } => self.troubles.push(format!("lost: {code:?} {reason}")),
             Incoming::Closed { code, reason } => self.troubles.push(format!("closed: {code:?} {reason}")),
             Incoming::Message(ServerMessage::Error(error)) => {
                 let count = error.count.unwrap_or(1);
                 self.troubles.push(format!("{count} times error {} {}", error.code, error.message));
             }
-            Incoming::Message(_) => {}
+            _ => {}
         }
     }
 }

@@ -53,7 +53,7 @@ async fn nothing_is_lost_when_nobody_reads_for_a_while() {
     // More than the queue and the kernel's buffers hold, so that the peer has to wait for us.
     const COUNT: usize = 2000;
     let (_client, mut events, mut peer) = pair(|options| {
-        options.queue = 2;
+        (options.queue, options.resume) = (2, false);
         options.receive_buffer = Some(16 * 1024);
     })
     .await;
@@ -168,7 +168,7 @@ async fn each_half_works_without_the_other() {
 
 #[tokio::test]
 async fn an_end_reaches_everybody_with_its_reason() {
-    let (client, mut events, mut peer) = pair(|_| {}).await;
+    let (client, mut events, mut peer) = pair(|options| options.resume = false).await;
     let serve = async {
         peer.request().await;
         let fatal =

@@ -1,0 +1,172 @@
+//! What a frame of the server means: an answer for whoever asked, or something for the application.
+
+use rallypoint_protocol::{
+    ErrorCode, Payload, Request, RoomName, ServerMessage,
+    moves::{Lane, ServerMove, is_move},
+    server::{Failed, Moved},
+};
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::Session;
+use crate::{
+    error::Error,
+    incoming::{Inbox, Incoming, Move, missed_events},
+    requests::{Asker, Sent},
+};
+
+impl Session {
+    /// Takes in a frame. Answers go to whoever asked; everything else goes into the inbox.
+    pub(crate) fn take(&mut self, frame: &[u8], now: Instant, inbox: &mut Inbox) -> Result<(), Error> {
+        if self.encoding == rallypoint_protocol::Encoding::MsgPack && is_move(frame) {
+            return self.take_move(frame, now, inbox);
+        }
+        let message = match ServerMessage::decode(self.encoding, frame) {
+            Ok(message) => message,
+            // A newer server may say things that this client does not know.
+            Err(refused) if refused.code == ErrorCode::UnknownType => return Ok(()),
+            Err(refused) => return Err(Error::undecodable(&refused)),
+        };
+        self.note(&message, now);
+        let Some(re) = answers(&message) else { return self.unasked(message, inbox) };
+        match self.requests.settle(re)? {
+            Some(sent) => self.answered(sent, message, now, inbox),
+            None => {
+                inbox.push_back(Incoming::Message(message));
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps what a later resume has to say.
+    fn note(&mut self, message: &ServerMessage, now: Instant) {
+        self.cause = None;
+        match message {
+            ServerMessage::Joined(joined) => self.rooms().joined(&joined.room, joined.handle, joined.position),
+            ServerMessage::Watching(watching) => self.rooms().watching(&watching.room, watching.position),
+            ServerMessage::PeerLeft(left) if left.peer.peer == self.connected.borrow().peer => {
+                self.rooms().leave(&left.room);
+            }
+            ServerMessage::PeerLeft(event) => self.rooms().at(&event.room, event.position),
+            ServerMessage::PeerJoined(event) => self.rooms().at(&event.room, event.position),
+            ServerMessage::Message(event) => self.rooms().at(&event.room, event.position),
+            ServerMessage::Event(event) => self.rooms().at(&event.room, event.position),
+            ServerMessage::Presence(event) => self.rooms().at(&event.room, event.position),
+            ServerMessage::Notification(event) => self.notifications = event.position,
+            ServerMessage::Reset(reset) if reset.room.is_reserved() => self.notifications = reset.position,
+            ServerMessage::Reset(reset) => self.rooms().at(&reset.room, reset.position),
+            ServerMessage::Reconnect(reconnect) => {
+                self.after = Some(std::time::Duration::from_millis(reconnect.after_ms));
+            }
+            ServerMessage::Error(failed) if failed.re.is_none() => self.cause = Some(Box::new(failed.clone())),
+            ServerMessage::Signal(_) => self.counted.add(now),
+            ServerMessage::Moved(moved) if moved.reliable => self.counted.add(now),
+            _ => {}
+        }
+    }
+
+    /// What answers no request.
+    fn unasked(&mut self, message: ServerMessage, inbox: &mut Inbox) -> Result<(), Error> {
+        match message {
+            ServerMessage::Joined(_) | ServerMessage::Watching(_) => return show(message, inbox),
+            ServerMessage::Moved(moved) => inbox.extend(self.moved(moved)),
+            ServerMessage::Reset(reset) => inbox.push_back(Incoming::Reset(reset)),
+            ServerMessage::Pong(pong) if self.moves.answered(pong.t.as_ref().and_then(serde_json::Number::as_u64)) => {}
+            ServerMessage::Error(Failed { room: Some(room), re: None, .. }) if self.rooms().is_hidden(&room) => {
+                // Told on the way back, before the room was shown: it could not be entered.
+                self.out(&room, self.cause.clone(), inbox);
+            }
+            message => inbox.push_back(Incoming::Message(message)),
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, sent: Sent, message: ServerMessage, now: Instant, inbox: &mut Inbox) -> Result<(), Error> {
+        self.moves.proved(sent.mark);
+        match (&sent.request, &message) {
+            (Request::Leave { room, .. } | Request::Unwatch { room, .. }, ServerMessage::Ok(_)) => {
+                self.rooms().leave(room);
+            }
+            (Request::Watch { room, state, .. }, ServerMessage::Watching(_)) => self.rooms().rate(room, *state),
+            (Request::Refresh { token, .. }, ServerMessage::Ok(_)) => self.access.renewed(token.clone(), now),
+            _ => {}
+        }
+        match (&sent.asker, message) {
+            (Asker::Caller(_), message) => sent.reply(message, self.clock.at(now)),
+            (Asker::Look, _) => {
+                let hidden = self.rooms().hidden();
+                hidden.iter().for_each(|room| self.out(room, None, inbox));
+            }
+            (Asker::Client, ServerMessage::Error(failed)) => self.refused(&sent.request, failed, now, inbox),
+            (Asker::Client, message) => return show(message, inbox),
+        }
+        Ok(())
+    }
+
+    /// A request of the client's own did not work.
+    fn refused(&mut self, request: &Request, failed: Failed, now: Instant, inbox: &mut Inbox) {
+        match request {
+            // Unless a restarted server has let us in by itself.
+            Request::Join { room, .. } | Request::Watch { room, .. } if self.rooms().is_hidden(room) => {
+                self.out(room, Some(Box::new(failed)), inbox);
+            }
+            Request::Refresh { .. } => self.access.postpone(now),
+            _ => {}
+        }
+    }
+
+    fn out(&self, room: &RoomName, why: Option<Box<Failed>>, inbox: &mut Inbox) {
+        self.rooms().leave(room);
+        inbox.push_back(Incoming::Out { room: room.clone(), why });
+    }
+
+    fn take_move(&mut self, frame: &[u8], now: Instant, inbox: &mut Inbox) -> Result<(), Error> {
+        let ServerMove { lane, room: room_handle, from, key, seq, time, payload } = ServerMove::parse(frame)
+            .map_err(|code| Error::Protocol(format!("a move cannot be read: {}", code.name())))?;
+        if lane == Lane::Reliable {
+            self.counted.add(now);
+        }
+        // Of a room that was just left, perhaps: there is nobody to whom it means anything.
+        let Some(room) = self.rooms().name(room_handle).cloned() else { return Ok(()) };
+        // A copy: a slice would keep the whole block alive that the socket was read into.
+        let payload = Payload::MsgPack(bytes::Bytes::copy_from_slice(payload));
+        inbox.push_back(Incoming::Move(Move { room, room_handle, from, key, seq, time, lane, payload }));
+        Ok(())
+    }
+
+    fn moved(&self, moved: Moved) -> Option<Incoming> {
+        let Moved { room, from, key, seq, time, reliable, data: payload } = moved;
+        let lane = if reliable { Lane::Reliable } else { Lane::Latest };
+        let room_handle = self.rooms().handle(&room)?;
+        Some(Incoming::Move(Move { room, room_handle, from, key, seq, time, lane, payload }))
+    }
+}
+
+/// Hands over a room that the server shows after a loss: first what was missed, as if it came live, then the room.
+fn show(mut message: ServerMessage, inbox: &mut Inbox) -> Result<(), Error> {
+    let missed: Option<Vec<Box<RawValue>>> = match &mut message {
+        ServerMessage::Joined(joined) => joined.missed.take(),
+        ServerMessage::Watching(watching) => watching.missed.take(),
+        _ => return Ok(()),
+    };
+    inbox.extend(missed_events(&missed.unwrap_or_default())?.into_iter().map(Incoming::Message));
+    inbox.push_back(match message {
+        ServerMessage::Joined(joined) => Incoming::Joined(joined),
+        ServerMessage::Watching(watching) => Incoming::Watching(watching),
+        other => Incoming::Message(other),
+    });
+    Ok(())
+}
+
+/// The id of the request that a message answers.
+fn answers(message: &ServerMessage) -> Option<u64> {
+    match message {
+        ServerMessage::Ok(done) => Some(done.re),
+        ServerMessage::Error(failed) => failed.re,
+        ServerMessage::Joined(joined) => joined.re,
+        ServerMessage::Watching(watching) => watching.re,
+        ServerMessage::Members(members) => Some(members.re),
+        ServerMessage::Pong(pong) => pong.re,
+        _ => None,
+    }
+}
