@@ -1,7 +1,13 @@
-//! What the task behind a client does to a real socket: back-pressure, pauses, acknowledgements, ends.
+//! What the task behind a client does to real sockets: back-pressure, pauses, acknowledgements, losses, ends.
 
+mod away;
+mod ends;
+mod moves;
 mod opening;
 mod peer;
+mod rejoin;
+mod resume;
+mod tokens;
 
 use std::time::Duration;
 
