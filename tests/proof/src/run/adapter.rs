@@ -9,15 +9,15 @@ use std::{
     time::Duration,
 };
 
-use rallypoint_client::{Client, Error, Events, Incoming, Options, missed_events};
-use rallypoint_protocol::{ErrorCode, RoomName, ServerMessage, code::Action, server::Joined};
+use rallypoint_client::{Client, Error, Events, Incoming, Options};
+use rallypoint_protocol::{ErrorCode, PeerId, RoomName, ServerMessage, code::Action, server::Joined};
 use tokio::{sync::watch, time::sleep};
 
 use super::{
     notes::note,
     world::{Labels, Phase, Room, World},
 };
-use crate::history::{Came, ClientNo, LogNo, What, Why};
+use crate::history::{Came, ClientNo, LogNo, What, Why, unix_ms};
 
 /// How long an answer may take before nobody waits for it any more.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,15 +49,18 @@ pub struct Member {
     options: Options,
     places: Mutex<HashMap<RoomName, Place>>,
     client: watch::Sender<Option<Client>>,
+    /// Who it is now, and how it came last.
+    came: Mutex<(PeerId, Came)>,
 }
 
 impl Member {
     /// A member that has not connected yet.
     pub fn new(world: &Arc<World>, no: ClientNo, own: LogNo, rooms: Vec<Room>, options: Options) -> Arc<Self> {
-        let places = rooms.iter().map(|room| (room.name.clone(), Place::In)).collect();
+        let places = rooms.iter().map(|room| (room.name.clone(), Place::Out)).collect();
         let (labels, options) = (Labels::new(no), Options { timeout: PATIENCE, ..options });
         let (world, client) = (Arc::clone(world), watch::Sender::new(None));
-        Arc::new(Self { no, own, rooms, labels, world, options, places: Mutex::new(places), client })
+        let came = Mutex::new((PeerId::random(), Came::New));
+        Arc::new(Self { no, own, rooms, labels, world, options, places: Mutex::new(places), client, came })
     }
 
     /// The client, once it is connected; `None` when the run is over.
@@ -81,102 +84,71 @@ impl Member {
 
     /// Keeps the member connected until the run is over, and records what comes.
     pub async fn keep(self: Arc<Self>) {
-        let mut first = true;
-        while !self.world.is(Phase::Over) {
-            match self.enter(first).await {
-                Ok((client, events)) => {
-                    first = false;
-                    self.client.send_replace(Some(client.clone()));
-                    if self.listen(events, &client).await {
-                        break;
-                    }
-                    self.client.send_replace(None);
-                    self.put(What::Away);
-                }
-                Err(error) => {
-                    if error.action() == Some(Action::Stop) {
+        let connecting = async {
+            loop {
+                match Client::connect(self.options.clone()).await {
+                    Ok(there) => return Some(there),
+                    Err(error) if error.action() == Some(Action::Stop) => {
                         self.put(What::Stopped { code: error.close_code().unwrap_or_default() });
-                        return;
+                        return None;
                     }
                     // Cut on the way in, or the server is being started.
-                    sleep(PAUSE).await;
+                    Err(_) => sleep(PAUSE).await,
                 }
             }
+        };
+        let there = tokio::select! {
+            there = connecting => there,
+            () = self.world.reached(Phase::Over) => None,
+        };
+        let Some((client, events)) = there else { return };
+        let (peer, connected) = (client.peer(), client.connected());
+        self.came(peer, Came::New, connected.time.0);
+        self.world.recorder.stands(self.no, self.own, connected.notifications, Why::New);
+        self.client.send_replace(Some(client.clone()));
+        let joining = async {
+            for room in &self.rooms {
+                self.join(room).await;
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = self.listen(events) => {}
+            () = joining => {}
+            () = self.world.reached(Phase::Over) => {
+                _ = client.close().await;
+                self.put(What::Left);
+            }
         }
-        self.put(What::Left);
     }
 
     fn put(&self, what: What) {
         self.world.recorder.put(self.no, what);
     }
 
-    /// A new session, with the rooms joined where their views stand.
-    async fn enter(&self, first: bool) -> Result<(Client, Events), Error> {
-        let recorder = &self.world.recorder;
-        let notifications_since = recorder.position(self.no, self.own);
-        let options = Options { notifications_since, ..self.options.clone() };
-        let (client, events) = Client::connect(options).await?;
-        let connected = client.connected();
-        recorder.opened(self.no, connected.peer, Came::New, connected.time.0);
-        if first {
-            recorder.stands(self.no, self.own, connected.notifications, Why::New);
-        }
-        for room in &self.rooms {
-            if self.is_in(room) {
-                let since = recorder.position(self.no, room.log);
-                match client.join(&room.name, since).await {
-                    Ok(joined) => {
-                        let places = self.places();
-                        // It may be leaving by now, and then sees nothing of the room any more.
-                        if matches!(places.get(&room.name), Some(Place::In)) {
-                            self.shown(room, &joined, since.is_some());
-                        }
-                    }
-                    Err(error) => {
-                        // A session is there, and it is gone.
-                        self.put(What::Away);
-                        return Err(error);
-                    }
-                }
-            }
-        }
-        self.world.directory.set(self.no, client.peer());
-        Ok((client, events))
+    fn came(&self, peer: PeerId, came: Came, time: f64) {
+        self.world.recorder.opened(self.no, peer, came, time);
+        self.world.directory.set(self.no, peer);
+        *self.came.lock().expect("no holder panics") = (peer, came);
     }
 
-    /// The answer to a join: what was missed, or that a reset follows.
-    fn shown(&self, room: &Room, joined: &Joined, asked: bool) {
-        match &joined.missed {
-            Some(missed) => {
-                for message in missed_events(missed).unwrap_or_default() {
-                    note(&self.world.recorder, self.no, self.own, &message);
-                }
-                self.world.recorder.stands(self.no, room.log, joined.position, Why::Caught);
-            }
-            None if asked => {}
-            None => self.world.recorder.stands(self.no, room.log, joined.position, Why::New),
-        }
-    }
-
-    /// Records until the connection ends; whether the run is over.
-    async fn listen(&self, mut events: Events, client: &Client) -> bool {
-        loop {
-            let incoming = tokio::select! {
-                incoming = events.recv() => incoming,
-                () = self.world.reached(Phase::Over) => {
-                    _ = client.close().await;
-                    return true;
-                }
-            };
+    /// Records until the connection ends for good.
+    async fn listen(&self, mut events: Events) {
+        while let Some(incoming) = events.recv().await {
             match incoming {
-                Some(Incoming::Closed { code, .. }) => {
-                    if let Some(code) = code.filter(|&code| Action::of_number(code) == Action::Stop) {
-                        self.put(What::Stopped { code });
-                    }
-                    return false;
+                Incoming::Away { .. } => self.put(What::Away),
+                Incoming::Back { resumed, peer } => {
+                    let (before, _) = *self.came.lock().expect("no holder panics");
+                    let came = match (peer == before, resumed) {
+                        (true, true) => Came::Resumed,
+                        (true, false) => Came::Restored,
+                        (false, _) => Came::New,
+                    };
+                    self.came(peer, came, unix_ms());
                 }
-                Some(incoming) => self.take(incoming),
-                None => return false,
+                // It comes back from everything that does not tell it to stop.
+                Incoming::Closed { code, .. } => self.put(What::Stopped { code: code.unwrap_or_default() }),
+                incoming => self.take(incoming),
             }
         }
     }
@@ -185,7 +157,10 @@ impl Member {
         let room = match &incoming {
             Incoming::Message(message) => room_of(message).cloned(),
             Incoming::Move(moved) => Some(moved.room.clone()),
-            Incoming::Closed { .. } => None,
+            Incoming::Reset(reset) => Some(reset.room.clone()),
+            Incoming::Joined(joined) => Some(joined.room.clone()),
+            Incoming::Out { room, .. } => Some(room.clone()),
+            _ => None,
         };
         let mut places = self.places();
         match room.and_then(|room| places.get_mut(&room)) {
@@ -208,7 +183,30 @@ impl Member {
                     self.put(What::Moved { room, from, handle, lane, key, seq });
                 }
             }
-            Incoming::Closed { .. } => {}
+            Incoming::Reset(reset) => {
+                let log = recorder.log(reset.room.as_str());
+                recorder.stands(self.no, log, reset.position, Why::Reset(reset.reason));
+            }
+            Incoming::Joined(joined) => self.shown(joined),
+            // Nobody has asked it to leave.
+            Incoming::Out { why, .. } => {
+                self.put(What::Stopped { code: why.as_ref().map_or(0, |failed| failed.code.number()) });
+            }
+            _ => {}
+        }
+    }
+
+    /// A room after a return. What was missed came before; where that was impossible, a reset follows and is the record.
+    fn shown(&self, joined: &Joined) {
+        let log = self.world.recorder.log(joined.room.as_str());
+        let (_, came) = *self.came.lock().expect("no holder panics");
+        // A new membership begins with an event that its own member is not shown.
+        let own = u64::from(came == Came::New);
+        let caught = self.world.recorder.position(self.no, log).is_some_and(|view| {
+            view == joined.position || view.epoch == joined.position.epoch && view.seq + own == joined.position.seq
+        });
+        if caught && came != Came::Restored {
+            self.world.recorder.stands(self.no, log, joined.position, Why::Caught);
         }
     }
 
@@ -243,6 +241,10 @@ impl Member {
                     }
                     return;
                 }
+                // The answer to an earlier attempt did not come in time.
+                Err(Error::Refused(failed)) if failed.code == ErrorCode::AlreadyJoined => {
+                    _ = client.leave(&room.name).await;
+                }
                 Err(_) => sleep(PAUSE).await,
             }
         }
@@ -256,6 +258,10 @@ fn is_after(incoming: &Incoming, joined: &Joined) -> bool {
             Some((_, position, _)) => position.epoch == joined.position.epoch && position.seq > joined.position.seq,
             None => true,
         },
+        // Of an earlier return, in which the room was shown while the answer was still on its way.
+        Incoming::Reset(reset) => {
+            reset.position.epoch == joined.position.epoch && reset.position.seq > joined.position.seq
+        }
         _ => true,
     }
 }
@@ -268,7 +274,6 @@ fn room_of(message: &ServerMessage) -> Option<&RoomName> {
         ServerMessage::Event(event) => Some(&event.room),
         ServerMessage::Presence(event) => Some(&event.room),
         ServerMessage::Signal(signal) => Some(&signal.room),
-        ServerMessage::Reset(reset) => Some(&reset.room),
         _ => None,
     }
 }
