@@ -245,7 +245,7 @@ impl Hub {
             }
             let session = || {
                 let session = Session::new(peer, grant.clone(), self.bounds_for(&grant), self.now());
-                let session = Arc::new(SessionCell::new(id, session, link.clone(), tokens));
+                let session = Arc::new(SessionCell::new(id, Uuid::new_v4(), session, link.clone(), tokens));
                 // The greeting waits in the outbox before the first notification can.
                 let number = session.way().tokens.issue();
                 link.send(&ServerMessage::Connected(self.greeting(&session, &grant, number, false, own.head)));
@@ -288,7 +288,7 @@ impl Hub {
         };
         Connected {
             peer: session.peer(),
-            session: session.id().to_string(),
+            session: session.shown().to_string(),
             resume: (limits.resume_grace_ms > 0).then(token),
             resumed,
             time: self.now(),

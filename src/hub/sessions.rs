@@ -47,6 +47,7 @@ pub(super) struct Way {
 /// Order of locks: room, session, user, way, link.
 pub struct SessionCell {
     id: Uuid,
+    shown: Uuid,
     peer: PeerId,
     user: UserName,
     way: Mutex<Way>,
@@ -54,16 +55,22 @@ pub struct SessionCell {
 }
 
 impl SessionCell {
-    pub(super) fn new(id: Uuid, session: Session<Arc<RoomCell>>, link: Arc<Link>, tokens: Tokens) -> Self {
+    pub(super) fn new(id: Uuid, shown: Uuid, session: Session<Arc<RoomCell>>, link: Arc<Link>, tokens: Tokens) -> Self {
         let (peer, user) = (session.peer(), session.grant().user.clone());
         let (encoding, standing) = (link.encoding(), Standing::Here(link));
         let way = Way { standing, encoding, kept: Kept::default(), tokens };
-        Self { id, peer, user, way: Mutex::new(way), session: Mutex::new(session) }
+        Self { id, shown, peer, user, way: Mutex::new(way), session: Mutex::new(session) }
     }
 
-    /// Which session; stays the same over a resume.
+    /// Which session, in resume tokens; stays the same for as long as the peer does.
     pub fn id(&self) -> Uuid {
         self.id
+    }
+
+    /// What its client calls it. It stays the same over a resume and is another one after a restart
+    /// of the server, which has forgotten the answers that it gave.
+    pub fn shown(&self) -> Uuid {
+        self.shown
     }
 
     /// The public identity.

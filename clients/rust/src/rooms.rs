@@ -29,17 +29,37 @@ pub(crate) enum Part {
     Watcher(Option<f64>),
 }
 
+/// Where a `joined` or `watching` says that its room stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Picture {
+    pub(crate) position: Position,
+    /// It came with all that was missed up to there.
+    pub(crate) caught_up: bool,
+}
+
+impl Picture {
+    /// Where we stand after it. If something is missing a `reset` follows, and until that is here we stand where we
+    /// stood: were the socket lost in between, the next resume would otherwise pass over the gap in silence.
+    fn standing(self, before: Option<&Room>) -> Position {
+        before.filter(|_| !self.caught_up).map_or(self.position, |room| room.position)
+    }
+}
+
 impl Rooms {
-    pub(crate) fn joined(&mut self, name: &RoomName, handle: u32, position: Position) {
+    pub(crate) fn joined(&mut self, name: &RoomName, handle: u32, picture: Picture) {
+        let before = self.left(name);
         // The server drops moves that do not rise, also after a resume, so the count goes on.
-        let last_seq = self.left(name).map_or(0, |room| room.last_seq);
+        let last_seq = before.as_ref().map_or(0, |room| room.last_seq);
+        let position = picture.standing(before.as_ref());
         let part = Part::Member(Some(handle));
         self.by_name.insert(name.clone(), Room { part, position, last_seq, shown: true });
         self.by_handle.insert(handle, name.clone());
     }
 
-    pub(crate) fn watching(&mut self, name: &RoomName, position: Position) {
-        let part = match self.left(name) {
+    pub(crate) fn watching(&mut self, name: &RoomName, picture: Picture) {
+        let before = self.left(name);
+        let position = picture.standing(before.as_ref());
+        let part = match before {
             Some(Room { part: Part::Watcher(rate), .. }) => Part::Watcher(rate),
             _ => Part::Watcher(None),
         };
@@ -145,6 +165,10 @@ impl Rooms {
 mod tests {
     use super::*;
 
+    fn whole(seq: u64) -> Picture {
+        Picture { position: position(seq), caught_up: true }
+    }
+
     fn name(text: &str) -> RoomName {
         RoomName::new(text).unwrap()
     }
@@ -158,29 +182,42 @@ mod tests {
         let room = name("match/7");
         let mut rooms = Rooms::default();
         assert_eq!(rooms.next_seq(&room, None), None);
-        rooms.joined(&room, 4, position(1));
+        rooms.joined(&room, 4, whole(1));
         assert_eq!(rooms.next_seq(&room, None), Some(1));
         assert_eq!(rooms.next_seq(&room, Some(40)), Some(40));
         assert_eq!(rooms.next_seq(&room, Some(7)), Some(7));
         rooms.forget_handles();
         assert_eq!(rooms.next_seq(&room, None), Some(41));
-        rooms.joined(&room, 9, position(2));
+        rooms.joined(&room, 9, whole(2));
         assert_eq!(rooms.next_seq(&room, None), Some(42));
         rooms.leave(&room);
-        rooms.joined(&room, 10, position(3));
+        rooms.joined(&room, 10, whole(3));
         assert_eq!(rooms.next_seq(&room, None), Some(1));
+    }
+
+    #[test]
+    fn a_picture_with_a_hole_moves_nothing_until_the_reset() {
+        let room = name("a");
+        let mut rooms = Rooms::default();
+        let hole = |seq| Picture { caught_up: false, ..whole(seq) };
+        rooms.joined(&room, 1, hole(3));
+        assert_eq!(rooms.positions().0[&room], position(3), "nothing was known, so nothing is missing");
+        rooms.joined(&room, 1, hole(9));
+        assert_eq!(rooms.positions().0[&room], position(3));
+        rooms.at(&room, position(9));
+        assert_eq!(rooms.positions().0[&room], position(9));
     }
 
     #[test]
     fn a_room_joined_again_has_its_new_handle_only() {
         let room = name("a");
         let mut rooms = Rooms::default();
-        rooms.joined(&room, 1, position(0));
-        rooms.joined(&room, 2, position(0));
+        rooms.joined(&room, 1, whole(0));
+        rooms.joined(&room, 2, whole(0));
         assert_eq!((rooms.name(1), rooms.name(2)), (None, Some(&room)));
         rooms.forget_handles();
         assert_eq!((rooms.name(2), rooms.handle(&room), rooms.is_member(&room)), (None, None, true));
-        rooms.joined(&room, 3, position(0));
+        rooms.joined(&room, 3, whole(0));
         assert_eq!((rooms.name(3), rooms.handle(&room)), (Some(&room), Some(3)));
         rooms.leave(&room);
         assert_eq!((rooms.handle(&room), rooms.name(3), rooms.is_empty()), (None, None, true));
@@ -189,18 +226,18 @@ mod tests {
     #[test]
     fn a_resume_names_all_rooms_and_tells_the_watched_ones() {
         let mut rooms = Rooms::default();
-        rooms.joined(&name("a"), 1, position(1));
-        rooms.watching(&name("b"), position(2));
+        rooms.joined(&name("a"), 1, whole(1));
+        rooms.watching(&name("b"), whole(2));
         rooms.rate(&name("b"), Some(5.0));
         rooms.at(&name("a"), position(7));
         rooms.at(&name("unknown"), position(9));
         let expected = [(name("a"), position(7)), (name("b"), position(2))];
         assert_eq!(rooms.positions(), (expected.into(), vec![name("b")]));
         // What `watching` does not repeat stays known.
-        rooms.watching(&name("b"), position(3));
+        rooms.watching(&name("b"), whole(3));
         assert_eq!(rooms.part(&name("b")), Some(Part::Watcher(Some(5.0))));
         assert!(!rooms.is_member(&name("b")) && rooms.next_seq(&name("b"), None).is_none());
-        (0..2 * RESUMED_ROOMS_MAX).for_each(|n| rooms.watching(&name(&format!("w/{n}")), position(0)));
+        (0..2 * RESUMED_ROOMS_MAX).for_each(|n| rooms.watching(&name(&format!("w/{n}")), whole(0)));
         let (positions, watched) = rooms.positions();
         assert_eq!((positions.len(), watched.len()), (RESUMED_ROOMS_MAX, RESUMED_ROOMS_MAX - 1));
     }
@@ -208,12 +245,12 @@ mod tests {
     #[test]
     fn a_new_socket_shows_each_room_again_or_not() {
         let mut rooms = Rooms::default();
-        rooms.joined(&name("a"), 1, position(0));
-        rooms.watching(&name("b"), position(0));
+        rooms.joined(&name("a"), 1, whole(0));
+        rooms.watching(&name("b"), whole(0));
         assert_eq!(rooms.hidden(), []);
         rooms.hide();
         assert_eq!(rooms.hidden(), [name("a"), name("b")]);
-        rooms.watching(&name("b"), position(0));
+        rooms.watching(&name("b"), whole(0));
         assert_eq!((rooms.hidden(), rooms.is_hidden(&name("b"))), (vec![name("a")], false));
         assert!(rooms.is_hidden(&name("a")) && !rooms.is_hidden(&name("c")));
     }

@@ -30,6 +30,7 @@ async fn everybody_comes_back_under_the_same_peer_id() {
         let plain = pass("ada").verbs("*", ["join", "chat", "signal"]);
         let mut back = Wire::resumed(&new, encoding, memory(&ada, &plain), 0).await;
         assert_eq!((&back.connected["resumed"], &back.connected["peer"]), (&json!(false), ada.peer()));
+        assert_ne!(back.connected["session"], ada.wire.connected["session"], "its answers are forgotten");
         let joined = back.said("joined").await;
         assert_eq!((&joined["re"], &joined["you"]["peer"], joined.get("missed")), (&Value::Null, ada.peer(), None));
         let reset = back.said("reset").await;

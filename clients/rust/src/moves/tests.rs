@@ -3,6 +3,7 @@
 use rallypoint_protocol::{Position, moves::MoveLimits};
 
 use super::*;
+use crate::rooms::Picture;
 
 const LATEST: Lane = Lane::Latest;
 const RELIABLE: Lane = Lane::Reliable;
@@ -13,7 +14,7 @@ fn room() -> RoomName {
 
 fn joined() -> Rooms {
     let mut rooms = Rooms::default();
-    rooms.joined(&room(), 7, Position::start(1));
+    rooms.joined(&room(), 7, Picture { position: Position::start(1), caught_up: true });
     rooms
 }
 
@@ -121,7 +122,7 @@ fn after_a_loss_only_what_is_still_so_is_sent_once_the_room_is_back() {
     moves.forget();
     rooms.forget_handles();
     assert_eq!((moves.next(&rooms, now), moves.next_at(), moves.is_held_back(now)), (None, None, false));
-    rooms.joined(&room(), 9, Position::start(2));
+    rooms.joined(&room(), 9, Picture { position: Position::start(2), caught_up: true });
     assert_eq!(moves.next(&rooms, now), Some(vec![0x95, 1, 9, 0, 4, 0xc0]));
     assert_eq!(moves.next(&rooms, now), None);
 }

@@ -13,6 +13,7 @@ use crate::{
     error::Error,
     incoming::{Inbox, Incoming, Move, missed_events},
     requests::{Asker, Sent},
+    rooms::Picture,
 };
 
 impl Session {
@@ -42,8 +43,14 @@ impl Session {
     fn note(&mut self, message: &ServerMessage, now: Instant) {
         self.cause = None;
         match message {
-            ServerMessage::Joined(joined) => self.rooms().joined(&joined.room, joined.handle, joined.position),
-            ServerMessage::Watching(watching) => self.rooms().watching(&watching.room, watching.position),
+            ServerMessage::Joined(joined) => {
+                let picture = Picture { position: joined.position, caught_up: joined.missed.is_some() };
+                self.rooms().joined(&joined.room, joined.handle, picture);
+            }
+            ServerMessage::Watching(watching) => {
+                let picture = Picture { position: watching.position, caught_up: watching.missed.is_some() };
+                self.rooms().watching(&watching.room, picture);
+            }
             ServerMessage::PeerLeft(left) if left.peer.peer == self.connected.borrow().peer => {
                 self.rooms().leave(&left.room);
             }

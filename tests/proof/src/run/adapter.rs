@@ -10,7 +10,12 @@ use std::{
 };
 
 use rallypoint_client::{Client, Error, Events, Incoming, Options};
-use rallypoint_protocol::{ErrorCode, PeerId, RoomName, ServerMessage, code::Action, server::Joined};
+use rallypoint_protocol::{
+    ErrorCode, PeerId, RoomName, ServerMessage,
+    code::Action,
+    moves::Lane,
+    server::{Joined, LatestMove},
+};
 use tokio::{sync::watch, time::sleep};
 
 use super::{
@@ -51,6 +56,8 @@ pub struct Member {
     client: watch::Sender<Option<Client>>,
     /// Who it is now, and how it came last.
     came: Mutex<(PeerId, Came)>,
+    /// The newest latest move seen, by room, sender and key.
+    newest: Mutex<HashMap<(LogNo, ClientNo, u16), u32>>,
 }
 
 impl Member {
@@ -60,7 +67,18 @@ impl Member {
         let (labels, options) = (Labels::new(no), Options { timeout: PATIENCE, ..options });
         let (world, client) = (Arc::clone(world), watch::Sender::new(None));
         let came = Mutex::new((PeerId::random(), Came::New));
-        Arc::new(Self { no, own, rooms, labels, world, options, places: Mutex::new(places), client, came })
+        Arc::new(Self {
+            no,
+            own,
+            rooms,
+            labels,
+            world,
+            options,
+            places: Mutex::new(places),
+            client,
+            came,
+            newest: Mutex::default(),
+        })
     }
 
     /// The client, once it is connected; `None` when the run is over.
@@ -176,16 +194,19 @@ impl Member {
         match incoming {
             Incoming::Message(message) => note(recorder, self.no, self.own, message),
             Incoming::Move(moved) => {
-                let from = moved.payload.read::<serde_json::Value>().ok().and_then(|value| value["from"].as_u64());
-                if let Some(from) = from.and_then(|from| u16::try_from(from).ok()).map(ClientNo) {
+                if let Some(from) = moved.payload.read().ok().and_then(|value| sender(&value)) {
                     let room = recorder.log(moved.room.as_str());
                     let (lane, key, seq, handle) = (moved.lane, moved.key, moved.seq, moved.from);
+                    if lane == Lane::Latest {
+                        self.newest().insert((room, from, key), seq);
+                    }
                     self.put(What::Moved { room, from, handle, lane, key, seq });
                 }
             }
             Incoming::Reset(reset) => {
                 let log = recorder.log(reset.room.as_str());
                 recorder.stands(self.no, log, reset.position, Why::Reset(reset.reason));
+                self.state(&reset.room, &reset.state);
             }
             Incoming::Joined(joined) => self.shown(joined),
             // Nobody has asked it to leave.
@@ -193,6 +214,23 @@ impl Member {
                 self.put(What::Stopped { code: why.as_ref().map_or(0, |failed| failed.code.number()) });
             }
             _ => {}
+        }
+    }
+
+    fn newest(&self) -> MutexGuard<'_, HashMap<(LogNo, ClientNo, u16), u32>> {
+        self.newest.lock().expect("no holder of the newest moves panics")
+    }
+
+    /// The latest moves that a picture of a room shows: those that are news came with it.
+    fn state(&self, room: &RoomName, state: &[LatestMove<u32>]) {
+        let room = self.world.recorder.log(room.as_str());
+        for LatestMove { from: handle, key, seq, data, .. } in state {
+            let value = serde_json::from_str(data.get()).unwrap_or_default();
+            let Some(from) = sender(&value) else { continue };
+            let known = self.newest().insert((room, from, *key), *seq);
+            if known.is_none_or(|known| known < *seq) {
+                self.put(What::Moved { room, from, handle: *handle, lane: Lane::Latest, key: *key, seq: *seq });
+            }
         }
     }
 
@@ -208,6 +246,7 @@ impl Member {
         if caught && came != Came::Restored {
             self.world.recorder.stands(self.no, log, joined.position, Why::Caught);
         }
+        self.state(&joined.room, &joined.state);
     }
 
     /// Leaves a room, however often it has to be asked.
@@ -234,6 +273,7 @@ impl Member {
                 Ok(joined) => {
                     let mut places = self.places();
                     self.world.recorder.stands(self.no, room.log, joined.position, Why::New);
+                    self.state(&room.name, &joined.state);
                     if let Some(Place::Entering(held)) = places.insert(room.name.clone(), Place::In) {
                         for incoming in held.iter().filter(|incoming| is_after(incoming, &joined)) {
                             self.record(incoming);
@@ -249,6 +289,11 @@ impl Member {
             }
         }
     }
+}
+
+/// Who says to have sent a move.
+fn sender(payload: &serde_json::Value) -> Option<ClientNo> {
+    payload["from"].as_u64().and_then(|from| u16::try_from(from).ok()).map(ClientNo)
 }
 
 /// Whether something belongs to the new membership: events of the last one may still be on their way to the record.

@@ -18,6 +18,7 @@ use tokio::{
 use super::{
     backend::{self, Backend},
     cast::{Cast, Scale},
+    gauges::Gauges,
     http,
     notes::Directory,
     server::{Server, Setup},
@@ -156,6 +157,11 @@ impl Stage {
         if timeout(SETTLE, spoken).await.is_err() {
             self.tell("somebody waits for an answer");
             talking.abort_all();
+        }
+        // Whoever was cut before it had a resume token left a session behind, which leaves its rooms later.
+        let deadline = Instant::now() + SETTLE;
+        while Gauges::read(self.setup.address).await?.of("sessions_lost") > 0.0 && Instant::now() < deadline {
+            sleep(LOOK).await;
         }
         let heads = self.heads(&users).await?;
         let there = |who: ClientNo, log: LogNo| {
