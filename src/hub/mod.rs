@@ -243,9 +243,10 @@ impl Hub {
             if held.find(id).is_some() {
                 return Ok(None);
             }
+            held.stands_at(own.head);
             let session = || {
                 let session = Session::new(peer, grant.clone(), self.bounds_for(&grant), self.now());
-                let session = Arc::new(SessionCell::new(id, Uuid::new_v4(), session, link.clone(), tokens));
+                let session = Arc::new(SessionCell::new(id, Uuid::new_v4(), session, link.clone(), tokens, own.head));
                 // The greeting waits in the outbox before the first notification can.
                 let number = session.way().tokens.issue();
                 link.send(&ServerMessage::Connected(self.greeting(&session, &grant, number, false, own.head)));

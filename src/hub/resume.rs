@@ -99,7 +99,7 @@ impl Hub {
             if inner.seats().len() != cells.len() || !inner.seats().iter().all(is_held) {
                 continue;
             }
-            let Some(_held) = coming.hold(news) else { continue };
+            let Some(mut held) = coming.hold(news) else { continue };
             let mut way = session.way();
             self.check(&inner, &way, token, fresh)?;
 
@@ -122,6 +122,8 @@ impl Hub {
                 way.kept.restart();
                 way.encoding = link.encoding();
             }
+            held.stands_at(own.head);
+            way.own = own.head;
             own.tell(link);
             match std::mem::replace(&mut way.standing, Standing::Here(link.clone())) {
                 Standing::Here(old) => old.close(CloseCode::Replaced, "another socket took the session over"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use rallypoint_protocol::{CloseCode, Encoding, PeerId, ServerMessage, UserName, event::LeaveReason};
+use rallypoint_protocol::{CloseCode, Encoding, PeerId, Position, ServerMessage, UserName, event::LeaveReason};
 use uuid::Uuid;
 
 use super::{link::Link, rooms::RoomCell};
@@ -40,6 +40,8 @@ pub(super) struct Way {
     pub(super) encoding: Encoding,
     pub(super) kept: Kept,
     pub(super) tokens: Tokens,
+    /// Up to where it has been told its user's own log.
+    pub(super) own: Position,
 }
 
 /// A session and its way out. Rooms, users and the connection's task share it.
@@ -55,10 +57,17 @@ pub struct SessionCell {
 }
 
 impl SessionCell {
-    pub(super) fn new(id: Uuid, shown: Uuid, session: Session<Arc<RoomCell>>, link: Arc<Link>, tokens: Tokens) -> Self {
+    pub(super) fn new(
+        id: Uuid,
+        shown: Uuid,
+        session: Session<Arc<RoomCell>>,
+        link: Arc<Link>,
+        tokens: Tokens,
+        own: Position,
+    ) -> Self {
         let (peer, user) = (session.peer(), session.grant().user.clone());
         let (encoding, standing) = (link.encoding(), Standing::Here(link));
-        let way = Way { standing, encoding, kept: Kept::default(), tokens };
+        let way = Way { standing, encoding, kept: Kept::default(), tokens, own };
         Self { id, shown, peer, user, way: Mutex::new(way), session: Mutex::new(session) }
     }
 
@@ -110,6 +119,19 @@ impl SessionCell {
     pub(super) fn push(&self, frame: &mut Frame) {
         if let Standing::Here(link) = &self.way().standing {
             link.push(frame.get(link.encoding()));
+        }
+    }
+
+    /// Sends a notification, unless what it was told when it came in reached further.
+    pub(super) fn push_own(&self, frame: &mut Frame, position: Position) {
+        let mut way = self.way();
+        if position.epoch == way.own.epoch && position.seq <= way.own.seq {
+            return;
+        }
+        // While it is lost its position stays: the resume reads on from where the client stands.
+        if let Standing::Here(link) = &way.standing {
+            link.push(frame.get(link.encoding()));
+            way.own = position;
         }
     }
 

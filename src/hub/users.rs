@@ -1,7 +1,7 @@
 //! Users that are here: their sockets and feeds, for notifications, kicks and ceilings.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,6 +18,8 @@ use crate::{auth::DuplicatePolicy, frame::Frame, room::history::Publication};
 
 /// Users whose older tokens were called in that a node remembers; the first are forgotten first.
 const CALLED_IN_MAX: usize = 100_000;
+/// Deliveries to one user that may wait for the one before them.
+const EARLY_MAX: usize = 256;
 
 #[derive(Default)]
 struct Present {
@@ -25,6 +27,10 @@ struct Present {
     feeds: Vec<(u64, Arc<Wake>)>,
     /// Sessions that are on their way in, and have begun to listen for news.
     coming: usize,
+    /// Up to where the user's log was handed to the sessions; unknown before the first of them.
+    told: Option<Position>,
+    /// Deliveries that came before the ones they follow: two publishers may race to hand theirs over.
+    early: BTreeMap<u64, Arc<Publication>>,
     closed: bool,
 }
 
@@ -32,6 +38,32 @@ impl Present {
     /// Sockets, streams and held polls; lost sessions have none.
     fn connections(&self) -> usize {
         self.sessions.iter().filter(|session| session.is_here()).count() + self.feeds.len()
+    }
+
+    /// Takes a delivery; returns what is to be told now, in the order of the log.
+    fn in_order(&mut self, publication: &Arc<Publication>) -> Vec<Arc<Publication>> {
+        let position = publication.position;
+        let Some(told) = self.told else { return Vec::new() };
+        if told.epoch != position.epoch {
+            // The log has begun anew.
+            self.early.clear();
+            self.told = Some(position);
+            return vec![publication.clone()];
+        }
+        if position.seq > told.seq {
+            self.early.insert(position.seq, publication.clone());
+        }
+        let mut next = told.seq + 1;
+        let mut due = Vec::new();
+        while let Some(publication) = self.early.remove(&next) {
+            self.told = Some(publication.position);
+            due.push(publication);
+            next += 1;
+        }
+        if self.early.len() > EARLY_MAX {
+            self.early.pop_last();
+        }
+        due
     }
 
     fn is_empty(&self) -> bool {
@@ -106,6 +138,11 @@ pub(super) struct Held<'a> {
 }
 
 impl Held<'_> {
+    /// The user's log is known up to here by whoever comes in now.
+    pub(super) fn stands_at(&mut self, head: Position) {
+        self.present.told.get_or_insert(head);
+    }
+
     /// A session of the user.
     pub(super) fn find(&self, id: Uuid) -> Option<&Arc<SessionCell>> {
         self.present.sessions.iter().find(|session| session.id() == id)
@@ -261,15 +298,17 @@ impl Users {
     }
 
     /// Hands a notification to all of the user's sockets and feeds.
-    pub(super) fn notify(&self, user: &str, publication: &Publication) {
+    pub(super) fn notify(&self, user: &str, publication: &Arc<Publication>) {
         let Some(cell) = self.map.get(user).map(|cell| cell.value().clone()) else { return };
-        let message: ServerMessage =
-            publication.event().to_message(&publication.log, publication.position, None, |_| None);
-        let mut frame = Frame::of(message);
-        let present = cell.present.lock();
+        let mut present = cell.present.lock();
         // Under the lock: whoever comes in sees this news and its delivery, or neither.
         cell.news.store(mark(publication.position), Ordering::Release);
-        present.sessions.iter().for_each(|session| session.push(&mut frame));
+        for publication in present.in_order(publication) {
+            let position = publication.position;
+            let message: ServerMessage = publication.event().to_message(&publication.log, position, None, |_| None);
+            let mut frame = Frame::of(message);
+            present.sessions.iter().for_each(|session| session.push_own(&mut frame, position));
+        }
         present.feeds.iter().for_each(|(_, wake)| wake.wake());
     }
 

@@ -273,12 +273,12 @@ impl Member {
                 Ok(joined) => {
                     let mut places = self.places();
                     self.world.recorder.stands(self.no, room.log, joined.position, Why::New);
-                    self.state(&room.name, &joined.state);
                     if let Some(Place::Entering(held)) = places.insert(room.name.clone(), Place::In) {
                         for incoming in held.iter().filter(|incoming| is_after(incoming, &joined)) {
                             self.record(incoming);
                         }
                     }
+                    self.state(&room.name, &joined.state);
                     return;
                 }
                 // The answer to an earlier attempt did not come in time.
