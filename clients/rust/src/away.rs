@@ -13,6 +13,10 @@ use crate::{
     token::NoToken,
 };
 
+/// How long the first attempt may take; each further one twice as long. One that hangs must not use up the
+/// time for which the server keeps the session.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// The lost connection, and what is being done about it.
 pub(crate) struct Away {
     since: Instant,
@@ -67,6 +71,11 @@ impl Away {
                 })
             }
         }
+    }
+
+    /// How long the next attempt may take.
+    pub(crate) fn patience(&self, most: Duration) -> Duration {
+        PATIENCE.saturating_mul(1_u32.checked_shl(self.attempts).unwrap_or(u32::MAX)).min(most)
     }
 
     pub(crate) fn begin(&mut self, doing: Doing) {
@@ -136,6 +145,21 @@ mod tests {
         let error =
             serde_json::json!({ "re": null, "code": 904, "name": "", "message": "", "retry_after": retry_after });
         Ended { code, cause: serde_json::from_value(error).ok(), ..Ended::broken("") }
+    }
+
+    #[test]
+    fn attempts_may_take_longer_and_longer() {
+        let now = Instant::now();
+        let mut away = Away::new(now, None, Ended::broken(""), now);
+        let seconds = [(); 4].map(|()| {
+            let patience = away.patience(Duration::from_secs(10)).as_secs();
+            away.begin(Doing::Dialing(Box::pin(std::future::pending())));
+            away.failed(Ended::broken(""), now);
+            patience
+        });
+        assert_eq!(seconds, [3, 6, 10, 10]);
+        away.attempts = 40;
+        assert_eq!(away.patience(Duration::from_secs(10)).as_secs(), 10);
     }
 
     #[test]

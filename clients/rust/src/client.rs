@@ -92,7 +92,7 @@ impl Client {
                 _ => options.token.get().await?,
             };
             let way = Way::Anew { token: token.clone(), notifications_since: options.notifications_since };
-            Ok::<_, Error>((token, dial(&options, way).await?))
+            Ok::<_, Error>((token, dial(&options, way, options.timeout).await?))
         };
         let (token, (socket, connected)) =
             tokio::time::timeout(options.timeout, opening).await.map_err(|_| Error::Timeout)??;

@@ -1,5 +1,7 @@
 //! From an URL to a session: TCP, the WebSocket handshake, and the first messages.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, StreamExt};
 use rallypoint_protocol::{
     Encoding, Position, Request, SERVER_FRAME_MAX, ServerMessage, request::Resume, server::Connected,
@@ -50,7 +52,7 @@ pub async fn handshake(options: &Options) -> Result<Socket, Error> {
 }
 
 /// Opens a socket, says the first message, and waits for `connected`.
-pub(crate) async fn dial(options: &Options, way: Way) -> Result<(Socket, Connected), Error> {
+pub(crate) async fn dial(options: &Options, way: Way, patience: Duration) -> Result<(Socket, Connected), Error> {
     let opening = async {
         let token = if let Way::Anew { token, .. } = &way { Some(token.as_str()) } else { None };
         let mut socket = open(options, token).await?;
@@ -64,7 +66,7 @@ pub(crate) async fn dial(options: &Options, way: Way) -> Result<(Socket, Connect
         let connected = greet(&mut socket, options.encoding, first).await?;
         Ok((socket, connected))
     };
-    tokio::time::timeout(options.timeout, opening).await.map_err(|_| Error::Timeout)?
+    tokio::time::timeout(patience, opening).await.map_err(|_| Error::Timeout)?
 }
 
 /// The handshake; without a token it shows nothing that could stand for one.

@@ -141,8 +141,9 @@ impl Driver {
         let now = Instant::now();
         match done {
             Done::Rested if self.session.access().is_stale(now) => {
-                let fetch = self.session.access().fetch();
-                self.begin(Doing::Fetching(fetch));
+                if let State::Away(away) = &mut self.state {
+                    away.begin(Doing::Fetching(self.session.access().fetch()));
+                }
             }
             Done::Rested => self.dial(now),
             Done::Fetched(Ok(token)) => {
@@ -162,13 +163,10 @@ impl Driver {
     }
 
     fn dial(&mut self, now: Instant) {
-        let (options, way) = (Arc::clone(&self.options), self.session.way(now));
-        self.begin(Doing::Dialing(Box::pin(async move { dial(&options, way).await })));
-    }
-
-    fn begin(&mut self, doing: Doing) {
         if let State::Away(away) = &mut self.state {
-            away.begin(doing);
+            let (options, way) = (Arc::clone(&self.options), self.session.way(now));
+            let patience = away.patience(options.timeout);
+            away.begin(Doing::Dialing(Box::pin(async move { dial(&options, way, patience).await })));
         }
     }
 

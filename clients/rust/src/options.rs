@@ -58,7 +58,8 @@ pub struct Options {
     /// The position in the user's own log up to which everything is known. Travels in `auth`, so
     /// only with [`Credential::FirstMessage`].
     pub notifications_since: Option<Position>,
-    /// How long to wait: for the connection until `connected`, and for each answer. 10 s.
+    /// How long to wait: for the connection until `connected`, and for each answer. 10 s. An attempt to
+    /// come back may take as long at most; the first one 3 s.
     pub timeout: Duration,
     /// How many incoming messages may wait for [`Events::recv`](crate::Events::recv). When so many wait,
     /// the client stops reading the socket until one is taken; nothing is dropped. 1024.

@@ -186,10 +186,8 @@ impl Session {
 
     /// There is a new socket, and this was its `connected`.
     pub(crate) fn back(&mut self, connected: Connected, now: Instant, inbox: &mut Inbox) {
-        let asked_to_resume = self.token.is_some();
-        let resumed = asked_to_resume && connected.resumed;
-        let same_session = asked_to_resume && connected.session == self.connected.borrow().session;
-        if !resumed && !same_session {
+        let (asked_to_resume, resumed) = (self.token.is_some(), connected.resumed);
+        if connected.session != self.connected.borrow().session {
             self.requests.fail();
         }
         if resumed {
