@@ -1,7 +1,7 @@
 # The whole day's work. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check conformance build-release arena history restart soak memory stall clean
+.PHONY: help run test test-fast check fuzz conformance build-release arena history restart soak memory stall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ test-fast: ## format, lints, unit, protocol and client tests, golden frames; und
 
 check: ## format, clippy, rustdoc and JavaScript syntax, all without warnings
 	@tests/run.sh check
+
+fuzz: ## two minutes of fuzzing for each target (SECONDS=600)
+	@FUZZ_SECONDS=$(or $(SECONDS),120) tests/run.sh fuzz
 
 conformance: ## the 301 Autobahn cases against the connection code
 	@tests/run.sh conformance
@@ -48,4 +51,4 @@ stall: build-release ## one player stops reading: what it and the others notice
 
 clean: ## remove everything that was built, installed or drawn by the tests
 	cargo clean
-	rm -rf tests/*/node_modules tests/browser/out
+	rm -rf tests/*/node_modules tests/browser/out tests/fuzz/artifacts tests/fuzz/corpus tests/fuzz/target

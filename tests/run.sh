@@ -2,6 +2,7 @@
 # Runs the tests of rallypoint: `tests/run.sh` all of them, `tests/run.sh unit vectors` these groups.
 #
 #   SKIP="browser arena" tests/run.sh     leaves groups out; it is the only way to leave something out
+#   FUZZ_SECONDS=120 tests/run.sh fuzz    for each target, in place of 10
 #
 # A group is a function `group_<name>` below. It says how many of its checks passed, failed and were
 # skipped with `count`, mostly through `step` (one command is one check) or `counted` (a test runner,
@@ -13,7 +14,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-GROUPS_OF_ALL=(check build unit integration doc example-config vectors conformance browser arena)
+GROUPS_OF_ALL=(check build unit integration doc example-config vectors fuzz conformance browser arena)
 # Known by name, and run only when they are named.
 GROUPS_ON_DEMAND=(history restart soak)
 BUILT=${BUILT:-}
@@ -78,6 +79,7 @@ read_node() {
 
 group_check() {
   step "cargo fmt" cargo fmt --all --check
+  step "cargo fmt of the fuzz targets" cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
   step "clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
   step "rustdoc" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
   step "JavaScript syntax" javascript_syntax
@@ -121,6 +123,19 @@ group_vectors() {
   npm_ci tests/vectors
   counted read_node node tests/vectors/check.mjs
   step "the checker finds planted faults" node tests/vectors/check.mjs --self-test
+}
+
+# What parses foreign bytes, with bytes that nobody thought of. The targets are built with flags of
+# their own, so the first time takes minutes.
+group_fuzz() {
+  local host
+  host=$(rustc -vV | sed -n 's/^host: //p')
+  cargo_fuzz
+  # Sanitizers would need a nightly compiler. Ours is safe code, and the targets count memory themselves.
+  step "the targets" "$TARGET/tools/bin/cargo-fuzz" fuzz build --fuzz-dir tests/fuzz --target-dir "$TARGET/fuzz" \
+    --sanitizer none
+  step "the seeds" node tests/fuzz/corpus.mjs tests/fuzz/corpus
+  counted read_node tests/fuzz/run.sh "${FUZZ_SECONDS:-10}" "$TARGET/fuzz/$host/release"
 }
 
 # The Autobahn cases against the connection code, as the echo that only this example can be.
@@ -235,6 +250,13 @@ npm_ci() {
   cp "$1/package-lock.json" "$stamp"
 }
 
+# cargo_fuzz: installs the version that we know into the target folder, unless it is there.
+cargo_fuzz() {
+  local version=0.13.2
+  [[ $("$TARGET/tools/bin/cargo-fuzz" --version 2>/dev/null) == "cargo-fuzz $version" ]] && return
+  cargo install cargo-fuzz --locked --quiet --version "=$version" --root "$TARGET/tools"
+}
+
 # python_tools REQUIREMENTS: installs what the file pins, by its hashes, unless that is what is there.
 python_tools() {
   local folder=$TARGET/tools/python
@@ -280,7 +302,7 @@ stop_server() {
 need_packages() {
   command -v cargo >/dev/null || fail "cargo is missing: install Rust 1.95 or later, see https://rustup.rs"
   local packages=()
-  command -v cc >/dev/null || packages+=(build-essential)
+  command -v cc >/dev/null && command -v c++ >/dev/null || packages+=(build-essential)
   command -v node >/dev/null || packages+=(nodejs)
   command -v npm >/dev/null || packages+=(npm)
   if wanted conformance && ! python3 -c 'import venv, ensurepip' 2>/dev/null; then packages+=(python3-venv); fi

@@ -1,0 +1,116 @@
+//! Tokens as they come, tokens that are signed whatever they say, and the places in a request where
+//! a token may be.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey};
+use libfuzzer_sys::fuzz_target;
+use rallypoint::{
+    auth::{AuthConfig, CredentialRules, Door, Grant, KeyConfig, OriginRules, Presented, Verifier, credentials},
+    config::Config,
+};
+use rallypoint_fuzz::within;
+use rallypoint_protocol::{
+    Encoding, PeerId, Position, RoomName, ServerMessage,
+    event::{Entry, Millis},
+    server::PeerJoined,
+};
+
+const SECRET: &str = "a secret of more than thirty-two bytes";
+const NOW_MS: f64 = 1_700_000_000_000.0;
+
+/// One key for everybody, and one key among several.
+static VERIFIERS: LazyLock<[Verifier; 2]> = LazyLock::new(|| {
+    let key = |issuer: Option<&str>, kid: Option<&str>| KeyConfig {
+        issuer: issuer.map(str::to_owned),
+        kid: kid.map(str::to_owned),
+        ..KeyConfig::of_secret(SECRET)
+    };
+    let verifier = |keys| {
+        let audience = Some("rallypoint".to_owned());
+        Verifier::new(&AuthConfig { keys, audience, ..Config::default().auth }).expect("good keys")
+    };
+    let several = vec![key(Some("shop"), Some("a")), key(Some("shop"), Some("b")), key(None, None)];
+    [verifier(vec![key(None, None)]), verifier(several)]
+});
+
+static RULES: LazyLock<OriginRules> = LazyLock::new(|| {
+    let rules = ["https://app.example", "https://*.app.example"].map(str::to_owned);
+    OriginRules::new(&rules, false, true).expect("good rules")
+});
+
+fn signature(message: &str) -> String {
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("a secret signs")
+}
+
+/// What a token that was let in grants must be fit for everything that is done with it.
+fn check_grant(grant: &Grant) {
+    assert!(grant.expires_at_ms + 30_000.0 > NOW_MS, "an old token was let in");
+    assert!(grant.name.as_ref().is_none_or(|name| (1..=128).contains(&name.len())));
+    let entry = Entry {
+        peer: PeerId::parse("5b0d4a8e-6c1f-4d3a-9e27-0f1a2b3c4d5e").expect("a UUID"),
+        handle: Some(1),
+        user: grant.user.clone(),
+        name: grant.name.clone(),
+        info: grant.info.clone(),
+        state: None,
+        order: Some(1),
+        rtt: None,
+        polite: Some(true),
+        offers: Some(true),
+    };
+    let room = RoomName::new("lobby").expect("a good name");
+    let joined = PeerJoined { room, time: Millis(NOW_MS), position: Position::start(1), peer: entry };
+    let message = ServerMessage::PeerJoined(joined);
+    for encoding in [Encoding::Json, Encoding::MsgPack] {
+        ServerMessage::decode(encoding, &message.encode(encoding)).expect("others can read who joined");
+    }
+}
+
+fn check_token(token: &str) {
+    for verifier in &*VERIFIERS {
+        // The library reads the header and the claims, each into a value of its own.
+        let Ok(grant) = within(64 * 1024 + 64 * token.len(), || verifier.check(token, NOW_MS)) else { continue };
+        let (message, signed) = token.rsplit_once('.').expect("a token has three parts");
+        assert_eq!(signature(message), signed, "a token was let in that nobody signed");
+        check_grant(&grant);
+    }
+}
+
+/// Each line is one place; the credential that is found must stand in one of them.
+fn check_places(text: &str) {
+    let mut lines = text.split('\n').map(|line| (!line.is_empty()).then_some(line));
+    let mut line = || lines.next().flatten();
+    let (authorization, subprotocols, cookie_header) = (line(), line(), line());
+    let (query, origin, sec_fetch_site) = (line(), line(), line());
+    for door in [Door::WebSocket, Door::Get, Door::Write] {
+        let presented = Presented { authorization, subprotocols, cookie_header, query, origin, sec_fetch_site, door };
+        let rules = CredentialRules { cookie: "rallypoint_token", query: true, origins: &RULES };
+        let Ok(Some(token)) = credentials::gather(&presented, &rules) else { continue };
+        assert!(!token.is_empty());
+        let places = [authorization, subprotocols, cookie_header, query];
+        assert!(places.into_iter().flatten().any(|place| place.contains(token)));
+        // Without another credential it came as a cookie, and then one of our pages sent it.
+        let bare = Presented { cookie_header: None, ..presented };
+        if credentials::gather(&bare, &rules) == Ok(None) {
+            assert!(origin.map_or(door == Door::Get, |origin| RULES.allows_cookies(origin)));
+        }
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    let [choice, rest @ ..] = data else { return };
+    let Ok(text) = std::str::from_utf8(rest) else { return };
+    match choice % 3 {
+        0 => check_token(text),
+        1 => {
+            let (header, claims) = text.split_once('\n').unwrap_or((r#"{"alg":"HS256"}"#, text));
+            let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+            check_token(&format!("{message}.{}", signature(&message)));
+        }
+        _ => check_places(text),
+    }
+});
