@@ -293,7 +293,7 @@ async fn what_is_trimmed_is_told_by_a_reset_at_every_door() {
 
 fn a_reset(incoming: Incoming) -> Option<Reset> {
     match incoming {
-        Incoming::Message(ServerMessage::Reset(reset)) => Some(reset),
+        Incoming::Reset(reset) => Some(reset),
         _ => None,
     }
 }

@@ -78,7 +78,7 @@ impl Node {
 
     /// How to connect with this text as the token.
     pub(crate) fn options_with(&self, token: impl Into<String>, encoding: Encoding) -> Options {
-        Options { encoding, timeout: PATIENCE, ..Options::new(self.url(), token) }
+        Options { encoding, timeout: PATIENCE, resume: false, ..Options::new(self.url(), token) }
     }
 
     /// A session.
