@@ -1,54 +1,10 @@
 /** Two browsers in one room see and hear each other, chat, and notice each other's leave. */
 
 import assert from 'node:assert/strict';
+import { pair, seesAndHears, tile } from './calls.mjs';
 import { guest, until } from './lib.mjs';
 
-/** What the only call of this page receives, from getStats: running totals, and the candidate pair in use. */
-const received = (page) =>
-  page.evaluate(async () => {
-    const [call] = rallypoint.calls.peers.values();
-    if (!call) return null;
-    const stats = [...(await call.pc.getStats()).values()];
-    const inbound = (kind) => stats.find((each) => each.type === 'inbound-rtp' && each.kind === kind);
-    const transport = stats.find((each) => each.type === 'transport');
-    const pair = stats.find((each) => each.id === transport?.selectedCandidatePairId);
-    const type = (id) => stats.find((each) => each.id === id)?.candidateType;
-    return {
-      frames: inbound('video')?.framesDecoded ?? 0,
-      energy: inbound('audio')?.totalAudioEnergy ?? 0,
-      pair: pair && { state: pair.state, local: type(pair.localCandidateId), remote: type(pair.remoteCandidateId) },
-    };
-  });
-
-async function seesAndHears({ page }) {
-  const first = await until('first frames and sound', async () => {
-    const now = await received(page);
-    return now?.frames > 0 && now.energy > 0 && now;
-  });
-  await until('more frames and more sound', async () => {
-    const now = await received(page);
-    return now.frames > first.frames && now.energy > first.energy;
-  });
-  // The chosen pair is checked again and again, and "in-progress" while it is.
-  const pair = await until('the chosen pair to have succeeded', async () => {
-    const { pair } = await received(page);
-    return pair?.state === 'succeeded' && pair;
-  });
-  assert.ok(pair.local && pair.remote, 'both candidates of the pair are known');
-}
-
-const tile = (page, name) => page.locator('.tile', { has: page.getByText(name, { exact: true }) });
 const latencyOn = (page, name) => until(`latency on the tile of ${name}`, async () => /^\d+ ms$/.test(await tile(page, name).locator('.rtt').textContent()));
-
-async function pair({ browser, base }, room) {
-  const ada = await guest(browser, base, { name: 'Ada', room });
-  const bob = await guest(browser, base, { name: 'Bob', room });
-  await ada.join();
-  await ada.status('connected');
-  await bob.join();
-  await bob.status('connected');
-  return [ada, bob];
-}
 
 export const tests = {
   async 'two browsers see and hear each other, chat and part'(world) {

@@ -1,43 +1,8 @@
 /** The browser's own EventSource reads a room, and loses nothing when its connection is cut. */
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import net from 'node:net';
 import { token, until } from './lib.mjs';
-
-/** A TCP proxy whose connections can be cut, and which can refuse new ones: an unreliable network. */
-async function flaky(port) {
-  const sockets = new Set();
-  const requests = [];
-  let down = false;
-  const server = net.createServer((client) => {
-    if (down) return client.destroy();
-    const upstream = net.connect(port, '127.0.0.1');
-    for (const [socket, other] of [[client, upstream], [upstream, client]]) {
-      sockets.add(socket);
-      socket.on('error', () => {}).on('close', () => {
-        sockets.delete(socket);
-        other.destroy();
-      });
-      socket.pipe(other);
-    }
-    client.on('data', (data) => requests.push(`${data}`));
-  });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  return {
-    base: `http://127.0.0.1:${server.address().port}`,
-    requests,
-    cut() {
-      down = true;
-      for (const socket of sockets) socket.destroy();
-    },
-    mend: () => (down = false),
-    async close() {
-      this.cut();
-      server.close();
-    },
-  };
-}
+import { flaky } from './proxy.mjs';
 
 export const tests = {
   async 'EventSource comes back by itself: nothing lost, nothing twice'({ browser, base, after }) {
