@@ -7,11 +7,17 @@
  */
 
 const SIGNALS = ['offer', 'answer', 'ice-candidate'];
+/** A restarted server brings lost sessions back for 10 s after its start (`limits.resume_grace_ms`); and a little. */
+const AWAIT_MS = 15_000;
 
 /** One connection to one peer. */
 class Call {
   /** The peer's entry as far as we know it; a signal may come before it. */
   entry;
+  /** The timer of a call whose peer is not back in a room that began anew; see `Calls.#sync`. */
+  awaited = undefined;
+  /** Whether the peer came back like that: to the others it is no newcomer. */
+  returned = false;
   /** What the peer sends us. Its own stream, because tracks may come with or without one. */
   remote = new MediaStream();
   #makingOffer = false;
@@ -34,19 +40,34 @@ class Call {
       changed(this);
     };
     this.pc.onconnectionstatechange = () => {
-      // New candidates, same connection; if both sides do this at once, the crossing offers are sorted out as ever.
-      if (this.pc.connectionState === 'failed') this.pc.restartIce();
+      if (this.pc.connectionState === 'failed') this.#reconnect(false);
       changed(this);
     };
     this.send = send;
-    this.#begin();
+    if (entry.offers) this.#begin();
   }
 
   /** Takes the server's entry, which is newer than ours. */
   update(entry) {
     this.entry = { ...this.entry, ...entry };
-    this.#begin();
+    if (this.entry.offers) this.#begin();
     this.changed(this);
+  }
+
+  /**
+   * Signals were lost. A call that stands needs none; for one that does not they are made anew.
+   * @param {boolean} alone whether the peer knows nothing of the loss: then it is for us to make an offer, whoever is to
+   *   make it otherwise
+   */
+  mend(alone) {
+    if (this.pc.signalingState === 'have-local-offer') this.send('offer', this.pc.localDescription);
+    else if (this.pc.remoteDescription && this.pc.connectionState !== 'connected') this.#reconnect(alone);
+    else if (alone) this.#begin();
+  }
+
+  /** New candidates, same connection. Both sides notice a failure, and one offer is enough: two would only cross. */
+  #reconnect(alone) {
+    if (this.entry.offers || alone) this.pc.restartIce();
   }
 
   /**
@@ -54,7 +75,7 @@ class Call {
    * The other side adds nothing before the offer is there, else both would want to offer.
    */
   #begin() {
-    if (!this.entry.offers || this.#offered || this.pc.remoteDescription) return;
+    if (this.#offered || this.pc.remoteDescription) return;
     this.#offered = true;
     for (const kind of ['audio', 'video']) {
       const track = this.local.getTracks().find((each) => each.kind === kind);
@@ -86,6 +107,8 @@ class Call {
 
   async #description(description) {
     const { pc } = this;
+    // An offer that went out twice is answered twice.
+    if (description.type === 'answer' && (this.#settingAnswer || pc.signalingState !== 'have-local-offer')) return;
     const ready = !this.#makingOffer && (pc.signalingState === 'stable' || this.#settingAnswer);
     this.#ignoringOffer = description.type === 'offer' && !ready && !this.entry.polite;
     if (this.#ignoringOffer) return;
@@ -116,6 +139,7 @@ class Call {
   }
 
   close() {
+    clearTimeout(this.awaited);
     this.pc.close();
   }
 }
@@ -127,6 +151,8 @@ export class Calls extends EventTarget {
   you = null;
   /** Peers that left, so that a late signal of theirs does not bring them back. */
   #gone = new Set();
+  /** Which life of the room it is: the epoch of its positions. */
+  #epoch = undefined;
 
   /**
    * @param {import('./signal.js').Client} client
@@ -136,13 +162,18 @@ export class Calls extends EventTarget {
     super();
     Object.assign(this, { client, local });
     const on = (type, act) => client.addEventListener(type, ({ detail }) => act(detail));
-    on('joined', ({ you, members }) => {
-      // After a reconnect we are a new peer to the others, who dropped the old one: nothing of before can go on.
+    on('joined', ({ you, members, position, missed }) => {
+      // As a new peer to the others, who dropped the old one, we cannot go on with anything of before.
       if (this.you?.peer !== you.peer) this.closeAll();
       this.you = you;
-      this.#sync(members);
+      // Who left meanwhile has dropped the call, even if it is here again.
+      for (const { type, peer, left } of missed ?? []) {
+        if (type === 'peer-left') this.#part(peer.peer);
+        if (type === 'presence') for (const { peer } of left) this.#part(peer);
+      }
+      this.#sync(members, position, !client.session.resumed);
     });
-    on('reset', ({ room, members }) => room === client.room && this.#sync(members));
+    on('reset', ({ room, members, position }) => room === client.room && this.#sync(members, position, false));
     on('peer-joined', ({ peer }) => this.#meet(peer));
     on('peer-left', ({ peer }) => this.#part(peer.peer));
     on('presence', ({ joined, left }) => {
@@ -173,18 +204,44 @@ export class Calls extends EventTarget {
     this.#gone.clear();
   }
 
-  #sync(members) {
+  /**
+   * Takes the list of those who are here.
+   *
+   * Who is not in it is gone, with one exception. After a restart of the server the room begins anew, and everybody
+   * comes back into it as the peer they were, one after the other. The calls do not need the server and go on
+   * meanwhile. So when the room has a new epoch, a call without its peer is kept until the peer is back, the connection
+   * fails, or nobody who was lost can come back any more.
+   *
+   * `lossy` says that signals to us were lost.
+   */
+  #sync(members, position, lossy) {
+    const [epoch] = position.split('.');
+    const anew = this.#epoch !== epoch;
+    this.#epoch = epoch;
     const present = new Set(members.map(({ peer }) => peer));
-    for (const peer of [...this.peers.keys()]) if (!present.has(peer)) this.#end(peer);
-    for (const entry of members) this.#meet(entry);
+    for (const [peer, call] of this.peers) {
+      // What failed is made anew rather than kept: the peer saw the same and does so, too.
+      if (anew && call.pc.connectionState === 'failed') this.#end(peer);
+      else if (anew && !present.has(peer)) call.awaited ??= setTimeout(() => this.#end(peer), AWAIT_MS);
+      else if (!present.has(peer) && !call.awaited) this.#end(peer);
+    }
+    for (const entry of members) {
+      const known = this.peers.get(entry.peer);
+      this.#meet(entry);
+      if (lossy) known?.mend(!anew);
+    }
   }
 
   #meet(entry) {
     if (entry.peer === this.you?.peer) return;
     this.#gone.delete(entry.peer);
     const known = this.peers.get(entry.peer);
-    if (known) known.update(entry);
-    else this.#start(entry);
+    if (!known) return this.#start(entry);
+    known.update(entry);
+    if (!known.awaited) return;
+    known.awaited = clearTimeout(known.awaited);
+    known.returned = true;
+    known.mend(false);
   }
 
   #part(peer) {
@@ -197,10 +254,14 @@ export class Calls extends EventTarget {
       entry,
       iceServers: this.client.session?.ice_servers ?? [],
       local: this.local,
-      changed: () => this.peers.get(entry.peer) === call && this.#tell('change', call),
+      changed: () => {
+        if (this.peers.get(entry.peer) !== call) return;
+        if (call.awaited && call.pc.connectionState === 'failed') this.#end(entry.peer);
+        else this.#tell('change', call);
+      },
       send: (type, data) =>
         this.client.request(type, { room: this.client.room, to: entry.peer, data }).catch((error) => {
-          // Gone (805, 803) or reconnecting (0): `peer-left` or `joined` follows and cleans up.
+          // Gone (805, 803), or our own session is (0): `peer-left` or `joined` follows and cleans up.
           if (![0, 803, 805].includes(error.code)) console.warn(`rallypoint: ${type} refused`, error.code, error.message);
         }),
     });

@@ -3,7 +3,7 @@
  * carry them.
  */
 
-/** An answer `error`, or a connection that went away before the answer (`code` 0). */
+/** An answer `error`, or a session that was lost before the answer (`code` 0). */
 export class RequestError extends Error {
   constructor({ code, message, retry_after }) {
     super(message);
@@ -16,14 +16,15 @@ export class RequestError extends Error {
 export class Refusal extends Error {}
 
 /**
- * What to do after a close code. Only the range counts, so that codes of later versions are obeyed too. Server 0.1
- * keeps no lost sessions, hence "resume" and "rejoin" are one and the same here.
+ * What to do after a close code: take the session up again (`resume`; `refresh` with a new token, `wait` not at once),
+ * give it up and come as somebody new (`rejoin`), or not come back (`stop`). Only the range counts, so that codes of
+ * later versions are obeyed too.
  * @param {number} code
- * @returns {'rejoin' | 'refresh' | 'wait' | 'stop'}
+ * @returns {'resume' | 'refresh' | 'rejoin' | 'wait' | 'stop'}
  */
 export function closeAction(code) {
   if (code === 1000 || code === 1002 || code === 1007) return 'stop';
-  if (code < 4100) return 'rejoin';
+  if (code < 4100) return 'resume';
   if (code < 4200) return 'refresh';
   if (code < 4300) return 'rejoin';
   return code < 4400 ? 'wait' : 'stop';

@@ -134,12 +134,13 @@ function listen() {
   });
   on('joined', ({ you, count: here, spectators, missed }) => {
     if (!own) showCall();
-    if (own) tiles.remove(own.peer);
-    own = you;
+    const same = own?.peer === you.peer;
+    if (own && !same) tiles.remove(own.peer);
+    own = same ? { ...own, ...you } : you;
     chat.quiet();
     showOwn();
     showCount(here, spectators);
-    if (!missed) chat.notice(`You are in the room ${client.room}.`);
+    if (!missed && !same) chat.notice(`You are in the room ${client.room}.`);
     announce();
   });
   on('missed', (event) => tell(event, true));
@@ -178,7 +179,8 @@ function listen() {
 function tell(event, missed) {
   if (event.type === 'message') return chat.message(event, event.from.peer === own.peer);
   if (event.peer?.peer === own.peer || (missed && event.peer?.user === own.user)) return;
-  if (event.type === 'peer-joined') chat.notice(`${nameOf(event.peer)} joined.`, event.time);
+  // Who came back into a call that went on without the server never left it.
+  if (event.type === 'peer-joined' && !calls.peers.get(event.peer.peer)?.returned) chat.notice(`${nameOf(event.peer)} joined.`, event.time);
   if (event.type === 'peer-left') chat.notice(`${nameOf(event.peer)} left${event.reason === 'left' || event.reason === 'closed' ? '' : ` (${event.reason})`}.`, event.time);
   if (!missed) showCount(count + (event.type === 'peer-joined' ? 1 : -1));
 }
@@ -197,10 +199,10 @@ function showOwn() {
   if (own) tiles.show(own.peer, { entry: { ...own, state: ownState() }, stream: media.stream, own: true });
 }
 
-/** Tells the others of mute and camera; after a reconnect again, since the server forgot with the session. */
+/** Tells the others of mute and camera; after a loss again, since a new session and a restarted server do not know. */
 function announce() {
   showOwn();
-  // While we are away this fails; `joined` announces again.
+  // If the session is lost this fails; `joined` announces again.
   client.request('update', { room: client.room, state: ownState() }).catch(() => {});
 }
 

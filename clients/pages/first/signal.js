@@ -1,5 +1,5 @@
 /**
- * The socket to the server: one room, requests with answers, and coming back after a loss.
+ * The socket to the server: one room, and coming back after a loss, as the same peer where the server still knows us.
  *
  * It speaks the JSON subprotocol of `protocol/README.md` and knows nothing of calls or of the page. Every message of
  * the server is dispatched as an event of the same name whose `detail` is the message; besides those there are
@@ -7,6 +7,7 @@
  */
 
 import { JOIN_AGAIN, Refusal, RequestError, closeAction, closeText } from './codes.js';
+import { Requests } from './requests.js';
 
 const SUBPROTOCOL = 'rallypoint.v1.json';
 const BACKOFF_FIRST_MS = 500;
@@ -23,14 +24,21 @@ const now = () => performance.timeOrigin + performance.now();
 export class Client extends EventTarget {
   /** @type {'idle' | 'connecting' | 'connected' | 'reconnecting' | 'refused' | 'left'} */
   state = 'idle';
-  /** What `connected` said: our peer id, limits, ice_servers. */
+  /** What `connected` said: our peer id, limits, ice_servers. Null while there is no connection. */
   session = null;
-  /** Where we stand in the room's log; handed back as `since` when we join again. */
+  /** Where we stand in the room's log; handed back when we come again. */
   position = undefined;
   #notifications = undefined;
   #socket = null;
-  #id = 0;
-  #waiting = new Map();
+  /** The newest resume token: as long as there is one, the session may be taken up again. */
+  #resume = undefined;
+  #sessionId = undefined;
+  /** Whether the session has been in the room, so that the server brings it back there by itself. */
+  #member = false;
+  /** Whether this socket has brought the room. */
+  #joined = false;
+  #joinAgain = undefined;
+  #requests = new Requests((type, fields) => this.#write(type, fields));
   #attempt = 0;
   #openedAt = 0;
   #notBefore = 0;
@@ -68,23 +76,21 @@ export class Client extends EventTarget {
     this.#stop('left', 'You left the room.');
   }
 
-  /** Sends a message that has no answer. Returns false when there is no connection to send it on. */
+  /** Sends a message that has no answer. Returns false when we are not in the room. */
   send(type, fields) {
+    return this.state === 'connected' && this.#write(type, fields);
+  }
+
+  /** Sends a request and resolves with its answer; while we are away for a moment it waits. @throws {RequestError} */
+  async request(type, fields) {
+    if (!this.session && !this.#resume) throw new RequestError({ code: 0, message: 'not connected' });
+    return this.#requests.ask(type, fields);
+  }
+
+  #write(type, fields) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(JSON.stringify({ type, ...fields }));
     return true;
-  }
-
-  /** Sends a request and resolves with its answer. @throws {RequestError} */
-  request(type, fields) {
-    return new Promise((resolve, reject) => {
-      const id = ++this.#id;
-      this.#waiting.set(id, { resolve, reject, type, fields });
-      if (!this.send(type, { id, ...fields })) {
-        this.#waiting.delete(id);
-        reject(new RequestError({ code: 0, message: 'not connected' }));
-      }
-    });
   }
 
   async #open() {
@@ -103,10 +109,16 @@ export class Client extends EventTarget {
     this.#expired = false;
     const socket = new WebSocket(this.url, SUBPROTOCOL);
     this.#socket = socket;
-    this.#id = this.#counted = this.#acked = 0;
     this.#samples = [];
     this.#unanswered = now();
-    socket.onopen = () => this.send('auth', { token, notifications_since: this.#notifications });
+    // Nothing follows until `connected`: whatever we send confirms the newest resume token, which we do not have yet.
+    socket.onopen = () => {
+      const since = { notifications_since: this.#notifications };
+      if (!this.#resume) return this.#write('auth', { token, ...since });
+      // The access token goes along, because a restarted server needs one, and because it may be newer than the last.
+      const positions = this.position ? { [this.room]: this.position } : {};
+      this.#write('resume', { token: this.#resume, received: this.#counted, positions, jwt: token, ...since });
+    };
     socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(JSON.parse(data));
     socket.onclose = ({ code, reason }) => socket === this.#socket && this.#lost(code, reason);
     clearInterval(this.#ticker);
@@ -116,12 +128,16 @@ export class Client extends EventTarget {
   #receive(message) {
     this.#unanswered = 0;
     const { type } = message;
+    if (type === 'joined' && this.#joined) {
+      // The answer to a `join` that was repeated after a resume, which had brought the room already.
+      return this.#requests.answer(message);
+    }
     if (type === 'connected') {
-      this.session = message;
-      this.#notifications ??= message.notifications;
+      this.#begin(message);
     } else if (type === 'joined') {
       this.position = message.position;
       this.#openedAt = now();
+      this.#member = this.#joined = true;
       this.#enter('connected', 'Connected.');
     } else if (type === 'notification' || (type === 'reset' && message.room !== this.room)) {
       this.#notifications = message.position;
@@ -137,41 +153,57 @@ export class Client extends EventTarget {
     }
 
     this.dispatchEvent(new CustomEvent(type, { detail: message }));
-    if (message.re != null) this.#settle(message);
-    if (type === 'connected') this.#join();
+    if (message.re != null) this.#requests.answer(message);
+    if (type === 'connected') {
+      this.#requests.repeat();
+      // After a resume the room comes by itself, unless the session had never got into it.
+      if (!this.#member && !this.#requests.waitsFor('join')) this.#join();
+    }
     if (type === 'joined') {
       for (const event of message.missed ?? []) this.dispatchEvent(new CustomEvent('missed', { detail: event }));
+      this.#requests.open();
       // The first ping waits until the page is done with building calls, which would count as round trip.
       const socket = this.#socket;
       setTimeout(() => socket === this.#socket && this.#tick(), 1_000);
+    }
+    if (type === 'error' && message.re == null && message.room === this.room && this.#member && !this.#joined) {
+      // A restarted server knew the session by its token, and could not bring it back into the room.
+      this.#member = false;
+      this.#refusedRoom(new RequestError(message));
     }
     if (type === 'peer-left' && message.peer.peer === this.session?.peer && message.room === this.room) {
       this.#stop('refused', `You were removed from the room (${message.reason}).`);
     }
   }
 
-  #settle(answer) {
-    const request = this.#waiting.get(answer.re);
-    if (!this.#waiting.delete(answer.re)) return;
-    if (answer.type !== 'error') return request.resolve(answer);
-    if (answer.code === 900 && answer.retry_after && request.type !== 'join') {
-      // Above the rate, say in a burst of candidates: a refused request has used its id, so it goes out as a new one.
-      setTimeout(() => this.request(request.type, request.fields).then(request.resolve, request.reject), answer.retry_after);
-    } else {
-      request.reject(new RequestError(answer));
+  /** The session is there: the one we had, or another, to which nothing of the old one counts. */
+  #begin(connected) {
+    if (connected.session !== this.#sessionId) {
+      this.#requests.fail();
+      this.#member = false;
     }
+    // The server reads the number in `resume` as an acknowledgement. If it could not go on from there, both count anew.
+    if (!connected.resumed) this.#counted = 0;
+    this.#acked = this.#counted;
+    this.session = connected;
+    this.#sessionId = connected.session;
+    this.#resume = connected.resume;
+    this.#notifications ??= connected.notifications;
   }
 
   async #join() {
-    const socket = this.#socket;
     try {
-      await this.request('join', { room: this.room, since: this.position });
+      await this.#requests.askFirst('join', { room: this.room, since: this.position });
     } catch (error) {
-      if (socket !== this.#socket || error.code === 0) return;
-      if (!JOIN_AGAIN.has(error.code)) return this.#stop('refused', `The server refused the room: ${error.message} (${error.code})`);
-      this.#enter(this.state, `Waiting for the room: ${error.message} (${error.code})`);
-      setTimeout(() => socket === this.#socket && this.#join(), error.retryAfter ?? BACKOFF_FIRST_MS * 10);
+      // 0: the session is gone, and the next one joins by itself.
+      if (error.code !== 0) this.#refusedRoom(error);
     }
+  }
+
+  #refusedRoom(error) {
+    if (!JOIN_AGAIN.has(error.code)) return this.#stop('refused', `The server refused the room: ${error.message} (${error.code})`);
+    this.#enter(this.state, `Waiting for the room: ${error.message} (${error.code})`);
+    this.#joinAgain = setTimeout(() => this.#join(), error.retryAfter ?? BACKOFF_FIRST_MS * 10);
   }
 
   /**
@@ -186,12 +218,12 @@ export class Client extends EventTarget {
       return this.#lost(1006, 'no answer');
     }
     if (this.#counted > this.#acked) this.#ack();
-    if (this.session && this.send('ping', { t: now() })) this.#unanswered ||= now();
+    if (this.session && this.#write('ping', { t: now() })) this.#unanswered ||= now();
   }
 
   #ack() {
     this.#acked = this.#counted;
-    this.send('ack', { n: this.#counted });
+    this.#write('ack', { n: this.#counted });
   }
 
   /** Round trip and clock offset as in NTP; of the last samples the one with the shortest trip is the truest. */
@@ -204,9 +236,14 @@ export class Client extends EventTarget {
   }
 
   #lost(code, reason) {
-    this.#drop();
     const action = closeAction(code);
     if (action === 'stop') return this.#stop('refused', closeText(code, reason));
+    if (action === 'rejoin') {
+      // A refused resume is the server's answer: it is there again, so there is nothing more to wait for.
+      if (this.#resume && !this.session) this.#attempt = 0;
+      this.#resume = undefined;
+    }
+    this.#drop();
     this.#expired = action === 'refresh';
     if (this.#openedAt && now() - this.#openedAt > STABLE_MS) this.#attempt = 0;
     this.#openedAt = 0;
@@ -226,19 +263,22 @@ export class Client extends EventTarget {
   #stop(state, detail) {
     removeEventListener('online', this.#online);
     const socket = this.#socket;
+    this.#resume = undefined;
     this.#drop();
     this.#retry = clearTimeout(this.#retry);
     socket?.close(1000);
     this.#enter(state, detail);
   }
 
-  /** Forgets the socket and fails what waited for an answer on it. */
+  /** Forgets the socket, and what waited for an answer unless the session can be taken up again. */
   #drop() {
     this.#socket = null;
     this.session = null;
+    this.#joined = false;
     clearInterval(this.#ticker);
-    for (const { reject } of this.#waiting.values()) reject(new RequestError({ code: 0, message: 'connection lost' }));
-    this.#waiting.clear();
+    clearTimeout(this.#joinAgain);
+    if (this.#resume) this.#requests.hold();
+    else this.#requests.fail();
   }
 
   #enter(state, detail) {
