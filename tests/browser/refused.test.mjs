@@ -1,39 +1,7 @@
-/** What the page says when it is refused, and how it comes back to a server that was gone. */
+/** What the page says when it is refused, and how it obeys close codes. */
 
 import assert from 'node:assert/strict';
-import { guest, startServer, token, until } from './lib.mjs';
-
-const back = (signal) => async ({ browser, after }) => {
-  const room = 'back/one';
-  const first = await startServer();
-  after(() => first.stop('SIGKILL'));
-  const ada = await guest(browser, first.base, { name: 'Ada', room });
-  const bob = await guest(browser, first.base, { name: 'Bob', room });
-  for (const each of [ada, bob]) {
-    await each.join();
-    await each.status('connected');
-  }
-  await first.stop(signal);
-  for (const each of [ada, bob]) await each.status('reconnecting');
-  // Only now, so that the attempts in between have failed at least once.
-  await until('a failed attempt', async () => /does not answer/.test(await ada.page.locator('#status').textContent()));
-  await ada.shot(`reconnecting-${signal}`);
-
-  const second = await startServer({ port: first.port });
-  after(() => second.stop('SIGKILL'));
-  for (const each of [ada, bob]) await each.status('connected');
-  for (const { page } of [ada, bob]) {
-    await until('both are here again', async () => (await page.locator('#count').textContent()) === '2 here');
-    await until('two tiles', async () => (await page.locator('.tile').count()) === 2);
-    await until('the call works again', () =>
-      page.evaluate(() => [...rallypoint.calls.peers.values()].every(({ pc }) => pc.connectionState === 'connected')));
-  }
-  await ada.say('back again');
-  await Promise.all([ada.heard('Ada', 'back again'), bob.heard('Ada', 'back again')]);
-  await bob.say('me too');
-  await ada.heard('Bob', 'me too');
-  assert.deepEqual([...ada.faults, ...bob.faults].filter((fault) => !/net::ERR_|WebSocket connection to/.test(fault)), []);
-};
+import { guest, token, until } from './lib.mjs';
 
 export const tests = {
   async 'a wrong token is explained'({ browser, base }) {
@@ -85,25 +53,41 @@ export const tests = {
     const ada = await guest(browser, base, { name: 'Ada', room: 'refused/codes' });
     const { page } = ada;
     const sockets = [];
+    let said;
     let tokens = 0;
     page.on('request', (request) => (tokens += request.url().endsWith('/dev/token')));
     await page.routeWebSocket('**/v1/ws', (socket) => {
-      socket.connectToServer();
+      const server = socket.connectToServer();
+      said = [];
+      socket.onMessage((data) => {
+        said.push(JSON.parse(data));
+        server.send(data);
+      });
       sockets.push(socket);
     });
     await page.reload();
-    const rejoined = async (code, reason) => {
+    const peer = () => page.evaluate(() => rallypoint.calls.you.peer);
+    const back = async (code, reason) => {
       const before = { sockets: sockets.length, tokens };
       sockets.at(-1).close({ code, reason });
       await until(`a new socket after ${code}`, () => sockets.length === before.sockets + 1 && tokens === before.tokens + 1);
       await ada.status('connected');
-      await until('alone again', async () => (await page.locator('#count').textContent()) === '1 here');
     };
+    const types = () => said.map(({ type }) => type);
     await ada.join();
     await ada.status('connected');
-    for (const [code, reason] of [[4000, 'shutdown'], [4100, 'token-expired'], [4200, 'session-unknown'], [4300, 'overloaded'], [4399, 'later']]) {
-      await rejoined(code, reason);
+    const first = await peer();
+    for (const [code, reason] of [[4000, 'shutdown'], [4100, 'token-expired'], [4300, 'overloaded'], [4399, 'later']]) {
+      await back(code, reason);
+      assert.equal(await peer(), first, `${code} is for coming back`);
+      assert.equal(said[0].type, 'resume');
+      assert.ok(!types().includes('join') && !types().includes('auth'), `the room comes by itself: ${types()}`);
+      assert.equal(await page.locator('#count').textContent(), '1 here');
     }
+    await back(4200, 'session-unknown');
+    assert.notEqual(await peer(), first, '4200 is for coming anew');
+    assert.deepEqual(types().slice(0, 2), ['auth', 'join']);
+    assert.match(said[1].since, /^[0-9a-f]{16}\.\d+\.[0-9a-f]{8}$/);
     for (const [code, reason, text] of [
       [1000, 'bye', /ended the connection.*1000 bye/],
       [4403, 'forbidden', /not allowed in, or were removed.*4403/],
@@ -134,45 +118,4 @@ export const tests = {
     await ada.status('refused');
     assert.match(await ada.page.locator('#status').textContent(), /expired/);
   },
-
-  async 'what was said during a loss is told after it, once'({ browser, base }) {
-    const room = 'back/missed';
-    const ada = await guest(browser, base, { name: 'Ada', room });
-    const bob = await guest(browser, base, { name: 'Bob', room });
-    let open;
-    await ada.page.routeWebSocket('**/v1/ws', (socket) => {
-      socket.connectToServer();
-      open = socket;
-    });
-    await ada.page.reload();
-    for (const each of [ada, bob]) {
-      await each.join();
-      await each.status('connected');
-    }
-    await bob.say('before');
-    await ada.heard('Bob', 'before');
-    // The way back goes through a new token, so holding that back keeps her away.
-    let release;
-    const gate = new Promise((done) => (release = done));
-    await ada.page.route('**/dev/token', async (route) => {
-      await gate;
-      await route.continue();
-    });
-    open.close({ code: 4001, reason: 'no-pong' });
-    await ada.status('reconnecting');
-    await until('Bob sees her leave', async () => (await bob.page.locator('.tile').count()) === 1);
-    for (const text of ['one', 'two', 'three']) await bob.say(text);
-    await bob.heard('Bob', 'three');
-    release();
-    await ada.status('connected');
-    await bob.say('after');
-    await ada.heard('Bob', 'after');
-    assert.deepEqual(await ada.page.locator('#log b + span').allTextContents(), ['before', 'one', 'two', 'three', 'after']);
-    assert.doesNotMatch(await ada.page.locator('#log').textContent(), /no longer known/);
-    await until('two tiles', async () => (await ada.page.locator('.tile').count()) === 2);
-    assert.deepEqual([...ada.faults, ...bob.faults], []);
-  },
-
-  'a server that is killed: reconnecting, then joined again': back('SIGKILL'),
-  'a server that shuts down: reconnecting, then joined again': back('SIGTERM'),
 };
