@@ -33,6 +33,7 @@ export class Client extends EventTarget {
   /** The newest resume token: as long as there is one, the session may be taken up again. */
   #resume = undefined;
   #sessionId = undefined;
+  #peer = undefined;
   /** Whether the session has been in the room, so that the server brings it back there by itself. */
   #member = false;
   /** Whether this socket has brought the room. */
@@ -178,10 +179,10 @@ export class Client extends EventTarget {
 
   /** The session is there: the one we had, or another, to which nothing of the old one counts. */
   #begin(connected) {
-    if (connected.session !== this.#sessionId) {
-      this.#requests.fail();
-      this.#member = false;
-    }
+    if (connected.session !== this.#sessionId) this.#requests.fail();
+    // A restarted server makes the session anew under the same peer id, and brings it back into the room by itself.
+    if (connected.peer !== this.#peer) this.#member = false;
+    this.#peer = connected.peer;
     // The server reads the number in `resume` as an acknowledgement. If it could not go on from there, both count anew.
     if (!connected.resumed) this.#counted = 0;
     this.#acked = this.#counted;
