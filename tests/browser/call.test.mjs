@@ -66,21 +66,6 @@ export const tests = {
     assert.deepEqual([...ada.faults, ...bob.faults], []);
   },
 
-  async 'ICE restarts that cross on both sides recover'(world) {
-    const [ada, bob] = await pair(world, 'call/restart');
-    await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
-    // Both at once, so that the two offers cross: the polite one gives way.
-    const password = ({ page }) => page.evaluate(() => /a=ice-pwd:(\S+)/.exec([...rallypoint.calls.peers.values()][0].pc.currentLocalDescription.sdp)[1]);
-    const before = await password(ada);
-    const restart = ({ page }) => page.evaluate(() => [...rallypoint.calls.peers.values()][0].pc.restartIce());
-    await Promise.all([restart(ada), restart(bob)]);
-    await until('new ICE credentials', async () => (await password(ada)) !== before);
-    await until('both stable', async () =>
-      (await Promise.all([ada, bob].map(({ page }) => page.evaluate(() => [...rallypoint.calls.peers.values()][0].pc.signalingState)))).every((state) => state === 'stable'));
-    await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
-    assert.deepEqual([...ada.faults, ...bob.faults], []);
-  },
-
   async 'an offer that overtakes the join of its sender is answered'({ browser, base }) {
     const ada = await guest(browser, base, { name: 'Ada', room: 'call/overtaken' });
     const bob = await guest(browser, base, { name: 'Bob', room: 'call/overtaken' });
