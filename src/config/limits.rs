@@ -18,8 +18,8 @@ settings! {
         signal: usize = 65_536, 1024..=1_048_576;
         /// How deep JSON and MessagePack may nest.
         json_depth: usize = 16, 4..=64;
-        /// Rooms that a session may be in, and that a subscription may name.
-        rooms_per_session: usize = 16, 1..=256;
+        /// Rooms that a session may be in, and that a subscription may name. A `resume` names at most 64.
+        rooms_per_session: usize = 16, 1..=64;
         /// Rooms on this node.
         rooms: usize = 100_000, 1..=10_000_000;
         /// Bytes that may wait to be sent to one connection.

@@ -1,4 +1,5 @@
-//! Moves on their way out: those that wait for a socket, and reliable ones until it is proved that they arrived.
+//! Moves on their way out: those that wait for a socket, and those of which it is not proved yet that they arrived. Of
+//! latest moves that is only the newest: an older one is of no use to anybody.
 //!
 //! Frames on one socket arrive in order, so any answer to a request proves the moves that were sent before it.
 
@@ -15,9 +16,9 @@ use crate::rooms::{Part, Rooms};
 
 /// Reliable moves that this end keeps; with more of them under way, senders wait.
 pub(crate) const RELIABLE_MOST: usize = 256;
-/// Latest moves that wait for a socket; beyond it the oldest is dropped.
+/// Latest moves that wait for a socket, and as many that wait for a proof; beyond it the oldest is dropped.
 const LATEST_MOST: usize = 256;
-/// Moves without proof after which the server is asked for one.
+/// Reliable moves without proof after which the server is asked for one.
 const PROVE_EVERY: u64 = 32;
 /// The longest time that a move stays without proof before the server is asked.
 const PROVE_WITHIN: Duration = Duration::from_secs(2);
@@ -51,6 +52,10 @@ struct Numbered {
 }
 
 impl Numbered {
+    fn is(&self, lane: Lane) -> bool {
+        self.outgoing.lane == lane
+    }
+
     /// Whether the other takes this one's place: each (room, key, receivers) has a latest move of its own.
     fn is_replaced_by(&self, other: &Outgoing) -> bool {
         let Outgoing { room, key, lane, to, .. } = &self.outgoing;
@@ -90,12 +95,12 @@ pub(crate) struct Moves {
     keeps: bool,
     /// What waits for a socket or for its room's handle, in order of sequence numbers.
     unsent: VecDeque<Numbered>,
-    /// Reliable moves written to the present socket, each with its place in their row.
+    /// Moves written to the present socket, each with its place in their row.
     unproved: VecDeque<(u64, Numbered)>,
-    /// How many reliable moves have been written to the present socket.
+    /// How many moves have been written to the present socket.
     written: u64,
-    /// Up to where a proof has come or was asked for, and the marks of the pings that asked.
-    asked_to: u64,
+    /// Reliable moves written since a proof was asked for or has come, and the marks of the pings that asked.
+    unasked: u64,
     asked: VecDeque<u64>,
     ask_by: Option<Instant>,
     /// From a loss until nothing waits any more.
@@ -105,22 +110,13 @@ pub(crate) struct Moves {
 impl Moves {
     pub(crate) fn new(encoding: Encoding, keeps: bool) -> Self {
         let (unsent, unproved, asked) = Default::default();
-        Self { encoding, keeps, unsent, unproved, written: 0, asked_to: 0, asked, ask_by: None, catch_up: None }
+        Self { encoding, keeps, unsent, unproved, written: 0, unasked: 0, asked, ask_by: None, catch_up: None }
     }
 
     /// Takes a move for sending. One for a room that was left while it was on its way here is dropped.
     pub(crate) fn push(&mut self, outgoing: Outgoing, rooms: &mut Rooms) {
         let Some(seq) = rooms.next_seq(&outgoing.room, outgoing.seq) else { return };
-        if let Some(at) = self.unsent.iter().position(|waiting| waiting.is_replaced_by(&outgoing)) {
-            self.unsent.remove(at);
-        }
-        let is_latest = |waiting: &Numbered| waiting.outgoing.lane == Lane::Latest;
-        if outgoing.lane == Lane::Latest
-            && self.unsent.iter().filter(|waiting| is_latest(waiting)).count() >= LATEST_MOST
-        {
-            let oldest = self.unsent.iter().position(is_latest);
-            oldest.map(|at| self.unsent.remove(at));
-        }
+        make_way(&mut self.unsent, &outgoing, |waiting| waiting);
         // At the end, also if it replaced an older one: numbers must rise over both lanes.
         self.unsent.push_back(Numbered { seq, outgoing });
     }
@@ -166,11 +162,14 @@ impl Moves {
     }
 
     fn keep(&mut self, numbered: Numbered, now: Instant) {
-        if self.keeps && numbered.outgoing.lane == Lane::Reliable {
-            self.written += 1;
-            self.unproved.push_back((self.written, numbered));
-            self.ask_by.get_or_insert(now + PROVE_WITHIN);
+        if !self.keeps {
+            return;
         }
+        make_way(&mut self.unproved, &numbered.outgoing, |(_, waiting)| waiting);
+        self.written += 1;
+        self.unasked += u64::from(numbered.is(Lane::Reliable));
+        self.unproved.push_back((self.written, numbered));
+        self.ask_by.get_or_insert(now + PROVE_WITHIN);
     }
 
     /// A mark for a request that is written now: its answer proves every move up to here.
@@ -181,7 +180,8 @@ impl Moves {
     /// The answer to the request with this mark has come, on the same socket.
     pub(crate) fn proved(&mut self, mark: u64) {
         while self.unproved.pop_front_if(|(at, _)| *at <= mark).is_some() {}
-        self.asked_to = self.asked_to.max(mark);
+        let reliable = self.unproved.iter().filter(|(_, waiting)| waiting.is(Lane::Reliable)).count();
+        self.unasked = self.unasked.min(reliable as u64);
         if self.unproved.is_empty() {
             self.ask_by = None;
         }
@@ -195,11 +195,11 @@ impl Moves {
     /// The mark for a ping, if a proof must be asked for now. It is asked for again while none comes: a ping
     /// above the rate is refused.
     pub(crate) fn ask(&mut self, now: Instant) -> Option<u64> {
-        let (many, late) = (self.written - self.asked_to >= PROVE_EVERY, self.ask_by.is_some_and(|by| by <= now));
+        let (many, late) = (self.unasked >= PROVE_EVERY, self.ask_by.is_some_and(|by| by <= now));
         if !(many || late) {
             return None;
         }
-        (self.asked_to, self.ask_by) = (self.written, Some(now + PROVE_WITHIN));
+        (self.unasked, self.ask_by) = (0, Some(now + PROVE_WITHIN));
         if self.asked.back() != Some(&self.written) {
             self.asked.push_back(self.written);
         }
@@ -216,12 +216,15 @@ impl Moves {
         true
     }
 
-    /// The socket is lost, and with it perhaps what has no proof: that goes first on the next one.
+    /// The socket is lost, and with it perhaps what has no proof: that goes first on the next one, unless something
+    /// newer has taken its place.
     pub(crate) fn lost(&mut self) {
         while let Some((_, numbered)) = self.unproved.pop_back() {
-            self.unsent.push_front(numbered);
+            if !self.unsent.iter().any(|newer| numbered.is_replaced_by(&newer.outgoing)) {
+                self.unsent.push_front(numbered);
+            }
         }
-        (self.written, self.asked_to, self.ask_by, self.catch_up) = (0, 0, None, Some(CatchUp::default()));
+        (self.written, self.unasked, self.ask_by, self.catch_up) = (0, 0, None, Some(CatchUp::default()));
         self.asked.clear();
     }
 
@@ -236,6 +239,19 @@ impl Moves {
     pub(crate) fn keep_unproved(&mut self, keeps: bool) {
         self.keeps = keeps;
     }
+}
+
+/// Makes room in a row for one more move: the latest move that it replaces goes, or else the oldest one of too many.
+fn make_way<T>(row: &mut VecDeque<T>, coming: &Outgoing, numbered: impl Fn(&T) -> &Numbered) {
+    if coming.lane != Lane::Latest {
+        return;
+    }
+    let is_latest = |waiting: &T| numbered(waiting).is(Lane::Latest);
+    let at = row.iter().position(|waiting| numbered(waiting).is_replaced_by(coming)).or_else(|| {
+        let full = row.iter().filter(|waiting| is_latest(waiting)).count() >= LATEST_MOST;
+        row.iter().position(is_latest).filter(|_| full)
+    });
+    at.map(|at| row.remove(at));
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ fn only_what_has_no_proof_is_sent_again_in_order_and_with_its_numbers() {
         moves.push(shot(lane, 0, None), &mut rooms);
     }
     assert_eq!(written(&mut moves, &rooms, now).len(), 5);
-    moves.proved(2);
+    moves.proved(3);
     moves.lost();
     assert_eq!(written(&mut moves, &rooms, now), reliable([4, 5]));
     // Marks begin anew with each socket: an answer on this one proves what was written to this one.
@@ -55,6 +55,54 @@ fn only_what_has_no_proof_is_sent_again_in_order_and_with_its_numbers() {
     moves.proved(moves.mark());
     moves.lost();
     assert_eq!(written(&mut moves, &rooms, now), []);
+}
+
+#[test]
+fn of_the_latest_moves_without_proof_the_newest_is_sent_again_in_its_place() {
+    let (mut moves, mut rooms, now) = (Moves::new(Encoding::MsgPack, true), joined(), Instant::now());
+    let write = |moves: &mut Moves, rooms: &mut Rooms, lane, key| {
+        moves.push(shot(lane, key, None), rooms);
+        written(moves, rooms, now)
+    };
+    write(&mut moves, &mut rooms, LATEST, 1);
+    write(&mut moves, &mut rooms, LATEST, 2);
+    write(&mut moves, &mut rooms, RELIABLE, 0);
+    write(&mut moves, &mut rooms, LATEST, 1);
+    write(&mut moves, &mut rooms, RELIABLE, 0);
+    moves.lost();
+    // Something newer that was said meanwhile takes the place of what has no proof.
+    moves.push(shot(LATEST, 2, None), &mut rooms);
+    assert_eq!(written(&mut moves, &rooms, now), [(RELIABLE, 3), (LATEST, 4), (RELIABLE, 5), (LATEST, 6)]);
+    moves.proved(moves.mark());
+    moves.lost();
+    assert_eq!(written(&mut moves, &rooms, now), []);
+}
+
+#[test]
+fn said_before_a_loss_or_after_it_the_newest_counts() {
+    let (mut moves, mut rooms, now) = (Moves::new(Encoding::MsgPack, true), joined(), Instant::now());
+    moves.push(shot(LATEST, 1, None), &mut rooms);
+    written(&mut moves, &rooms, now);
+    rooms.hide();
+    moves.push(shot(LATEST, 1, None), &mut rooms);
+    moves.lost();
+    rooms.joined(&room(), 7, Picture { position: Position::start(1), caught_up: true });
+    assert_eq!(written(&mut moves, &rooms, now), [(LATEST, 2)]);
+}
+
+#[test]
+fn latest_moves_without_proof_are_bounded_and_ask_by_time_alone() {
+    let (mut moves, mut rooms, now) = (Moves::new(Encoding::MsgPack, true), joined(), Instant::now());
+    for key in 0..=300 {
+        moves.push(shot(LATEST, key, None), &mut rooms);
+        written(&mut moves, &rooms, now);
+    }
+    assert_eq!((moves.ask(now), moves.ask_by()), (None, Some(now + PROVE_WITHIN)));
+    assert_eq!(moves.ask(now + PROVE_WITHIN), Some(301));
+    moves.lost();
+    let seqs: Vec<_> = written(&mut moves, &rooms, now + 500 * PACE).into_iter().map(|(_, seq)| seq).collect();
+    assert_eq!((seqs.len(), seqs[0]), (64, 46));
+    assert_eq!(moves.unsent.len(), LATEST_MOST - 64);
 }
 
 #[test]
