@@ -16,6 +16,9 @@ const MOST: Duration = Duration::from_secs(30);
 const TOLD_MOST: Duration = Duration::from_secs(3600);
 /// Where the row begins after a server said "wait" without a time: as if so many attempts had failed.
 const ASKED_TO_WAIT: u32 = 3;
+/// Where the row goes on at most after an attempt that worked: a network that flickers must not keep a client away for
+/// longer than servers keep its session, which is 10 s by default.
+const ARRIVED: u32 = 3;
 
 /// Random waits whose bound doubles with each attempt.
 #[derive(Debug)]
@@ -42,6 +45,11 @@ impl Backoff {
     /// The server wants us to wait and did not say how long.
     pub(crate) fn slow_down(&mut self) {
         self.attempts = self.attempts.max(ASKED_TO_WAIT);
+    }
+
+    /// An attempt has worked. Whether the connection holds is not known yet.
+    pub(crate) fn arrived(&mut self) {
+        self.attempts = self.attempts.min(ARRIVED);
     }
 
     /// The connection has held: the next loss is a new one.
@@ -102,6 +110,20 @@ mod tests {
         let wait = backoff.next(Some(told));
         assert!(wait >= told && wait <= told + FIRST);
         assert!(backoff.next(Some(Duration::MAX)) <= TOLD_MOST + MOST);
+    }
+
+    #[test]
+    fn a_network_that_flickers_keeps_nobody_away_for_long() {
+        let waits = (0..200).flat_map(|seed| {
+            let mut backoff = Backoff::new(Some(seed));
+            [(); 20].map(|()| {
+                let wait = backoff.next(None);
+                backoff.arrived();
+                wait
+            })
+        });
+        let longest = waits.max();
+        assert!(longest > Some(FIRST * 7) && longest <= Some(FIRST * 8), "{longest:?}");
     }
 
     #[test]

@@ -153,6 +153,7 @@ impl Driver {
             Done::Fetched(Err(none)) => self.fail(Verdict::of_attempt(none.into()))?,
             Done::Dialed(Ok(dialed)) => {
                 let (socket, connected) = *dialed;
+                self.backoff.arrived();
                 self.session.back(connected, now, self.handles.inbox());
                 self.state = State::Open(Box::new(Open::new(socket, self.session.heartbeat())));
             }

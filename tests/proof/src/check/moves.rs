@@ -21,6 +21,7 @@ struct Sent {
 #[derive(Clone, Copy)]
 struct Got {
     at: usize,
+    handle: u32,
     seq: u32,
     lane: Lane,
     key: u16,
@@ -78,7 +79,7 @@ fn got(findings: &mut Findings<'_>, spans: &Spans) -> ByPair {
             Lane::Reliable => findings.tally.reliable += 1,
             Lane::Latest => findings.tally.latest += 1,
         }
-        got.entry((to, room, from)).or_default().push(Got { at, seq, lane, key });
+        got.entry((to, room, from)).or_default().push(Got { at, handle, seq, lane, key });
         let Some(stay) = spans.stay_at(to, room, at) else { continue };
         let known = *handles.entry((to, room, stay.from, handle)).or_insert(from);
         if known != from {
@@ -194,12 +195,13 @@ impl Pair<'_, '_, '_> {
     }
 
     fn latest(&mut self) {
-        let mut newest: HashMap<(usize, u16), u32> = HashMap::new();
+        // Under another handle the sender is another member, which tells anew where it stands.
+        let mut newest: HashMap<(usize, u32, u16), u32> = HashMap::new();
         let mut last: HashMap<u16, u32> = HashMap::new();
         for got in self.got.iter().filter(|got| got.lane == Lane::Latest) {
             let stay = self.spans.stay_at(self.to, self.room, got.at).map_or(0, |stay| stay.from);
             last.insert(got.key, got.seq);
-            let before = newest.insert((stay, got.key), got.seq);
+            let before = newest.insert((stay, got.handle, got.key), got.seq);
             if let Some(before) = before.filter(|&before| before >= got.seq) {
                 let seen = format!("{}", got.seq);
                 self.add(Kind::LatestBackwards, got.at, format!("moves of key {} after {before}", got.key), seen);

@@ -1,7 +1,7 @@
 //! The one place where a running history grows.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -22,6 +22,8 @@ struct Inner {
     history: History,
     /// Where each view stands, for a run that waits for it.
     views: HashMap<(ClientNo, LogNo), Position>,
+    /// Who has lost its connection and is on its way back.
+    away: HashSet<ClientNo>,
 }
 
 impl Default for Recorder {
@@ -53,8 +55,11 @@ impl Recorder {
     /// Notes something.
     pub fn put(&self, client: ClientNo, what: What) {
         let mut inner = self.inner();
-        if let What::Stands { log, position, .. } = what {
-            inner.views.insert((client, log), position);
+        match what {
+            What::Stands { log, position, .. } => _ = inner.views.insert((client, log), position),
+            What::Away => _ = inner.away.insert(client),
+            What::Opened { .. } | What::Left | What::Stopped { .. } => _ = inner.away.remove(&client),
+            _ => {}
         }
         let at = u32::try_from(self.begin.elapsed().as_millis()).unwrap_or(u32::MAX);
         inner.history.put(at, client, what);
@@ -83,6 +88,11 @@ impl Recorder {
     /// Where a client's view of a log stands.
     pub fn position(&self, client: ClientNo, log: LogNo) -> Option<Position> {
         self.inner().views.get(&(client, log)).copied()
+    }
+
+    /// Whether everybody is connected.
+    pub fn is_nobody_away(&self) -> bool {
+        self.inner().away.is_empty()
     }
 
     /// How many records there are.

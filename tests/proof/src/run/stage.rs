@@ -149,8 +149,11 @@ impl Stage {
         self.proxy.arm(false);
         self.put(What::Quiet);
         self.tell("quiet");
-        // The cables that are pulled now stay so for a while; then everybody is back.
+        // The cables that are pulled now stay so for a while; then everybody comes back.
         sleep(self.hold + LOOK).await;
+        if !self.until(SETTLE, || self.world.recorder.is_nobody_away()).await {
+            self.tell("somebody does not come back");
+        }
         self.phase.send_replace(Phase::Last);
         let Cast { mut talking, mut listening, users, observers } = std::mem::take(&mut self.cast);
         let spoken = async { while talking.join_next().await.is_some() {} };
