@@ -82,7 +82,8 @@ for (const { json } of load('client')) {
 }
 Object.assign(seeds.positions, { branch: 'match/*', everything: '*', reserved: 'user/ada' });
 
-// Tokens: 0 is a token as it comes, 1 a header and claims to be signed, 2 the places of a request.
+// Tokens: 0 is a token as it comes, 1 a header and claims to be signed, 2 the places of a request,
+// 3 what a resume token says (signed there) and then the text of one.
 
 const SECRET = 'a secret of more than thirty-two bytes';
 const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -119,6 +120,8 @@ const places = {
 };
 for (const [name, lines] of Object.entries(places)) seeds.tokens[`place-${name}`] = choose(2, lines.join('\n'));
 
+// A version, a node, a session, a peer, a generation, a number, and the name of a user behind its length.
+seeds.tokens['resume-said'] = choose(3, `\x01${'\0'.repeat(8 + 16 + 16 + 8 + 7)}\x02\x08team/ada`);
 // Requests: 0 without a token, 1 with every right, 2 with few; 3 is a segment of a path, 4 an origin.
 
 const CURSOR = load('positions').find(({ kind, refused, code }) => kind === 'cursor' && !refused && !code).text;

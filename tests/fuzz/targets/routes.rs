@@ -14,11 +14,11 @@ use http_body_util::{BodyExt, Full};
 use libfuzzer_sys::fuzz_target;
 use rallypoint::{
     auth::{
-        Claims, KeySource, Minter, OriginRules, Verifier,
+        Claims, KeySource, Minter, OriginRules, ResumeKey, Verifier,
         claims::{NotifyClaim, RoomClaim},
     },
     config::Config,
-    http::{Context, ensure_path, routes},
+    http::{Context, Paces, ensure_path, routes},
     hub::Hub,
     metrics::Metrics,
     transport::ws,
@@ -77,9 +77,11 @@ fn answer(mut request: Request<Full<Bytes>>) -> (Response<()>, Vec<u8>) {
     let world = &*WORLD;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(async {
-        let hub = Hub::new(world.config.clone(), Arc::new(Metrics::new()));
+        let resume_key = ResumeKey::new(&world.config.auth).expect("a key of its own");
+        let hub = Hub::new(world.config.clone(), Arc::new(Metrics::new()), resume_key);
         let sockets = Arc::new(ws::Setting::new(hub.clone(), world.verifier.clone()));
-        let context = Context { hub, verifier: world.verifier.clone(), origins: world.origins.clone(), sockets };
+        let paces = Arc::new(Paces::new(hub.limits()));
+        let context = Context { hub, verifier: world.verifier.clone(), origins: world.origins.clone(), sockets, paces };
         ensure_path(&mut request);
         let response = warp::service(routes(context)).call(request).await.expect("routes answer everything");
         let (head, mut body) = response.into_parts();

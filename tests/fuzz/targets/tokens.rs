@@ -1,5 +1,5 @@
-//! Tokens as they come, tokens that are signed whatever they say, and the places in a request where
-//! a token may be.
+//! Tokens as they come, tokens that are signed whatever they say, the places in a request where a
+//! token may be, and resume tokens.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -8,7 +8,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use libfuzzer_sys::fuzz_target;
 use rallypoint::{
-    auth::{AuthConfig, CredentialRules, Door, Grant, KeyConfig, OriginRules, Presented, Verifier, credentials},
+    auth::{
+        AuthConfig, CredentialRules, Door, Grant, KeyConfig, OriginRules, Presented, ResumeKey, Secret, Verifier,
+        credentials,
+    },
     config::Config,
 };
 use rallypoint_fuzz::within;
@@ -41,9 +44,29 @@ static RULES: LazyLock<OriginRules> = LazyLock::new(|| {
     OriginRules::new(&rules, false, true).expect("good rules")
 });
 
-fn signature(message: &str) -> String {
+static RESUME_KEY: LazyLock<ResumeKey> = LazyLock::new(|| {
+    let config = AuthConfig { resume_secret: Some(Secret(SECRET.into())), ..AuthConfig::default() };
+    ResumeKey::new(&config).expect("a good secret")
+});
+
+/// HMAC with SHA-256, as base64url.
+fn signature(message: &[u8]) -> String {
     let key = EncodingKey::from_secret(SECRET.as_bytes());
-    jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("a secret signs")
+    jsonwebtoken::crypto::sign(message, &key, Algorithm::HS256).expect("a secret signs")
+}
+
+/// A resume token that is read is the one that would be written.
+fn check_resume(token: &str) {
+    if let Some(read) = within(64 * 1024, || RESUME_KEY.read(token)) {
+        assert_eq!(RESUME_KEY.write(&read), token);
+        assert!(token.len() <= 512, "longer than the wire allows");
+    }
+}
+
+/// Signed whatever it says, so that what lies behind the signature is reached.
+fn check_signed_resume(said: &[u8]) {
+    let tag = URL_SAFE_NO_PAD.decode(signature(said)).expect("base64url");
+    check_resume(&URL_SAFE_NO_PAD.encode([said, &tag].concat()));
 }
 
 /// What a token that was let in grants must be fit for everything that is done with it.
@@ -75,7 +98,7 @@ fn check_token(token: &str) {
         // The library reads the header and the claims, each into a value of its own.
         let Ok(grant) = within(64 * 1024 + 64 * token.len(), || verifier.check(token, NOW_MS)) else { continue };
         let (message, signed) = token.rsplit_once('.').expect("a token has three parts");
-        assert_eq!(signature(message), signed, "a token was let in that nobody signed");
+        assert_eq!(signature(message.as_bytes()), signed, "a token was let in that nobody signed");
         check_grant(&grant);
     }
 }
@@ -103,14 +126,18 @@ fn check_places(text: &str) {
 
 fuzz_target!(|data: &[u8]| {
     let [choice, rest @ ..] = data else { return };
+    if choice % 4 == 3 {
+        check_signed_resume(rest);
+    }
     let Ok(text) = std::str::from_utf8(rest) else { return };
-    match choice % 3 {
+    match choice % 4 {
         0 => check_token(text),
         1 => {
             let (header, claims) = text.split_once('\n').unwrap_or((r#"{"alg":"HS256"}"#, text));
             let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-            check_token(&format!("{message}.{}", signature(&message)));
+            check_token(&format!("{message}.{}", signature(message.as_bytes())));
         }
-        _ => check_places(text),
+        2 => check_places(text),
+        _ => check_resume(text),
     }
 });
