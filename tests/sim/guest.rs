@@ -123,7 +123,13 @@ impl Guest {
                     latest.insert((from, key), seq);
                 }
                 self.view = Some(View { position: Some(position), members: members.into_iter().collect(), latest });
-                re.into_iter().for_each(|id| self.answered(id));
+                if let Some(id) = re {
+                    self.answered(id);
+                    // Some only look in.
+                    if id % 3 == 0 && self.open {
+                        self.ask(said, 0, |id| Request::Leave { id, room: room() }, 40);
+                    }
+                }
             }
             Down::Reset => {}
             Down::Event { position, bytes } => self.event(position, &bytes, ledger),
