@@ -187,9 +187,11 @@ impl Room {
         let (mut stopped_typing, mut left) = (None, None);
         match &event.body {
             EventBody::PeerJoined { peer } => {
+                self.gathered.told(peer.peer);
                 self.seat(Entry { order: Some(publication.position.seq), ..peer.clone() });
             }
             EventBody::PeerLeft { peer, .. } => {
+                self.gathered.told(peer.peer);
                 stopped_typing = self.stop_typing(peer.peer);
                 left = self.unseat(peer.peer).map(|member| member.handle);
             }

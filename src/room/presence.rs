@@ -38,16 +38,22 @@ impl Gathered {
         }
     }
 
-    /// A member left; one that joined within the same summary is simply not in it.
+    /// A member left. One that joined since the last summary is told, too: whoever was shown the room in between knows
+    /// it.
     pub fn leave(&mut self, gone: Gone, now: Millis, every_ms: u64) {
         self.touch(now, every_ms);
-        if let Some(at) = self.joined.iter().position(|entry| entry.peer == gone.peer) {
-            self.joined.remove(at);
-        } else if self.left.len() < LISTED_MAX {
+        self.joined.retain(|entry| entry.peer != gone.peer);
+        if self.left.len() < LISTED_MAX {
             self.left.push(gone);
         } else {
             self.more = true;
         }
+    }
+
+    /// An event tells of this member: what waits about it is older, and must not be told after it.
+    pub fn told(&mut self, peer: PeerId) {
+        self.joined.retain(|entry| entry.peer != peer);
+        self.left.retain(|gone| gone.peer != peer);
     }
 
     /// A waiting member's entry, so that a change of its public state is told with its join.

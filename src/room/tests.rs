@@ -176,6 +176,28 @@ fn typing_ends_by_time_by_a_message_by_a_leave_and_by_a_loss() {
 }
 
 #[test]
+fn nobody_is_left_behind_in_the_rosters_of_a_large_room() {
+    let mut room = room_with(RoomSettings { gather_above: 2, gather_until: 2, ..RoomSettings::default() });
+    (1..=3).for_each(|n| join(&mut room, n));
+    assert!(room.is_gathering());
+    // Whoever joins between these two is shown 4, and must be told that it is gone.
+    room.apply(Command::Enter(Box::new(entry(4))), Millis(0.0)).unwrap();
+    room.apply(Command::Exit(peer(4)), Millis(0.0)).unwrap();
+    room.apply(Command::Enter(Box::new(entry(5))), Millis(0.0)).unwrap();
+    for n in 1..=3 {
+        room.apply(Command::Exit(peer(n)), Millis(0.0)).unwrap();
+    }
+    // The room is small again: an event tells of 5, and no summary behind it may say that it joined.
+    assert!(!room.is_gathering());
+    publish(&mut room, EventBody::PeerLeft { peer: gone(5), reason: LeaveReason::Left }, None, 0.0);
+    join(&mut room, 1);
+    let Ok(Outcome::Ticked(ticked)) = room.apply(Command::Tick, Millis(1000.0)) else { panic!("a tick") };
+    let presence = ticked.presence.unwrap().0;
+    assert_eq!(presence.joined.len(), 0);
+    assert_eq!(presence.left.iter().map(|gone| gone.peer).collect::<Vec<_>>(), [peer(4), peer(2), peer(3)]);
+}
+
+#[test]
 fn a_large_room_tells_joins_together_once_a_second() {
     let mut room = room_with(RoomSettings { gather_above: 2, gather_until: 2, ..RoomSettings::default() });
     for n in 1..=3 {

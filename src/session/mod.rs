@@ -198,7 +198,12 @@ impl<P: Clone> Session<P> {
         };
         // A request that is refused for its haste has used its id up all the same.
         let repeat = request.id().map_or(Repeat::New, |id| self.answers.admit(id));
-        rate.map_err(|too_fast| about(too_fast.into()))?;
+        match (rate, &repeat) {
+            // It was carried out, or refused, before: to say now that it was refused for its haste would have the
+            // client do it again under a new id. A view costs more than an answer, and is no harm to ask for anew.
+            (Err(TooFast { persistent: false, .. }), Repeat::Again(answer)) if *answer != Answer::View => {}
+            (rate, _) => rate.map_err(|too_fast| about(too_fast.into()))?,
+        }
         match repeat {
             Repeat::New | Repeat::Again(Answer::View) => {}
             Repeat::Again(answer) => return Ok(Verdict::Again(answer)),

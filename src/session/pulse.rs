@@ -63,9 +63,17 @@ impl Pulse {
         Due::Ping
     }
 
-    /// The ping with these bytes was handed to the kernel.
+    /// The ping with these bytes was handed to the kernel, perhaps long after it was due: its answer has the whole
+    /// interval from now.
     pub fn sent(&mut self, payload: [u8; 8], now: Millis) {
         self.outstanding = Some((payload, now));
+        self.next = now.after(self.interval_ms);
+    }
+
+    /// The answer came to a ping of which it was not known yet that the kernel has it: it went ahead of what still
+    /// waits. Its round trip is not known, but the peer lives.
+    pub fn answered_early(&mut self) {
+        self.missed = 0;
     }
 
     /// A pong arrived. Only the answer to the outstanding ping counts; anything else is noise
@@ -124,5 +132,26 @@ mod tests {
         assert_eq!(pulse.due(Millis(4000.0)), Due::Ping);
         pulse.sent(B, Millis(4000.0));
         assert_eq!(pulse.due(Millis(5000.0)), Due::Dead);
+    }
+
+    #[test]
+    fn an_answer_before_the_flush_is_through_is_life() {
+        let mut pulse = Pulse::new(1000, 2, Millis(0.0));
+        assert_eq!(pulse.due(Millis(1000.0)), Due::Ping);
+        pulse.sent(A, Millis(1000.0));
+        assert_eq!(pulse.due(Millis(2000.0)), Due::Ping);
+        pulse.answered_early();
+        assert_eq!(pulse.due(Millis(3000.0)), Due::Ping);
+        pulse.sent(A, Millis(3000.0));
+        assert_eq!(pulse.due(Millis(4000.0)), Due::Ping, "one is missed, not two");
+    }
+
+    #[test]
+    fn a_ping_that_waited_for_the_kernel_has_its_interval_too() {
+        let mut pulse = Pulse::new(1000, 1, Millis(0.0));
+        assert_eq!(pulse.due(Millis(1000.0)), Due::Ping);
+        pulse.sent(A, Millis(1990.0));
+        assert_eq!(pulse.due(Millis(2000.0)), Due::Wait(Millis(2990.0)), "it is on its way for 10 ms");
+        assert_eq!(pulse.due(Millis(2990.0)), Due::Dead);
     }
 }

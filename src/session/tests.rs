@@ -158,6 +158,25 @@ fn too_fast_is_told_when_to_come_back() {
 }
 
 #[test]
+fn a_hasty_repetition_is_answered_as_before() {
+    let mut slow = Session::<()>::new(PeerId::random(), grant(&Verb::ALL), bounds(2.0), Millis(0.0));
+    slow.sit(seat(ROOM, 1, Part::Member));
+    let say = |id| Request::Message { id, room: room(ROOM), text: "x".into() };
+    for id in [1, 2] {
+        assert_eq!(slow.handle(&say(id), 1, Millis(0.0)), Ok(Verdict::Go));
+    }
+    slow.answered(1, Answer::Done(None));
+    // After a resume everything without an answer is repeated at once.
+    assert_eq!(slow.handle(&say(1), 1, Millis(0.0)), Ok(Verdict::Again(Answer::Done(None))));
+    assert_eq!(slow.handle(&say(2), 1, Millis(0.0)), Ok(Verdict::Again(Answer::Pending)), "it is being carried out");
+    assert_eq!(code(&mut slow, &say(3)), Some(ErrorCode::RateLimited));
+    // It counts as haste all the same: a flood of repetitions ends like any other.
+    let mut repeat = || slow.handle(&say(1), 1, Millis(0.0));
+    let refusal = (0..500).find_map(|_| repeat().err()).unwrap();
+    assert!(refusal.closes);
+}
+
+#[test]
 fn moves_have_a_rate_and_a_seat_of_their_own() {
     let mut session = session(&[Verb::Move]);
     session.sit(seat(ROOM, 7, Part::Member));

@@ -394,6 +394,9 @@ impl Connection {
     }
 
     fn pong(&mut self, payload: &[u8]) {
+        if self.ping.take_if(|ping| payload == *ping).is_some() {
+            return self.pulse.answered_early();
+        }
         let now = self.hub().now();
         if let Some(trip) = self.pulse.pong(payload, now)
             && let Phase::Open { session, .. } = &self.phase
