@@ -1,7 +1,7 @@
 /** Two browsers in one room see and hear each other, chat, and notice each other's leave. */
 
 import assert from 'node:assert/strict';
-import { pair, seesAndHears, tile } from './calls.mjs';
+import { pair, received, seesAndHears, tile } from './calls.mjs';
 import { guest, until } from './lib.mjs';
 
 const latencyOn = (page, name) => until(`latency on the tile of ${name}`, async () => /^\d+ ms$/.test(await tile(page, name).locator('.rtt').textContent()));
@@ -63,6 +63,72 @@ export const tests = {
     await until('the tile of Bob is gone', async () => (await ada.page.locator('.tile').count()) === 1);
     await bob.join();
     await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
+    assert.deepEqual([...ada.faults, ...bob.faults], []);
+  },
+
+  async 'ICE restarts that cross on both sides recover'({ browser, base }) {
+    const ada = await guest(browser, base, { name: 'Ada', room: 'call/restart' });
+    const bob = await guest(browser, base, { name: 'Bob', room: 'call/restart' });
+    // What a page sends is held back from its offer on until the other has offered, too: so the two cross for certain.
+    let crossing = false;
+    const held = new Map();
+    const sent = [];
+    for (const [name, { page, join, status }] of [['Ada', ada], ['Bob', bob]]) {
+      await page.routeWebSocket('**/v1/ws', (socket) => {
+        const server = socket.connectToServer();
+        socket.onMessage((data) => {
+          const { type } = JSON.parse(data);
+          if (crossing && (type === 'offer' || type === 'answer')) sent.push(`${name}: ${type}`);
+          if (crossing && type === 'offer' && held.size < 2 && !held.has(name)) held.set(name, []);
+          if (!held.get(name)) return server.send(data);
+          held.get(name).push(() => server.send(data));
+          if (held.size < 2) return;
+          for (const [each, messages] of held) {
+            held.set(each, null);
+            for (const message of messages) message();
+          }
+        });
+      });
+      await page.reload();
+      await join();
+      await status('connected');
+    }
+    await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
+
+    const credentials = ({ page }) =>
+      page.evaluate(() => {
+        const [{ pc }] = rallypoint.calls.peers.values();
+        const [local, remote] = [pc.currentLocalDescription, pc.currentRemoteDescription].map(({ sdp }) => /a=ice-ufrag:(\S+)/.exec(sdp)[1]);
+        return { local, remote, stable: pc.signalingState === 'stable' };
+      });
+    // Not every browser falls silent after a rollback, so the remedy is looked at, too: which tracks were given again.
+    await Promise.all([ada, bob].map(({ page }) =>
+      page.evaluate(() => {
+        window.again = [];
+        const { replaceTrack } = RTCRtpSender.prototype;
+        RTCRtpSender.prototype.replaceTrack = function (track) {
+          if (track === this.track) again.push(track.kind);
+          return replaceTrack.call(this, track);
+        };
+      })));
+    const before = await credentials(ada);
+    crossing = true;
+    await Promise.all([ada, bob].map(({ page }) => page.evaluate(() => [...rallypoint.calls.peers.values()][0].pc.restartIce())));
+    await until('new ICE credentials on which both agree', async () => {
+      const [a, b] = await Promise.all([credentials(ada), credentials(bob)]);
+      return a.stable && b.stable && a.local !== before.local && a.remote !== before.remote && a.local === b.remote && b.local === a.remote;
+    });
+    // Both offered, and the polite one gave way.
+    assert.deepEqual(sent.slice(0, 2).sort(), ['Ada: offer', 'Bob: offer']);
+    assert.equal(sent[2], 'Bob: answer');
+
+    // So many that they cannot have been under way already.
+    const frames = async () => (await Promise.all([ada, bob].map(({ page }) => received(page)))).map((each) => each.frames);
+    const old = await frames();
+    await until('pictures go on on both sides', async () => (await frames()).every((now, index) => now > old[index] + 20));
+    await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
+    const again = ({ page }) => page.evaluate(() => again);
+    assert.deepEqual([await again(ada), (await again(bob)).sort()], [[], ['audio', 'video']]);
     assert.deepEqual([...ada.faults, ...bob.faults], []);
   },
 

@@ -123,6 +123,18 @@ class Call {
     for (const track of this.local.getTracks()) if (!sending.has(track)) pc.addTrack(track, this.local);
     await pc.setLocalDescription();
     this.send('answer', pc.localDescription);
+    // Who takes an offer without being ready for it has rolled back its own.
+    if (!ready) await this.#sendAgain();
+  }
+
+  /**
+   * In Chromium 148 the senders of a connection fall silent for good when an offer is rolled back, while every state says
+   * `connected`; another ICE restart does not wake them. Being given the track that they have does. Elsewhere this
+   * changes nothing. The track must not be taken away in between: an offer that comes then would add it once more.
+   */
+  async #sendAgain() {
+    const sending = this.pc.getSenders().filter(({ track }) => track);
+    await Promise.all(sending.map((sender) => sender.replaceTrack(sender.track)));
   }
 
   async #candidate(candidate) {
