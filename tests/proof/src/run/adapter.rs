@@ -227,8 +227,10 @@ impl Member {
         for LatestMove { from: handle, key, seq, data, .. } in state {
             let value = serde_json::from_str(data.get()).unwrap_or_default();
             let Some(from) = sender(&value) else { continue };
-            let known = self.newest().insert((room, from, *key), *seq);
+            // A picture that was taken in late does not make news of what came live meanwhile.
+            let known = self.newest().get(&(room, from, *key)).copied();
             if known.is_none_or(|known| known < *seq) {
+                self.newest().insert((room, from, *key), *seq);
                 self.put(What::Moved { room, from, handle: *handle, lane: Lane::Latest, key: *key, seq: *seq });
             }
         }
