@@ -3,12 +3,14 @@
 //! - [`proxy`] stands in front of a server and cuts, stalls, delays and duplicates by a plan;
 //! - [`history`] records what every client sent and saw;
 //! - [`check`] proves from such a record that nothing was lost, doubled, reordered or silently skipped;
+//! - [`hostile`] are attacks, each with what it must be answered;
 //! - [`run`] holds what the programs share: the server as a process, and the clients that are recorded.
 //!
 //! The proxy and the checker know nothing of each other: the checker finds a fault of the server whoever caused it.
 
 pub mod check;
 pub mod history;
+pub mod hostile;
 pub mod proxy;
 pub mod run;
 pub mod seed;

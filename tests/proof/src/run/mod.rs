@@ -13,4 +13,5 @@ pub mod play;
 pub mod server;
 pub mod stage;
 pub mod watcher;
+pub mod wire;
 pub mod world;

@@ -25,6 +25,12 @@ pub fn more_descriptors() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
+/// Lets this process, and every server that it starts, open so many sockets at most.
+pub fn descriptors(most: u64) -> io::Result<()> {
+    let allowed = getrlimit(Resource::Nofile).maximum.map_or(most, |maximum| maximum.min(most));
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum: Some(allowed) })?)
+}
+
 /// How to start the server.
 #[derive(Clone, Debug)]
 pub struct Setup {
