@@ -38,6 +38,17 @@ async fn silence_is_not_kept_open() {
     is_well(node).await;
 }
 
+/// A burst that the server has not come to yet waits for it, and is not dropped by the kernel.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_finds_room_before_the_door() {
+    let node = Node::asleep().await;
+    let mut sockets = Vec::new();
+    for number in 0..400 {
+        let socket = within(&format!("connection {number}"), TcpStream::connect(node.address())).await;
+        sockets.push(socket.expect("the server listens"));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_body_is_not_waited_for() {
     let node = Node::with(|config| config.limits.header_deadline_ms = 1000).await;
