@@ -34,7 +34,7 @@ const UNSENT: usize = 16_384;
 /// answers and messages kept for a resume, and what the allocator rounds up to.
 const BESIDES: usize = 32 * 1024;
 /// What two runs of one server differ by though nothing is different.
-const NOISE: usize = 16 << 20;
+const NOISE: usize = 4 << 20;
 /// Everybody comes from one address, and 1000 of them in a moment.
 const SETTINGS: &[(&str, &str)] = &[
     ("RALLYPOINT_LIMITS__CONNECTIONS_PER_IP", "20000"),
@@ -52,7 +52,7 @@ pub struct Plan {
     pub time: Duration,
     /// Rooms.
     pub rooms: usize,
-    /// Members of a room.
+    /// Members of a room, the stalled among them.
     pub clients: usize,
     /// How many of them stop reading.
     pub stalled: usize,
