@@ -1,7 +1,7 @@
 # The whole day's work. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check fuzz conformance build-release arena history restart soak memory stall clean
+.PHONY: help run test test-fast check fuzz conformance build-release arena history restart soak hostile stalled memory stall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,14 @@ restart: build-release ## restart the server under 2000 clients: who comes back,
 soak: build-release ## guests come and go for 20 minutes; gauges add up, memory does not grow (MINUTES=5)
 	cargo build --release --package rallypoint-proof
 	@BUILT=release MINUTES=$(or $(MINUTES),20) tests/run.sh soak
+
+hostile: build-release ## attack after attack next to a normal pair: what is answered, what stays behind (ONLY="flood")
+	cargo build --release --package rallypoint-proof
+	@BUILT=release ONLY="$(ONLY)" tests/run.sh hostile
+
+stalled: build-release ## members that stop reading: memory, and what the others notice (PAIRS=3)
+	cargo build --release --package rallypoint-proof
+	@BUILT=release PAIRS=$(or $(PAIRS),3) tests/run.sh stalled
 
 memory: build-release ## memory for each of 5000 idle WebSockets that joined a room
 	cargo bench --bench memory

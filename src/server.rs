@@ -17,7 +17,7 @@ use hyper_util::{
 };
 use thiserror::Error;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
 };
 use tower_service::Service as _;
@@ -35,6 +35,10 @@ use crate::{
 
 /// hyper's read buffer per HTTP connection; it cannot be smaller.
 const HTTP_BUFFER: usize = 8 * 1024;
+
+/// Connections that may wait to be accepted: as many as `limits.accepts_burst` lets in at once, when it is not changed.
+/// The kernel has a ceiling of its own (`net.core.somaxconn`, 4096 since Linux 5.4).
+const BACKLOG: u32 = 4096;
 
 /// Why a server could not start.
 #[derive(Debug, Error)]
@@ -66,13 +70,8 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let verifier = Arc::new(Verifier::new(&config.auth)?);
         let origins = Arc::new(OriginRules::new(&config.origins, config.dev, config.auth.allow_no_origin)?);
-        let listen =
-            |at: SocketAddr| async move { TcpListener::bind(at).await.map_err(|error| StartError::Listen(at, error)) };
-        let listener = listen(config.listen).await?;
-        let metrics_listener = match config.metrics_listen {
-            Some(at) => Some(listen(at).await?),
-            None => None,
-        };
+        let listener = listen(config.listen)?;
+        let metrics_listener = config.metrics_listen.map(listen).transpose()?;
         let metrics = Arc::new(Metrics::new());
         let resume_key = ResumeKey::new(&config.auth)?;
         if !resume_key.is_lasting() && config.limits.resume_grace_ms > 0 {
@@ -139,6 +138,19 @@ impl Server {
             operator.abort();
         }
     }
+}
+
+/// Opens a listener, with a queue that holds a burst: whoever finds it full is not refused, but tried again by the kernel
+/// after a second, and nothing tells why.
+fn listen(at: SocketAddr) -> Result<TcpListener, StartError> {
+    let open = || {
+        let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A server that is started again need not wait for the connections of the one before.
+        socket.set_reuseaddr(true)?;
+        socket.bind(at)?;
+        socket.listen(BACKLOG)
+    };
+    open().map_err(|error| StartError::Listen(at, error))
 }
 
 /// What a `--dev` server says before anything else.

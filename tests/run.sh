@@ -16,7 +16,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 GROUPS_OF_ALL=(check build unit integration doc example-config vectors conformance browser arena)
 # Known by name, and run only when they are named.
-GROUPS_ON_DEMAND=(fuzz history restart soak)
+GROUPS_ON_DEMAND=(fuzz history restart soak hostile stalled)
 BUILT=${BUILT:-}
 TARGET=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 SCRATCH=$(mktemp -d)
@@ -189,6 +189,20 @@ group_soak() {
   [[ -n $BUILT ]] || build
   local built=$TARGET/${BUILT:-debug}
   step "the soak" "$built/soak" --server "$built/rallypoint" --minutes "${MINUTES:-20}"
+}
+
+# Attack after attack next to a normal pair; `make hostile`. ONLY is a word of the names of some.
+group_hostile() {
+  [[ -n $BUILT ]] || build
+  local built=$TARGET/${BUILT:-debug}
+  step "hostile clients" "$built/hostile" --server "$built/rallypoint" --only "${ONLY:-}"
+}
+
+# Rooms with members that stop reading, PAIRS times with and without them; `make stalled`.
+group_stalled() {
+  [[ -n $BUILT ]] || build
+  local built=$TARGET/${BUILT:-debug}
+  step "stalled members" "$built/stalled" --server "$built/rallypoint" --pairs "${PAIRS:-3}"
 }
 
 # ------------------------------------------------------------------------------------ what they use

@@ -28,8 +28,8 @@ settings! {
         stalled_ms: u64 = 10_000, 1000..=300_000;
         /// From the opening of a WebSocket to its `auth` or `resume`.
         auth_deadline_ms: u64 = 5000, 500..=60_000;
-        /// From the opening of a connection to a complete request head; also the idle time between
-        /// requests.
+        /// From the opening of a connection to a complete request head, and from there to the end of
+        /// its body; also the idle time between requests.
         header_deadline_ms: u64 = 10_000, 1000..=120_000;
         /// Between native pings.
         ping_interval_ms: u64 = 15_000, 1000..=300_000;

@@ -1,7 +1,7 @@
 //! One HTTP request as the routes see it: path parameters decoded once, the query taken apart, the
 //! credential gathered.
 
-use std::{borrow::Cow, net::SocketAddr, pin::Pin, str::FromStr, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, pin::Pin, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
@@ -208,7 +208,7 @@ impl Ask {
         Err(Refused::new(ErrorCode::Forbidden, format!("the token does not grant admin `{}`", right.name())).into())
     }
 
-    /// The JSON body, bounded and of the right type.
+    /// The JSON body, bounded in size and time, and of the right type.
     pub(super) async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Refused> {
         let kind = self.header(header::CONTENT_TYPE).unwrap_or_default();
         if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
@@ -216,15 +216,25 @@ impl Ask {
         }
         let limits = self.context.hub.limits();
         let (max, depth) = (limits.frame, limits.json_depth);
-        let mut bytes = BytesMut::new();
-        while let Some(part) = self.body.next().await {
-            let part = part.map_err(|_| Refused::new(ErrorCode::Malformed, "the body broke off"))?;
-            if bytes.len() + part.len() > max {
-                return Err(Refused::new(ErrorCode::TooBig, format!("the body is larger than {max} bytes")));
+        let deadline = Duration::from_millis(limits.header_deadline_ms);
+        let body = &mut self.body;
+        let whole = async {
+            let mut bytes = BytesMut::new();
+            while let Some(part) = body.next().await {
+                let part = part.map_err(|_| Refused::new(ErrorCode::Malformed, "the body broke off"))?;
+                if bytes.len() + part.len() > max {
+                    return Err(Refused::new(ErrorCode::TooBig, format!("the body is larger than {max} bytes")));
+                }
+                bytes.extend_from_slice(&part);
             }
-            bytes.extend_from_slice(&part);
-        }
-        rallypoint_protocol::codec::decode_body(&bytes, depth)
+            Ok(bytes)
+        };
+        // hyper times the head of a request and not its body; nobody may keep a connection with half of one.
+        let Ok(bytes) = tokio::time::timeout(deadline, whole).await else {
+            self.context.hub.metrics().limited("header_deadline_ms");
+            return Err(Refused::new(ErrorCode::Malformed, "the body did not come in time"));
+        };
+        rallypoint_protocol::codec::decode_body(&bytes?, depth)
     }
 
     /// The key under which a publication is recognised when it is tried again.

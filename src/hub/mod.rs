@@ -190,6 +190,15 @@ impl Hub {
         }
     }
 
+    /// Whether those who follow a log wait for an event that a thread has put into it and not yet handed over. Whoever
+    /// publishes waits with them, or what is early would have no bound.
+    fn is_behind(&self, log: &RoomName) -> bool {
+        match log.user() {
+            Some(user) => self.users.is_behind(user),
+            None => self.rooms.get(log).is_some_and(|cell| cell.is_behind()),
+        }
+    }
+
     /// Puts an event into a log. Members get it before this returns, the in-memory engine given.
     pub(crate) async fn publish(
         &self,
@@ -198,6 +207,9 @@ impl Hub {
         from: Option<From>,
         dedup: Option<Dedup>,
     ) -> Result<Published, ErrorCode> {
+        while self.is_behind(log) {
+            tokio::task::yield_now().await;
+        }
         // Logs keep it for minutes: without the spare room that encoding left.
         let bytes = Event { time: self.now(), from, body }.to_bytes().into_boxed_slice();
         let log = match log.user() {

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -38,8 +38,8 @@ pub const SHOWN_MAX: usize = 100;
 pub const MISSED_MAX: usize = 256;
 /// Bytes that `missed` holds, so that it fits into a frame; more is a reset.
 pub const MISSED_BYTES_MAX: usize = 768 * 1024;
-/// Deliveries that may wait for the one before them.
-const EARLY_MAX: usize = 256;
+/// Deliveries that may wait for the one before them until whoever publishes to the room waits as well.
+pub(super) const EARLY_MAX: usize = 256;
 /// The state goes out to watchers and feeds at most this often.
 pub const STATE_EVERY_MS: u64 = 100;
 
@@ -103,6 +103,8 @@ pub struct RoomCell {
     head: AtomicU64,
     /// Version of the latest moves, for the same reason.
     state_version: AtomicU64,
+    /// As many deliveries as may be are early, so that a publisher need not lock to know.
+    behind: AtomicBool,
     state: Mutex<State>,
     pub(super) loaded: OnceCell<()>,
 }
@@ -123,7 +125,8 @@ impl RoomCell {
             rendered: None,
         };
         let (head, state_version) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { name, handle, head, state_version, state: Mutex::new(state), loaded: OnceCell::new() }
+        let behind = AtomicBool::new(false);
+        Self { name, handle, head, state_version, behind, state: Mutex::new(state), loaded: OnceCell::new() }
     }
 
     /// The room's name.
@@ -146,6 +149,12 @@ impl RoomCell {
         self.state_version.load(Ordering::Acquire)
     }
 
+    /// Whether it waits for a delivery that others have overtaken: a thread was stopped between the log and the room.
+    /// None of them is dropped, since the room could never go on without it; who publishes waits until it comes.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Acquire)
+    }
+
     /// The room, locked; `None` when the cell has left the registry.
     pub(super) fn lock(&self) -> Option<MutexGuard<'_, State>> {
         let state = self.state.lock();
@@ -160,6 +169,7 @@ impl RoomCell {
         state.ready = true;
         self.head.store(state.room.position().seq, Ordering::Release);
         self.apply_early(&mut state, None);
+        self.behind.store(state.early.len() >= EARLY_MAX, Ordering::Release);
         true
     }
 
@@ -168,13 +178,10 @@ impl RoomCell {
         let mut state = self.state.lock();
         let seq = publication.position.seq;
         state.early.insert(seq, publication);
-        if state.early.len() > EARLY_MAX {
-            // The nearest are what the room waits for; more than a few are never early at once.
-            state.early.pop_last();
-        }
         if state.ready {
             self.apply_early(&mut state, Some(now));
         }
+        self.behind.store(state.early.len() >= EARLY_MAX, Ordering::Release);
     }
 
     fn apply_early(self: &Arc<Self>, state: &mut State, now: Option<Millis>) {
@@ -589,5 +596,35 @@ impl Rooms {
     /// All cells, for listings and sweeps; no guard leaves this function.
     pub(super) fn all(&self) -> Vec<Arc<RoomCell>> {
         self.map.iter().map(|cell| cell.value().clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread may be stopped between the log and the room while others publish hundreds of events. None of them may be
+    /// missing when it comes at last: the room would wait for it for ever.
+    #[test]
+    fn a_delivery_that_is_very_late_stops_nothing() {
+        let name = RoomName::new("lobby").unwrap();
+        let cell = Arc::new(RoomCell::new(name.clone(), 1, Arc::new(RoomSettings::default())));
+        let start = Position::start(7);
+        assert!(cell.load(History::new(start, RoomSettings::default().bounds())));
+        let mut position = start;
+        let mut publications = (0..EARLY_MAX + 100).map(|_| {
+            let body = EventBody::Message { text: "hi".into() };
+            let bytes = Event { time: Millis(1.0), from: None, body }.to_bytes();
+            position = position.next(&bytes);
+            Arc::new(Publication::new(name.clone(), position, bytes.into()).unwrap())
+        });
+        let late = publications.next().unwrap();
+        for (early, publication) in publications.by_ref().enumerate() {
+            cell.deliver(publication, Millis(1.0));
+            assert_eq!(cell.is_behind(), early + 1 >= EARLY_MAX, "{early}");
+        }
+        assert_eq!(cell.head_seq(), 0);
+        cell.deliver(late, Millis(1.0));
+        assert_eq!((cell.head_seq(), cell.is_behind()), (EARLY_MAX as u64 + 100, false));
     }
 }

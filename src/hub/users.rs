@@ -18,7 +18,7 @@ use crate::{auth::DuplicatePolicy, frame::Frame, room::history::Publication};
 
 /// Users whose older tokens were called in that a node remembers; the first are forgotten first.
 const CALLED_IN_MAX: usize = 100_000;
-/// Deliveries to one user that may wait for the one before them.
+/// Deliveries to one user that may wait for the one before them until whoever notifies that user waits as well.
 const EARLY_MAX: usize = 256;
 
 #[derive(Default)]
@@ -59,9 +59,6 @@ impl Present {
             self.told = Some(publication.position);
             due.push(publication);
             next += 1;
-        }
-        if self.early.len() > EARLY_MAX {
-            self.early.pop_last();
         }
         due
     }
@@ -295,6 +292,12 @@ impl Users {
             tracing::warn!(user = %first, "more users' tokens were called in than are remembered; forgetting the first");
             called_in.generations.remove(&first);
         }
+    }
+
+    /// Whether a user waits for a delivery that others have overtaken; as with a room, none is dropped.
+    pub(super) fn is_behind(&self, user: &str) -> bool {
+        let cell = self.map.get(user).map(|cell| cell.value().clone());
+        cell.is_some_and(|cell| cell.present.lock().early.len() >= EARLY_MAX)
     }
 
     /// Hands a notification to all of the user's sockets and feeds.

@@ -559,6 +559,9 @@ impl Connection {
             };
             self.hub().part(session, &self.shared, reason, ends).await;
         }
+        // Somebody else's turn may have promised to flush this link and not have come to it yet. What says why must be out
+        // before the socket is shut.
+        self.link.flush();
         if !standing.broken && standing.closing.is_some() {
             port::linger(self.link.carrier()).await;
         }
@@ -578,18 +581,73 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    /// The future is the largest single part of what an idle connection costs.
-    #[tokio::test]
-    async fn a_connection_is_small() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    fn setting() -> Arc<Setting> {
         let mut config = Config::default();
         config.auth.dev = true;
         let verifier = Arc::new(Verifier::new(&config.auth).unwrap());
         let resume_key = crate::auth::ResumeKey::new(&config.auth).unwrap();
         let hub = Hub::new(Arc::new(config), Arc::new(Metrics::new()), resume_key);
-        let setting = Arc::new(Setting::new(hub, verifier));
-        let future = run(socket, Bytes::new(), Encoding::Json, Opening::Asked, setting, None);
+        Arc::new(Setting::new(hub, verifier))
+    }
+
+    /// A connection and its peer.
+    async fn connected() -> (Connection, TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        let setting = setting();
+        let hub = setting.hub.clone();
+        let link = Link::new(Encoding::Json, hub.limits().outbound_budget, hub.clock(), hub.metrics().clone(), socket);
+        let link = Arc::new(link);
+        let connection = Connection {
+            shared: link.clone(),
+            link,
+            parser: WebSocketContext::new(Role::Server, None),
+            phase: Phase::Opening,
+            work: None,
+            backlog: Vec::new(),
+            pulse: pulse(&hub),
+            opened: false,
+            ping: None,
+            ended: None,
+            setting,
+        };
+        (connection, peer)
+    }
+
+    /// The thread that has marked a link for its flush may be late. The close frame goes out all the same.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_close_does_not_wait_for_the_turn_of_another_thread() {
+        use tokio::io::AsyncReadExt;
+        let (mut connection, mut peer) = connected().await;
+        let shared = connection.shared.clone();
+        let (marked, is_marked) = std::sync::mpsc::sync_channel(1);
+        let (read, is_read) = std::sync::mpsc::sync_channel(1);
+        let other = std::thread::spawn(move || {
+            let _turn = Turn::begin();
+            shared.push(Bytes::from_static(b"\x81\x02{}"));
+            marked.send(()).unwrap();
+            _ = is_read.recv();
+        });
+        is_marked.recv().unwrap();
+        connection.shared.close(CloseCode::NoPong, "");
+        connection.ended = Some(LeaveReason::Lost);
+        let finished = tokio::spawn(connection.finish());
+        let mut seen = Vec::new();
+        peer.read_to_end(&mut seen).await.unwrap();
+        drop(peer);
+        read.send(()).unwrap();
+        finished.await.unwrap();
+        other.join().unwrap();
+        assert_eq!(seen[2..4], CloseCode::NoPong.number().to_be_bytes(), "{seen:?}");
+    }
+
+    /// The future is the largest single part of what an idle connection costs.
+    #[tokio::test]
+    async fn a_connection_is_small() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let future = run(socket, Bytes::new(), Encoding::Json, Opening::Asked, setting(), None);
         let sizes = [
             ("future", size_of_val(&future)),
             ("parser", size_of::<WebSocketContext>()),

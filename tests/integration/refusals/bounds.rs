@@ -38,6 +38,37 @@ async fn silence_is_not_kept_open() {
     is_well(node).await;
 }
 
+/// A burst that the server has not come to yet waits for it, and is not dropped by the kernel.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_finds_room_before_the_door() {
+    let node = Node::asleep().await;
+    let mut sockets = Vec::new();
+    for number in 0..400 {
+        let socket = within(&format!("connection {number}"), TcpStream::connect(node.address())).await;
+        sockets.push(socket.expect("the server listens"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_body_is_not_waited_for() {
+    let node = Node::with(|config| config.limits.header_deadline_ms = 1000).await;
+    let token = ada().mint();
+    for body in ["", "{\"kind\":"] {
+        let mut socket = TcpStream::connect(node.address).await.expect("the server listens");
+        let head = format!(
+            "POST /v1/rooms/lobby/events HTTP/1.1\r\nhost: here\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ncontent-length: 40\r\n\r\n{body}"
+        );
+        socket.write_all(head.as_bytes()).await.expect("the socket is open");
+        let mut answer = Vec::new();
+        _ = within("the end of a connection with half a body", socket.read_to_end(&mut answer)).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("\"code\":600"), "{answer}");
+    }
+    assert_eq!(node.metrics().await["limited_total{limit=\"header_deadline_ms\"}"], 2.0);
+    is_well(node).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_answers_no_pings_is_gone() {
     let node = Node::with(|config| {

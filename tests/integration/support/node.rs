@@ -43,21 +43,18 @@ impl Node {
 
     /// A server whose configuration was changed, without the ranges that a file must keep.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            origins: vec![ORIGIN.to_owned()],
-            ..Config::default()
-        };
-        config.auth.audience = Some(AUDIENCE.to_owned());
-        config.auth.admin_audience = ADMIN_AUDIENCE.to_owned();
-        config.auth.keys = vec![KeyConfig::of_secret(SECRET)];
-        config.limits.drain_ms = 1000;
+        let mut config = usual();
         change(&mut config);
         let server = Server::bind(config).await.expect("the configuration is good");
         let (address, hub) = (server.address(), server.hub().clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(server.run(async move { _ = stopped.await }));
         Self { address, hub, stop: Some(stop), serving }
+    }
+
+    /// A server that listens, and accepts nobody.
+    pub(crate) async fn asleep() -> Server {
+        Server::bind(usual()).await.expect("the configuration is good")
     }
 
     /// Asks the server to end, and waits for it.
@@ -160,4 +157,18 @@ impl Node {
             panic!("the gauges stay at {last:?}, expected {expected:?}");
         }
     }
+}
+
+/// What the test servers are started with.
+fn usual() -> Config {
+    let mut config = Config {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        origins: vec![ORIGIN.to_owned()],
+        ..Config::default()
+    };
+    config.auth.audience = Some(AUDIENCE.to_owned());
+    config.auth.admin_audience = ADMIN_AUDIENCE.to_owned();
+    config.auth.keys = vec![KeyConfig::of_secret(SECRET)];
+    config.limits.drain_ms = 1000;
+    config
 }

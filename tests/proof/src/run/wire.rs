@@ -149,7 +149,6 @@ impl Wire {
                 Err(error)
                     if error.kind() == ErrorKind::UnexpectedEof || error.kind() == ErrorKind::ConnectionReset =>
                 {
-                    eprintln!("DEBUG {error:?} unread {:?}", self.unread);
                     return Ok(Heard::Gone);
                 }
                 Err(error) => return Err(error),
