@@ -105,6 +105,14 @@ impl Hub {
         self.refuse(session, refusal);
     }
 
+    /// A ping or pong frame of the client's. It counts against the rate and has no answer of ours.
+    pub fn count_control(&self, session: &Arc<SessionCell>, len: usize) {
+        let counted = session.lock().handle_control(len, self.now());
+        if let Err(refusal) = counted {
+            self.refuse(session, refusal);
+        }
+    }
+
     fn answer_again(&self, session: &Arc<SessionCell>, id: Option<u64>, answer: Answer) {
         let message = match (answer, id) {
             (Answer::Done(position), Some(re)) => ServerMessage::Ok(Done { re, position }),
@@ -212,17 +220,19 @@ impl Hub {
             let _turn = Turn::begin();
             let now = self.now();
             let Some(mut state) = cell.lock() else { continue };
-            let release = |state, code: ErrorCode| {
+            let release = |state, refused: Refused| {
                 drop(state);
                 self.release(&cell);
-                Err(code.into())
+                Err(refused.into())
             };
-            let seat = session.lock().seat(&room).cloned();
+            let (seat, again) = {
+                let inner = session.lock();
+                (inner.seat(&room).cloned(), re.is_some_and(|re| inner.is_repeated(re)))
+            };
             if let Some(seat) = seat {
                 // A repeated id gets a current picture; a new one is a mistake worth telling.
-                let again = re.is_some_and(|re| session.lock().is_repeated(re));
                 if seat.part == Part::Watcher || !again {
-                    return release(state, ErrorCode::AlreadyJoined);
+                    return release(state, ErrorCode::AlreadyJoined.into());
                 }
                 let history = session.lock().grant().allows(&room, Verb::History);
                 let missed = state.missed_by(&cell, session.peer(), since, history);
@@ -231,13 +241,16 @@ impl Hub {
                 }
                 return Ok(());
             }
+            if again {
+                return release(state, left_since());
+            }
             let coming = state.room.count() + state.joining.len();
             if coming == 0 && !may_create {
-                return release(state, ErrorCode::RoomUnknown);
+                return release(state, ErrorCode::RoomUnknown.into());
             }
             if coming >= state.room.settings().members {
                 self.metrics().limited("members");
-                return release(state, ErrorCode::RoomFull);
+                return release(state, ErrorCode::RoomFull.into());
             }
             let entry = session.lock().entry();
             let joining = Joining { session: session.clone(), re, since };
@@ -345,6 +358,11 @@ impl Hub {
             match inner.seat(&room).map(|seat| seat.part) {
                 Some(Part::Member) => return Err(ErrorCode::AlreadyJoined.into()),
                 Some(Part::Watcher) => {}
+                None if re.is_some_and(|re| inner.is_repeated(re)) => {
+                    drop((inner, state));
+                    self.release(&cell);
+                    return Err(left_since().into());
+                }
                 None => {
                     let (handle, place) = (cell.handle(), cell.clone());
                     inner.sit(Seat { room: room.clone(), handle, part: Part::Watcher, place });
@@ -460,4 +478,10 @@ impl Hub {
         }
         Ok(())
     }
+}
+
+/// To a request that made the session a member or watcher, repeated when it is none any more: whatever
+/// took the seat was later, and stands.
+fn left_since() -> Refused {
+    Refused::new(ErrorCode::NotJoined, "that was carried out, and the room has been left since")
 }

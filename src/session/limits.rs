@@ -104,7 +104,8 @@ impl Buckets {
         taken.map_err(|wait| self.too_fast(wait, "moves_per_second", now))
     }
 
-    fn bytes(&mut self, len: usize, rates: &Rates, now: Millis) -> Result<(), TooFast> {
+    /// Room for `len` bytes, whatever they are?
+    pub fn bytes(&mut self, len: usize, rates: &Rates, now: Millis) -> Result<(), TooFast> {
         #[expect(clippy::cast_precision_loss, reason = "frames are bounded")]
         let taken = self.bytes.take(len as f64, rates.bytes, now);
         taken.map_err(|wait| self.too_fast(wait, "bytes_per_second", now))

@@ -194,6 +194,7 @@ impl<P: Clone> Session<P> {
         let rates = &self.bounds.rates;
         let rate = match request {
             Request::Move(_) => self.buckets.step(len, rates, now),
+            Request::Ack { .. } => self.buckets.bytes(len, rates, now),
             _ => self.buckets.request(len, rates, now),
         };
         // A request that is refused for its haste has used its id up all the same.
@@ -266,13 +267,21 @@ impl<P: Clone> Session<P> {
     pub fn handle_move(&mut self, room: u32, len: usize, now: Millis) -> Result<&Seat<P>, Refusal> {
         let rate = self.buckets.step(len, &self.bounds.rates, now);
         let seat = self.seats.iter().find(|seat| seat.handle == room && seat.part == Part::Member);
-        let seat = seat.ok_or(Refusal::from(ErrorCode::NotJoined))?;
-        let about = |refusal: Refusal| Refusal { refused: refusal.refused.about(None, Some(&seat.room)), ..refusal };
+        let about = |refusal: Refusal| {
+            let room = seat.map(|seat| &seat.room);
+            Refusal { refused: refusal.refused.about(None, room), ..refusal }
+        };
         rate.map_err(|too_fast| about(too_fast.into()))?;
+        let seat = seat.ok_or(ErrorCode::NotJoined)?;
         if !self.grant.allows(&seat.room, Verb::Move) {
             return Err(about(forbidden(Verb::Move).into()));
         }
         Ok(seat)
+    }
+
+    /// Looks at a ping or pong frame with `len` bytes in it: it costs what a request costs.
+    pub fn handle_control(&mut self, len: usize, now: Millis) -> Result<(), Refusal> {
+        Ok(self.buckets.request(len, &self.bounds.rates, now)?)
     }
 
     /// What to answer to a frame of `len` bytes that could not be read.

@@ -186,6 +186,25 @@ fn moves_have_a_rate_and_a_seat_of_their_own() {
     let refusal = session.handle_move(7, 1, Millis(0.0)).unwrap_err();
     assert_eq!((refusal.refused.code, refusal.refused.room), (ErrorCode::RateLimited, Some(room(ROOM))));
     assert!(session.handle_move(7, 1, Millis(1000.0)).is_ok());
+    // Moves to a room it is not in are no way around the rate.
+    let mut astray = || session.handle_move(9, 1, Millis(1000.0)).unwrap_err();
+    assert_eq!(astray().refused.code, ErrorCode::NotJoined);
+    let mut hasty = (0..501).map(|_| astray());
+    assert!(hasty.all(|refusal| refusal.refused.code == ErrorCode::RateLimited && refusal.refused.room.is_none()));
+    assert!(astray().closes);
+}
+
+#[test]
+fn acknowledgements_cost_their_bytes_and_pings_a_request() {
+    let mut session = Session::<()>::new(PeerId::random(), grant(&Verb::ALL), bounds(2.0), Millis(0.0));
+    let mut ack = || session.handle(&Request::Ack { n: 0 }, 100, Millis(0.0)).map_err(|refusal| refusal.limit);
+    for _ in 0..9 {
+        assert_eq!(ack(), Ok(Verdict::Go), "whoever receives much acknowledges often, and may speak all the same");
+    }
+    let mut ping = || session.handle_control(4, Millis(0.0)).map_err(|refusal| refusal.limit);
+    assert_eq!([ping(), ping(), ping()], [Ok(()), Ok(()), Err(Some("requests_per_second"))]);
+    let mut ack = || session.handle(&Request::Ack { n: 0 }, 100, Millis(0.0)).map_err(|refusal| refusal.limit);
+    assert_eq!(ack(), Err(Some("bytes_per_second")));
 }
 
 #[test]

@@ -365,6 +365,7 @@ impl Connection {
                 Ok(Message::Pong(payload)) => {
                     self.hear();
                     self.pong(&payload);
+                    self.count_control(payload.len());
                 }
                 Ok(Message::Close(frame)) => {
                     let bye = frame.is_some_and(|frame| u16::from(frame.code) == CloseCode::Bye.number());
@@ -372,7 +373,8 @@ impl Connection {
                     // The reply is written by the parser's next step.
                     _ = self.parser.flush(&mut port);
                 }
-                Ok(Message::Ping(_) | Message::Frame(_)) => {}
+                Ok(Message::Ping(payload)) => self.count_control(payload.len()),
+                Ok(Message::Frame(_)) => {}
                 Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => self.broken_frame(&error),
             }
@@ -402,6 +404,13 @@ impl Connection {
             && let Phase::Open { session, .. } = &self.phase
         {
             self.hub().measured(session, trip.rtt, trip.jitter);
+        }
+    }
+
+    /// A ping or pong frame of `len` bytes costs its session as much as a request.
+    fn count_control(&self, len: usize) {
+        if let Phase::Open { session, .. } = &self.phase {
+            self.hub().count_control(session, len);
         }
     }
 

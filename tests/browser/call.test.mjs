@@ -1,7 +1,7 @@
 /** Two browsers in one room see and hear each other, chat, and notice each other's leave. */
 
 import assert from 'node:assert/strict';
-import { pair, received, seesAndHears, tile } from './calls.mjs';
+import { allHear, pair, received, seesAndHears, tile } from './calls.mjs';
 import { guest, until } from './lib.mjs';
 
 const latencyOn = (page, name) => until(`latency on the tile of ${name}`, async () => /^\d+ ms$/.test(await tile(page, name).locator('.rtt').textContent()));
@@ -31,9 +31,9 @@ export const tests = {
     await until('Bob sees typing again', async () => (await typing.textContent()) === 'Ada is typing…');
     await ada.say('hello Bob');
     await until('typing ends with the message', async () => (await typing.textContent()) === '', 2_500);
-    await Promise.all([ada.heard('Ada', 'hello Bob'), bob.heard('Ada', 'hello Bob')]);
+    await allHear('Ada', 'hello Bob', ada, bob);
     await bob.say('hello Ada');
-    await Promise.all([ada.heard('Bob', 'hello Ada'), bob.heard('Bob', 'hello Ada')]);
+    await allHear('Bob', 'hello Ada', ada, bob);
 
     for (const [{ page }, you, other] of [[ada, 'Ada (you)', 'Bob'], [bob, 'Bob (you)', 'Ada']]) {
       await latencyOn(page, you);

@@ -37,6 +37,9 @@ export async function seesAndHears({ page }) {
   assert.ok(pair.local && pair.remote, 'both candidates of the pair are known');
 }
 
+/** Waits for these words in the chat of each: who said them has them from the server as well, and perhaps last. */
+export const allHear = (from, text, ...guests) => Promise.all(guests.map((guest) => guest.heard(from, text)));
+
 /** The tile of a person, by name. */
 export const tile = (page, name) => page.locator('.tile', { has: page.getByText(name, { exact: true }) });
 

@@ -1,6 +1,7 @@
 /** Names and messages of strangers are text, whatever they look like. */
 
 import assert from 'node:assert/strict';
+import { allHear } from './calls.mjs';
 import { guest, token, until } from './lib.mjs';
 
 const NAME = '<img src=x onerror="hit=1"><b>Mal';
@@ -18,7 +19,7 @@ export const tests = {
     await mal.page.getByLabel('Message', { exact: true }).pressSequentially('<i>');
     await until('typing as text', async () => (await ada.page.locator('#typing').textContent()) === `${NAME} is typing…`);
     await mal.say(TEXT);
-    await Promise.all([ada.heard(NAME, TEXT), mal.heard(NAME, TEXT)]);
+    await allHear(NAME, TEXT, ada, mal);
 
     const user = await ada.page.evaluate(() => rallypoint.calls.you.user);
     const admin = await token(base, { user: 'backend', admin: true });

@@ -1,7 +1,7 @@
 /** A page that loses its socket, or its server, comes back as the same peer, and its calls go on meanwhile. */
 
 import assert from 'node:assert/strict';
-import { flows, lines, pair, seen, seesAndHears, tile, watch } from './calls.mjs';
+import { allHear, flows, lines, pair, seen, seesAndHears, tile, watch } from './calls.mjs';
 import { guest, startServer, until } from './lib.mjs';
 import { flaky } from './proxy.mjs';
 
@@ -71,7 +71,7 @@ const restart = (signal) => async ({ browser, after }) => {
   await ada.say('back again');
   await bob.heard('Ada', 'back again');
   await bob.say('me too');
-  await ada.heard('Bob', 'me too');
+  await allHear('Bob', 'me too', ada, bob);
   for (const each of [ada, bob]) {
     assert.deepEqual(await seen(each), CAME_BACK);
     const chat = await lines(each);
@@ -111,7 +111,7 @@ export const tests = {
     await bob.heard('Ada', 'from afar');
     await until('Bob sees that she is muted', async () => (await tile(bob.page, 'Ada').locator('.flags').textContent()) === 'muted');
     await bob.say('after');
-    await ada.heard('Bob', 'after');
+    await allHear('Bob', 'after', ada, bob);
     await flows(ada, bob);
 
     const chat = ['Bob: before', 'Ada: at the cut', 'Bob: one', 'Bob: two', 'Ada: from afar', 'Bob: after'];

@@ -110,6 +110,45 @@ async fn fifty_cuts_in_the_middle_of_a_negotiation_in_messagepack() {
     cut_in_the_middle(Encoding::MsgPack).await;
 }
 
+/// Ada goes in and out at once and hears of neither before the cut. Her repeated requests are not carried out
+/// again: the first of them would bring her back in, and the second would not take her out.
+async fn in_and_out_repeated(enter: &str, leave: &str) {
+    let node = Node::start().await;
+    let mut ada = Wire::connect(&node, &pass("ada").host("*"), Encoding::Json).await;
+    let requests = [json!({ "type": enter, "id": 1, "room": ROOM }), json!({ "type": leave, "id": 2, "room": ROOM })];
+    for request in &requests {
+        ada.say(request.clone()).await;
+    }
+    assert_eq!(ada.answer_to(2).await["type"], "ok");
+    let memory = json!({ "token": ada.connected["resume"], "received": 0, "positions": {} });
+    ada.cut();
+    let mut ada = Wire::resumed(&node, Encoding::Json, memory, 2).await;
+    assert_eq!(ada.connected["resumed"], true);
+    let [enter_again, leave_again] = requests.clone();
+    ada.say(enter_again).await;
+    let answer = ada.answer_to(1).await;
+    assert_eq!((&answer["type"], &answer["code"]), (&json!("error"), &json!(803)), "{answer}");
+    ada.say(leave_again).await;
+    assert_eq!(ada.answer_to(2).await["type"], "ok");
+    let gauges = node.metrics().await;
+    assert_eq!((gauges["members"], gauges["spectators"]), (0.0, 0.0));
+    // A new request is a new wish.
+    let [again, _] = &requests;
+    ada.granted(again.clone()).await;
+    ada.bye().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_is_repeated_after_its_leave_is_over() {
+    in_and_out_repeated("join", "leave").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_is_repeated_after_its_unwatch_is_over() {
+    in_and_out_repeated("watch", "unwatch").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_messages_are_forgotten_and_wrong_numbers_refused() {
     let node = Node::start().await;
