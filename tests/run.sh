@@ -14,9 +14,9 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-GROUPS_OF_ALL=(check build unit integration doc example-config vectors conformance browser arena)
+GROUPS_OF_ALL=(check build unit integration doc example-config vectors conformance browser arena history fuzz)
 # Known by name, and run only when they are named.
-GROUPS_ON_DEMAND=(fuzz history restart soak hostile stalled)
+GROUPS_ON_DEMAND=(restart soak hostile stalled)
 BUILT=${BUILT:-}
 TARGET=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 SCRATCH=$(mktemp -d)

@@ -1,7 +1,9 @@
 //! Haste, at the door and over HTTP: who is too fast is told how long to wait, and nobody else feels it.
 
+use rallypoint_client::tungstenite::Message;
+
 use super::*;
-use crate::support::{Answer, Ask, within};
+use crate::support::{Answer, Ask, Seen, within};
 
 fn slowed(answer: &Answer, limit: &str) {
     assert_eq!((answer.status, &answer.json()["code"]), (429, &json!(900)), "{}", answer.text());
@@ -112,4 +114,21 @@ async fn a_session_that_goes_on_above_its_rate_is_sent_away_and_may_come_back() 
     assert!(limited(&node, "requests_per_second").await > 500.0);
     back.bye().await;
     is_well(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pings_pongs_and_astray_moves_are_sent_away_like_requests() {
+    let node = Node::start().await;
+    let astray = rmp_serde::to_vec(&(1, 4_000_000, 0, 0, 0)).unwrap();
+    let frames = [Message::Ping("x".into()), Message::Pong("x".into()), Message::binary(astray)];
+    for (frame, limit) in frames.into_iter().zip(["requests_per_second", "requests_per_second", "moves_per_second"]) {
+        let before = limited(&node, limit).await;
+        let mut ada = Wire::connect(&node, &pass("ada").player("*"), Encoding::MsgPack).await;
+        for _ in 0..2000 {
+            ada.send(frame.clone()).await;
+        }
+        assert!(matches!(ada.next_end().await, Seen::Closed(4302, _)), "{frame:?}");
+        assert!(limited(&node, limit).await - before > 500.0, "{frame:?}");
+    }
+    node.stop().await;
 }

@@ -11,7 +11,7 @@ use crate::run::wire::{frame, op};
 /// Attackers of each kind.
 const MANY: usize = 24;
 /// Messages of each: what the rate lets through at once, the 500 refusals that are endured, and enough beyond.
-const MESSAGES: usize = 3000;
+const MESSAGES: u64 = 3000;
 /// Refusals that are endured.
 const ENDURED: f64 = 500.0;
 /// The largest payload of a move is a little more. So many of them are more bytes than moves for the rates.
@@ -19,49 +19,69 @@ const BIG: usize = 4000;
 
 /// Chat.
 pub async fn messages(ground: Arc<Ground>) -> io::Result<Report> {
-    flood(&ground, "requests_per_second", |room, id| json!({ "type": "message", "id": id, "room": room, "text": "x" }))
-        .await
+    let chat = |room: &str, id| said(&json!({ "type": "message", "id": id, "room": room, "text": "x" }));
+    flood(&ground, "requests_per_second", chat).await
 }
 
 /// Moves.
 pub async fn moves(ground: Arc<Ground>) -> io::Result<Report> {
-    flood(&ground, "moves_per_second", |room, seq| json!({ "type": "move", "room": room, "seq": seq, "data": 1 })).await
+    let step = |room: &str, seq| said(&json!({ "type": "move", "room": room, "seq": seq, "data": 1 }));
+    flood(&ground, "moves_per_second", step).await
+}
+
+/// Moves to a room that the sender is not in.
+pub async fn astray(ground: Arc<Ground>) -> io::Result<Report> {
+    let step = said(&json!({ "type": "move", "room": "elsewhere", "data": 1 }));
+    flood(&ground, "moves_per_second", move |_, _| step.clone()).await
 }
 
 /// The message `ping`.
 pub async fn pings(ground: Arc<Ground>) -> io::Result<Report> {
-    flood(&ground, "requests_per_second", |_, _| json!({ "type": "ping" })).await
+    flood(&ground, "requests_per_second", |_, _| said(&json!({ "type": "ping" }))).await
+}
+
+/// Ping frames.
+pub async fn native_pings(ground: Arc<Ground>) -> io::Result<Report> {
+    flood(&ground, "requests_per_second", |_, _| frame(op::PING, b"ping")).await
+}
+
+/// Pong frames that nobody asked for.
+pub async fn native_pongs(ground: Arc<Ground>) -> io::Result<Report> {
+    flood(&ground, "requests_per_second", |_, _| frame(op::PONG, b"pong")).await
 }
 
 /// Frames that nobody can read count as well.
 pub async fn rubbish(ground: Arc<Ground>) -> io::Result<Report> {
-    flood(&ground, "requests_per_second", |_, _| json!({ "type": "rubbish" })).await
+    flood(&ground, "requests_per_second", |_, _| said(&json!({ "type": "rubbish" }))).await
 }
 
 /// Few messages, but large ones.
 pub async fn bytes(ground: Arc<Ground>) -> io::Result<Report> {
     let data = "x".repeat(BIG);
-    flood(&ground, "bytes_per_second", move |room, _| json!({ "type": "move", "room": room, "seq": 1, "data": data }))
-        .await
+    let step = move |room: &str, _| said(&json!({ "type": "move", "room": room, "seq": 1, "data": data }));
+    flood(&ground, "bytes_per_second", step).await
+}
+
+fn said(message: &Value) -> Vec<u8> {
+    frame(op::TEXT, message.to_string().as_bytes())
 }
 
 async fn flood(
     ground: &Arc<Ground>,
     limit: &str,
-    message: impl Fn(&str, u64) -> Value + Clone + Send + Sync + 'static,
+    frame: impl Fn(&str, u64) -> Vec<u8> + Clone + Send + Sync + 'static,
 ) -> io::Result<Report> {
     let before = ground.limited(limit).await?;
     let report = ground
         .many(MANY, |ground, number| {
-            let message = message.clone();
+            let frame = frame.clone();
             async move {
                 let mut wire = ground.enter(number, Encoding::Json).await?;
                 let room = format!("flood/{number}");
                 wire.join(1, &room).await?;
-                let bytes = |id: usize| frame(op::TEXT, message(&room, id as u64 + 2).to_string().as_bytes());
-                for id in 0..MESSAGES {
+                for id in 2..MESSAGES + 2 {
                     // The server stops reading and closes, which the kernel tells whoever goes on.
-                    if wire.write(&bytes(id)).await.is_err() {
+                    if wire.write(&frame(&room, id)).await.is_err() {
                         break;
                     }
                 }

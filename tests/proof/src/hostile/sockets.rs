@@ -1,5 +1,4 @@
-//! Native frames: pings that are never answered, far too many of them, and one in the middle of a frame that the server
-//! has half written.
+//! Native frames: pings that are never answered, and one in the middle of a frame that the server has half written.
 
 use std::{io, sync::Arc};
 
@@ -7,14 +6,10 @@ use rallypoint_protocol::Encoding;
 use serde_json::json;
 
 use super::ground::{Ground, Report, ending};
-use crate::run::wire::{Heard, Wire, connect, frame, op};
+use crate::run::wire::{Heard, Wire, connect, op};
 
 /// Half-open sockets.
 const HALF_OPEN: usize = 300;
-/// Who floods with pings.
-const PINGERS: usize = 32;
-/// Pings of each.
-const PINGS: usize = 10_000;
 /// Readers that stop in the middle of a frame.
 const READERS: usize = 16;
 /// Large frames for each of them, below the outbound budget.
@@ -36,33 +31,6 @@ pub async fn half_open(ground: Arc<Ground>) -> io::Result<Report> {
         })
         .await;
     report.exactly("closed 4001", HALF_OPEN as u64).limited(&ground, "ping_missed", before, HALF_OPEN as f64).await
-}
-
-/// Thousands of native pings from who does not read the answers; then it does, and the session is as good as before.
-pub async fn ping_floods(ground: Arc<Ground>) -> io::Result<Report> {
-    let report = ground
-        .many(PINGERS, async |ground, number| {
-            let mut wire = ground.enter(number, Encoding::Json).await?;
-            let ping = frame(op::PING, &[b'p'; 125]);
-            let many = ping.repeat(100);
-            for _ in 0..PINGS / 100 {
-                wire.write(&many).await?;
-            }
-            wire.say(&json!({ "type": "ping", "id": 1 })).await?;
-            let mut pongs = 0;
-            loop {
-                match wire.hear().await? {
-                    Heard::Pong(payload) if payload == [b'p'; 125] => pongs += 1,
-                    Heard::Said(message) if message["type"] == "pong" => break,
-                    Heard::Ping => {}
-                    other => return Ok(format!("{other:?}")),
-                }
-            }
-            // The server may drop pongs that nobody reads; it must not make up any.
-            Ok(if (1..=PINGS).contains(&pongs) { "alive" } else { "the wrong number of pongs" }.to_owned())
-        })
-        .await;
-    Ok(report.exactly("alive", PINGERS as u64))
 }
 
 /// A reader stops in the middle of a large frame, pings, and reads on: the frames must be whole, and the pong must stand
