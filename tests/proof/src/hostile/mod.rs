@@ -6,6 +6,7 @@ pub mod feeds;
 pub mod floods;
 pub mod frames;
 pub mod ground;
+pub mod http2;
 pub mod knocks;
 pub mod pair;
 pub mod rooms;
@@ -38,6 +39,8 @@ attacks! {
     "silent sockets" => doors::silent_sockets,
     "silent WebSockets" => doors::silent_websockets,
     "floods of headers" => doors::header_floods,
+    "HTTP/2 streams that are reset at once" => http2::resets,
+    "answers that nobody reads" => http2::unread_answers,
     "half-open sockets" => sockets::half_open,
     "a native ping inside a frame" => sockets::ping_inside_a_frame,
     "a flood of messages" => floods::messages,
