@@ -16,8 +16,8 @@ struct Room {
     part: Part,
     position: Position,
     last_seq: u32,
-    /// Whether the server has shown the room on the present socket.
-    shown: bool,
+    /// Where the server first showed the room on the present socket. What came since then came live.
+    shown: Option<Position>,
 }
 
 /// What we are in a room.
@@ -43,6 +43,10 @@ impl Picture {
     fn standing(self, before: Option<&Room>) -> Position {
         before.filter(|_| !self.caught_up).map_or(self.position, |room| room.position)
     }
+
+    fn shown(self, before: Option<&Room>) -> Option<Position> {
+        before.and_then(|room| room.shown).or(Some(self.position))
+    }
 }
 
 impl Rooms {
@@ -50,20 +54,20 @@ impl Rooms {
         let before = self.left(name);
         // The server drops moves that do not rise, also after a resume, so the count goes on.
         let last_seq = before.as_ref().map_or(0, |room| room.last_seq);
-        let position = picture.standing(before.as_ref());
+        let (position, shown) = (picture.standing(before.as_ref()), picture.shown(before.as_ref()));
         let part = Part::Member(Some(handle));
-        self.by_name.insert(name.clone(), Room { part, position, last_seq, shown: true });
+        self.by_name.insert(name.clone(), Room { part, position, last_seq, shown });
         self.by_handle.insert(handle, name.clone());
     }
 
     pub(crate) fn watching(&mut self, name: &RoomName, picture: Picture) {
         let before = self.left(name);
-        let position = picture.standing(before.as_ref());
+        let (position, shown) = (picture.standing(before.as_ref()), picture.shown(before.as_ref()));
         let part = match before {
             Some(Room { part: Part::Watcher(rate), .. }) => Part::Watcher(rate),
             _ => Part::Watcher(None),
         };
-        self.by_name.insert(name.clone(), Room { part, position, last_seq: 0, shown: true });
+        self.by_name.insert(name.clone(), Room { part, position, last_seq: 0, shown });
     }
 
     /// How often the room's `state` was asked for; the answer does not repeat it.
@@ -123,7 +127,7 @@ impl Rooms {
 
     /// The socket is lost: the next one has shown nothing yet.
     pub(crate) fn hide(&mut self) {
-        self.by_name.values_mut().for_each(|room| room.shown = false);
+        self.by_name.values_mut().for_each(|room| room.shown = None);
     }
 
     /// The handles may be others now: moves wait for the rooms' `joined`.
@@ -137,12 +141,17 @@ impl Rooms {
     }
 
     pub(crate) fn is_hidden(&self, name: &RoomName) -> bool {
-        self.by_name.get(name).is_some_and(|room| !room.shown)
+        self.by_name.get(name).is_some_and(|room| room.shown.is_none())
+    }
+
+    /// Where the server first showed a room on the present socket, if it has.
+    pub(crate) fn shown_at(&self, name: &RoomName) -> Option<Position> {
+        self.by_name.get(name)?.shown
     }
 
     /// Rooms that the present socket has not shown, by name.
     pub(crate) fn hidden(&self) -> Vec<RoomName> {
-        let hidden = self.by_name.iter().filter(|(_, room)| !room.shown);
+        let hidden = self.by_name.iter().filter(|(_, room)| room.shown.is_none());
         let mut names: Vec<_> = hidden.map(|(name, _)| name.clone()).collect();
         names.sort();
         names
@@ -253,5 +262,8 @@ mod tests {
         rooms.watching(&name("b"), whole(0));
         assert_eq!((rooms.hidden(), rooms.is_hidden(&name("b"))), (vec![name("a")], false));
         assert!(rooms.is_hidden(&name("a")) && !rooms.is_hidden(&name("c")));
+        assert_eq!((rooms.shown_at(&name("a")), rooms.shown_at(&name("b"))), (None, Some(position(0))));
+        rooms.watching(&name("b"), whole(7));
+        assert_eq!(rooms.shown_at(&name("b")), Some(position(0)), "what came after it came live");
     }
 }

@@ -1,9 +1,9 @@
 //! What a frame of the server means: an answer for whoever asked, or something for the application.
 
 use rallypoint_protocol::{
-    ErrorCode, Payload, Request, RoomName, ServerMessage,
+    ErrorCode, Payload, Position, Request, RoomName, ServerMessage,
     moves::{Lane, ServerMove, is_move},
-    server::{Failed, Moved},
+    server::{Failed, Joined, Moved, Watching},
 };
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -28,10 +28,11 @@ impl Session {
             Err(refused) if refused.code == ErrorCode::UnknownType => return Ok(()),
             Err(refused) => return Err(Error::undecodable(&refused)),
         };
+        let shown = shows(&message).and_then(|room| self.rooms().shown_at(room));
         self.note(&message, now);
         let Some(re) = answers(&message) else { return self.unasked(message, inbox) };
         match self.requests.settle(re)? {
-            Some(sent) => self.answered(sent, message, now, inbox),
+            Some(sent) => self.answered(sent, message, shown, now, inbox),
             None => {
                 inbox.push_back(Incoming::Message(message));
                 Ok(())
@@ -88,7 +89,16 @@ impl Session {
         Ok(())
     }
 
-    fn answered(&mut self, sent: Sent, message: ServerMessage, now: Instant, inbox: &mut Inbox) -> Result<(), Error> {
+    /// What answers a request. `shown` is where the room stood when this socket showed it, if it did before: a resume
+    /// shows it, and then comes the answer to the `join` that was on its way when the last socket was lost.
+    fn answered(
+        &mut self,
+        sent: Sent,
+        mut message: ServerMessage,
+        shown: Option<Position>,
+        now: Instant,
+        inbox: &mut Inbox,
+    ) -> Result<(), Error> {
         self.moves.proved(sent.mark);
         match (&sent.request, &message) {
             (Request::Leave { room, .. } | Request::Unwatch { room, .. }, ServerMessage::Ok(_)) => {
@@ -98,6 +108,9 @@ impl Session {
             (Request::Refresh { token, .. }, ServerMessage::Ok(_)) => self.access.renewed(token.clone(), now),
             _ => {}
         }
+        if let (Some(shown), Some(missed)) = (shown, missed_in(&mut message)) {
+            missed.retain(|event| !is_after(event, shown));
+        }
         match (&sent.asker, message) {
             (Asker::Caller(_), message) => sent.reply(message, self.clock.at(now)),
             (Asker::Look, _) => {
@@ -105,7 +118,8 @@ impl Session {
                 hidden.iter().for_each(|room| self.out(room, None, inbox));
             }
             (Asker::Client, ServerMessage::Error(failed)) => self.refused(&sent.request, failed, now, inbox),
-            (Asker::Client, message) => return show(message, inbox),
+            (Asker::Client, message) if shown.is_none() => return show(message, inbox),
+            (Asker::Client, _) => {}
         }
         Ok(())
     }
@@ -151,18 +165,41 @@ impl Session {
 
 /// Hands over a room that the server shows after a loss: first what was missed, as if it came live, then the room.
 fn show(mut message: ServerMessage, inbox: &mut Inbox) -> Result<(), Error> {
-    let missed: Option<Vec<Box<RawValue>>> = match &mut message {
-        ServerMessage::Joined(joined) => joined.missed.take(),
-        ServerMessage::Watching(watching) => watching.missed.take(),
-        _ => return Ok(()),
-    };
-    inbox.extend(missed_events(&missed.unwrap_or_default())?.into_iter().map(Incoming::Message));
-    inbox.push_back(match message {
-        ServerMessage::Joined(joined) => Incoming::Joined(joined),
-        ServerMessage::Watching(watching) => Incoming::Watching(watching),
-        other => Incoming::Message(other),
-    });
+    let missed = missed_in(&mut message).map(std::mem::take).unwrap_or_default();
+    inbox.extend(missed_events(&missed)?.into_iter().map(Incoming::Message));
+    match message {
+        ServerMessage::Joined(joined) => inbox.push_back(Incoming::Joined(Joined { missed: None, ..joined })),
+        ServerMessage::Watching(watching) => inbox.push_back(Incoming::Watching(Watching { missed: None, ..watching })),
+        _ => {}
+    }
     Ok(())
+}
+
+/// The room that a message shows.
+fn shows(message: &ServerMessage) -> Option<&RoomName> {
+    match message {
+        ServerMessage::Joined(joined) => Some(&joined.room),
+        ServerMessage::Watching(watching) => Some(&watching.room),
+        _ => None,
+    }
+}
+
+/// The missed events that come with a room.
+fn missed_in(message: &mut ServerMessage) -> Option<&mut Vec<Box<RawValue>>> {
+    match message {
+        ServerMessage::Joined(joined) => joined.missed.as_mut(),
+        ServerMessage::Watching(watching) => watching.missed.as_mut(),
+        _ => None,
+    }
+}
+
+/// Whether an event stands behind a position of the same log.
+fn is_after(event: &RawValue, position: Position) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Stands {
+        position: Position,
+    }
+    serde_json::from_str(event.get()).is_ok_and(|Stands { position: at }| at.seq > position.seq)
 }
 
 /// The id of the request that a message answers.

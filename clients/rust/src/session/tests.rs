@@ -3,7 +3,7 @@
 mod bench;
 
 use rallypoint_protocol::{
-    ErrorCode,
+    ErrorCode, ServerMessage,
     moves::{Lane, ServerMove},
 };
 use serde_json::{Value, json};
@@ -250,6 +250,42 @@ fn a_room_that_the_server_entered_by_itself_is_not_out() {
     bench.hear(refusal(Some(1), ErrorCode::AlreadyJoined, None));
     bench.hear(json!({ "type": "pong", "re": 2, "received": 1, "sent": 1 }));
     assert_eq!(bench.heard(), ["back false false", "back true false", "joined a"]);
+}
+
+#[test]
+fn an_answer_that_comes_after_the_room_brings_nothing_twice() {
+    let events =
+        |range: std::ops::RangeInclusive<u64>| Some(json!(range.map(|seq| chat("a", seq)).collect::<Vec<_>>()));
+    // The client's own join, on its way when the socket was lost: the room comes with the resume, and then as the answer.
+    let mut bench = Bench::in_a();
+    bench.session.forget();
+    bench.come_back(connected("new", false, Some("token-2")));
+    assert_eq!(bench.written(), ["1 join a 10"]);
+    bench.come_back(connected("new", true, Some("token-3")));
+    assert_eq!(bench.written(), ["1 join a 10", "2 ping"]);
+    bench.hear(joined(None, "a", 3, 12, events(11..=12)));
+    bench.hear(chat("a", 13));
+    bench.hear(joined(Some(1), "a", 3, 13, events(11..=13)));
+    bench.hear(chat("a", 14));
+    assert_eq!(bench.heard(), ["back false false", "back true false", "11", "12", "joined a", "13", "14"]);
+    assert_eq!(bench.resume().positions[&name("a")], at(14));
+    // A caller's: the answer has what came before the room was shown, and what came since was live.
+    let mut bench = Bench::new();
+    let mut answer = bench.ask(|id| Request::Join { id, room: name("a"), since: Some(at(10)) });
+    bench.written();
+    bench.come_back(connected("s", true, Some("token-2")));
+    bench.written();
+    bench.hear(joined(None, "a", 3, 12, None));
+    bench.hear(chat("a", 13));
+    bench.hear(joined(Some(1), "a", 3, 13, events(11..=13)));
+    assert_eq!(bench.heard(), ["back true true", "joined a", "13"]);
+    let ServerMessage::Joined(answer) = answer.try_recv().unwrap().unwrap().message else { panic!("not joined") };
+    let missed = crate::missed_events(&answer.missed.unwrap()).unwrap();
+    let seqs = missed.iter().map(|event| match event {
+        ServerMessage::Message(event) => event.position.seq,
+        other => panic!("{other:?}"),
+    });
+    assert!(seqs.eq(11..=12));
 }
 
 #[test]
