@@ -132,8 +132,7 @@ group_fuzz() {
   host=$(rustc -vV | sed -n 's/^host: //p')
   cargo_fuzz
   # Sanitizers would need a nightly compiler. Ours is safe code, and the targets count memory themselves.
-  step "the targets" "$TARGET/tools/bin/cargo-fuzz" fuzz build --fuzz-dir tests/fuzz --target-dir "$TARGET/fuzz" \
-    --sanitizer none
+  "$TARGET/tools/bin/cargo-fuzz" fuzz build --fuzz-dir tests/fuzz --target-dir "$TARGET/fuzz" --sanitizer none
   step "the seeds" node tests/fuzz/corpus.mjs tests/fuzz/corpus
   counted read_node tests/fuzz/run.sh "${FUZZ_SECONDS:-10}" "$TARGET/fuzz/$host/release"
 }

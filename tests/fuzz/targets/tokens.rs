@@ -103,21 +103,27 @@ fn check_token(token: &str) {
     }
 }
 
-/// Each line is one place; the credential that is found must stand in one of them.
+/// Each line goes to one place, in turn; the credential that is found must stand in one of them.
 fn check_places(text: &str) {
-    let mut lines = text.split('\n').map(|line| (!line.is_empty()).then_some(line));
-    let mut line = || lines.next().flatten();
-    let (authorization, subprotocols, cookie_header) = (line(), line(), line());
-    let (query, origin, sec_fetch_site) = (line(), line(), line());
+    let lines: Vec<_> = text.split('\n').collect();
+    let of = |place| lines.iter().copied().skip(place).step_by(6).filter(|line| !line.is_empty());
     for door in [Door::WebSocket, Door::Get, Door::Write] {
-        let presented = Presented { authorization, subprotocols, cookie_header, query, origin, sec_fetch_site, door };
+        let presented = Presented {
+            authorization: of(0).collect(),
+            subprotocols: of(1).collect(),
+            cookies: of(2).collect(),
+            query: of(3).collect(),
+            origin: of(4).next(),
+            sec_fetch_site: of(5).next(),
+            door,
+        };
         let rules = CredentialRules { cookie: "rallypoint_token", query: true, origins: &RULES };
         let Ok(Some(token)) = credentials::gather(&presented, &rules) else { continue };
         assert!(!token.is_empty());
-        let places = [authorization, subprotocols, cookie_header, query];
-        assert!(places.into_iter().flatten().any(|place| place.contains(token)));
+        assert!((0..4).flat_map(of).any(|place| place.contains(token)));
         // Without another credential it came as a cookie, and then one of our pages sent it.
-        let bare = Presented { cookie_header: None, ..presented };
+        let origin = presented.origin;
+        let bare = Presented { cookies: Vec::new(), ..presented };
         if credentials::gather(&bare, &rules) == Ok(None) {
             assert!(origin.map_or(door == Door::Get, |origin| RULES.allows_cookies(origin)));
         }
