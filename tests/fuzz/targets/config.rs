@@ -6,11 +6,11 @@ use libfuzzer_sys::fuzz_target;
 use rallypoint::config::{Overrides, load};
 use rallypoint_fuzz::within;
 
-/// Stands in a secret; nothing else has reason to say it.
+/// Stands in a secret and nowhere else: the fuzzer learns it from our comparison and would write it into other settings.
 const SECRET: &str = "correct horse battery staple 0123456789";
 
 fuzz_target!(|text: &str| {
-    let variables = text.lines().filter_map(|line| line.split_once('='));
+    let variables = text.lines().filter(|line| !line.contains(SECRET)).filter_map(|line| line.split_once('='));
     // What is in a file of this machine is no part of the input.
     let variables = variables.filter(|(name, _)| !name.to_ascii_uppercase().contains("FILE"));
     let secret = ("AUTH__KEYS__0__SECRET", SECRET);
