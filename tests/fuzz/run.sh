@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the fuzz targets one after the other: `run.sh SECONDS FOLDER`, where FOLDER has the built targets.
-# `make fuzz` and tests/run.sh build them and call this.
+# Runs the fuzz targets one after the other: `run.sh SECONDS FOLDER SEED`, where FOLDER has the built targets and SEED
+# is libFuzzer's: 0 is another one each time. `make fuzz` and tests/run.sh build them and call this.
 #
 # Each target first replays what was once found (regressions/), then starts from its corpus. What it
 # finds is kept in artifacts/, and the next targets still run. The last lines sum up.
@@ -8,6 +8,7 @@ set -euo pipefail
 
 seconds=$1
 built=$(realpath "$2")
+seed=$3
 cd "$(dirname "$0")"
 mapfile -t targets < <(sed -n '/^\[\[bin\]\]/{n;s/^name = "\(.*\)"/\1/p}' Cargo.toml)
 log=$(mktemp)
@@ -33,7 +34,7 @@ for target in "${targets[@]}"; do
     continue
   fi
   status=0
-  "$built/$target" "corpus/$target" "${options[@]}" -max_total_time="$seconds" \
+  "$built/$target" "corpus/$target" "${options[@]}" -max_total_time="$seconds" -seed="$seed" \
     -artifact_prefix="artifacts/$target/" >"$log" 2>&1 || status=$?
   count=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
   runs=$((runs + ${count:-0}))
