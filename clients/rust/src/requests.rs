@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use rallypoint_protocol::{Encoding, Request, ServerMessage, event::Millis};
+use rallypoint_protocol::{Encoding, Request, RoomName, ServerMessage, event::Millis};
 use tokio::sync::oneshot;
 
 use crate::{clock::Timing, error::Error};
@@ -127,6 +127,12 @@ impl Requests {
         }
         self.written -= 1;
         Ok(self.sent.pop_front())
+    }
+
+    /// Whether a request to go out of this room waits for its answer.
+    pub(crate) fn is_leaving(&self, name: &RoomName) -> bool {
+        let leaves = |request: &Request| matches!(request, Request::Leave { room, .. } | Request::Unwatch { room, .. } if room == name);
+        self.sent.iter().any(|sent| leaves(&sent.request))
     }
 
     /// The socket is lost; the next one gets everything that has no answer.

@@ -127,6 +127,12 @@ impl Session {
     /// A request of the client's own did not work.
     fn refused(&mut self, request: &Request, failed: Failed, now: Instant, inbox: &mut Inbox) {
         match request {
+            // The caller has gone out since, and is told so itself.
+            Request::Join { room, .. } | Request::Watch { room, .. }
+                if failed.code == ErrorCode::NotJoined && self.requests.is_leaving(room) =>
+            {
+                self.rooms().leave(room);
+            }
             // Unless a restarted server has let us in by itself.
             Request::Join { room, .. } | Request::Watch { room, .. } if self.rooms().is_hidden(room) => {
                 self.out(room, Some(Box::new(failed)), inbox);

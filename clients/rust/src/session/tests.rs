@@ -253,6 +253,25 @@ fn a_room_that_the_server_entered_by_itself_is_not_out() {
 }
 
 #[test]
+fn a_room_that_was_left_meanwhile_is_not_out_as_well() {
+    let mut bench = Bench::in_a();
+    bench.session.forget();
+    bench.come_back(connected("new", false, Some("token-2")));
+    let mut left = bench.ask(|id| Request::Leave { id, room: name("a") });
+    assert_eq!(bench.written(), ["1 join a 10", "2 leave"]);
+    // The server has done both, and is asked for both again.
+    bench.come_back(connected("new", true, Some("token-3")));
+    bench.heard();
+    assert_eq!(bench.written(), ["1 join a 10", "2 leave", "3 ping"]);
+    bench.hear(refusal(Some(1), ErrorCode::NotJoined, None));
+    bench.hear(ok(2));
+    bench.hear(json!({ "type": "pong", "re": 3, "received": 1, "sent": 1 }));
+    assert!(matches!(left.try_recv(), Ok(Ok(_))));
+    assert!(bench.heard().is_empty(), "it asked to go out, and is out");
+    assert!(bench.resume().positions.is_empty());
+}
+
+#[test]
 fn an_answer_that_comes_after_the_room_brings_nothing_twice() {
     let events =
         |range: std::ops::RangeInclusive<u64>| Some(json!(range.map(|seq| chat("a", seq)).collect::<Vec<_>>()));
