@@ -36,9 +36,16 @@ whom. How often clients knock is listed for each second.
   --seed S         [of the time]
 ";
 
-/// The server's settings that differ from the defaults: everybody comes from one address.
-const SETTINGS: &[(&str, &str)] =
-    &[("RALLYPOINT_LIMITS__CONNECTIONS_PER_IP", "20000"), ("RALLYPOINT_LOG__FILTER", "warn")];
+/// The server's settings that differ from the defaults: everybody comes from one address. What the node takes from all
+/// addresses together is the default.
+const SETTINGS: &[(&str, &str)] = &[
+    ("RALLYPOINT_LIMITS__CONNECTIONS_PER_IP", "20000"),
+    ("RALLYPOINT_LIMITS__ACCEPTS_PER_SECOND_PER_IP", "20000"),
+    ("RALLYPOINT_LIMITS__ACCEPTS_BURST_PER_IP", "20000"),
+    ("RALLYPOINT_LIMITS__REQUESTS_PER_SECOND_PER_IP", "20000"),
+    ("RALLYPOINT_LIMITS__REQUESTS_BURST_PER_IP", "20000"),
+    ("RALLYPOINT_LOG__FILTER", "warn"),
+];
 /// Members of a room.
 const ROOM: usize = 10;
 /// The server's drain time, and a little more.

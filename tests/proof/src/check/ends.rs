@@ -36,7 +36,9 @@ pub(super) fn check(findings: &mut Findings<'_>) {
         findings.add(Kind::Hangs, at, client, None, format!("an answer about {label}"), "none");
     }
     for (&(client, log), position) in &end.views {
-        let Some(head) = end.heads.get(&log).filter(|&head| head != position) else { continue };
+        // Whoever stays a little longer than others sees them leave.
+        let is_behind = |head: &&Position| position.epoch != head.epoch || position.seq < head.seq;
+        let Some(head) = end.heads.get(&log).filter(is_behind) else { continue };
         let last = findings.history.records.len().saturating_sub(1);
         findings.add(Kind::Behind, last, client, log, format!("to be at the head {head}"), position.to_string());
     }
