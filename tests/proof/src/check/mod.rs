@@ -34,7 +34,7 @@ pub fn check(history: &History) -> Report {
     let mut findings = Findings::new(history);
     let contents = Contents::read(history);
     let spans = Spans::of(history);
-    let logs = views::check(&mut findings);
+    let logs = views::check(&mut findings, &contents);
     published::check(&mut findings, &logs, &contents);
     signals::check(&mut findings, &spans);
     moves::check(&mut findings, &spans);

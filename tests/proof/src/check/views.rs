@@ -1,11 +1,14 @@
 //! Every log as each client saw it: whole, in order, each event once, and the same for everybody.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rallypoint_protocol::{Position, position::Tag};
 
-use super::report::{Findings, Kind};
-use crate::history::{Came, ClientNo, ContentNo, LogNo, Outcome, What, Why};
+use super::{
+    content::{Body, Contents},
+    report::{Findings, Kind},
+};
+use crate::history::{Came, ClientNo, ContentNo, LogNo, Outcome, PeerNo, What, Why};
 
 /// An event of a log, as its observers agree on it.
 #[derive(Clone, Copy, Debug)]
@@ -38,22 +41,35 @@ struct View {
     open: bool,
     /// There is a new session, in which the view may begin anew.
     anew: bool,
+    /// What may be the client's own `peer-joined` among the events that it had missed when it was shown the room: its
+    /// number, and the record in which that showed.
+    own: Option<(u64, usize)>,
     /// The session came back with something lost: a reset is due, or the room is entered anew.
     owed_reset: bool,
 }
 
-pub(super) fn check(findings: &mut Findings<'_>) -> Logs {
+/// An event of which a client says that it was its own `peer-joined`, which nobody is shown: the life of its log, its
+/// number, and the record in which that showed.
+type Own = (ClientNo, (LogNo, u64), u64, usize);
+
+pub(super) fn check(findings: &mut Findings<'_>, contents: &Contents) -> Logs {
     let history = findings.history;
     let mut views: HashMap<(ClientNo, LogNo), View> = HashMap::new();
     let mut logs = Logs::new();
+    let mut own: Vec<Own> = Vec::new();
+    let mut peers: HashSet<(ClientNo, PeerNo)> = HashSet::new();
     for (at, record) in history.records.iter().enumerate() {
         let client = record.client;
         match record.what {
-            What::Opened { came, .. } if came != Came::Resumed => {
+            What::Opened { came, peer, .. } => {
+                peers.extend(peer.map(|peer| (client, peer)));
                 for ((own, log), view) in &mut views {
                     if *own == client {
+                        // What was missed comes in one piece with where the room stands.
+                        view.skipped.extend(view.own.take());
                         view.anew |= came == Came::New;
-                        // A user's own log is read on by its position, whatever became of the session.
+                        // A user's own log is read on by its position, whatever became of the session. A reset that was
+                        // lost on its way is owed no more when the session is resumed from where the view stands.
                         let of_room = !history.logs.bytes(*log).starts_with(b"user/");
                         view.owed_reset = came == Came::Restored && of_room && view.open;
                     }
@@ -64,7 +80,8 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Logs {
                     logs.entry((log, position.epoch)).or_insert_with(|| Life { entries: BTreeMap::new(), first: at });
                 life.first = life.first.min(at);
                 let view = views.entry((client, log)).or_default();
-                Looker { findings, client, log, at }.stands(view, position, why);
+                let passed = Looker { findings, client, log, at }.stands(view, position, why);
+                own.extend(passed.map(|(seq, at)| (client, (log, position.epoch), seq, at)));
             }
             What::Unfollows { log } => {
                 let view = views.entry((client, log)).or_default();
@@ -97,6 +114,15 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Logs {
             findings.add(Kind::Silence, at, client, log, "a reset after resumed: false", "the end of the run");
         }
     }
+    for (client, life, seq, at) in own {
+        let content =
+            logs.get(&life).and_then(|life| life.entries.get(&seq)).map(|entry| contents.of(entry.content).body);
+        let is_own = |body| matches!(body, Body::Joined(Some(peer)) if peers.contains(&(client, peer)));
+        if !content.is_some_and(is_own) {
+            let expected = format!("event {seq}, or a reset");
+            findings.add(Kind::Gap, at, client, life.0, expected, "the events after it");
+        }
+    }
     tags_agree(findings, &logs);
     findings.tally.distinct = logs.values().map(|life| life.entries.len()).sum();
     logs
@@ -117,13 +143,15 @@ impl Looker<'_, '_> {
 
     /// Events that were skipped and did not come later are a gap.
     fn settle(&mut self, view: &mut View) {
-        for (seq, at) in std::mem::take(&mut view.skipped) {
+        for (seq, at) in std::mem::take(&mut view.skipped).into_iter().chain(view.own.take()) {
             let expected = format!("event {seq}, or a reset");
             self.findings.add(Kind::Gap, at, self.client, self.log, expected, "the events after it");
         }
     }
 
-    fn stands(&mut self, view: &mut View, position: Position, why: Why) {
+    /// Takes in where the client is told to stand; returns what must have been its own `peer-joined`.
+    fn stands(&mut self, view: &mut View, position: Position, why: Why) -> Option<(u64, usize)> {
+        let passed = view.own.take_if(|_| why == Why::Caught);
         match (why, view.last) {
             (Why::New, Some(last)) if view.open && !view.anew => {
                 self.add(
@@ -134,7 +162,7 @@ impl Looker<'_, '_> {
             }
             (Why::Caught, Some(last)) => {
                 // The one event that nobody is shown is one's own `peer-joined`, which a new membership begins with.
-                let own = u64::from(view.anew);
+                let own = u64::from(view.anew && passed.is_none());
                 let whole = position == last || position.epoch == last.epoch && position.seq == last.seq + own;
                 if !whole {
                     let kind = if (position.epoch, position.seq) == (last.epoch, last.seq) {
@@ -154,6 +182,7 @@ impl Looker<'_, '_> {
             view.start = position.seq;
         }
         (view.last, view.open, view.anew, view.owed_reset) = (Some(position), true, false, false);
+        passed
     }
 
     /// Takes in an event; whether it follows from what the view had.
@@ -172,7 +201,8 @@ impl Looker<'_, '_> {
             return false;
         }
         if position.seq <= last.seq {
-            if view.skipped.remove(&position.seq).is_some() || position.seq <= view.start {
+            let was_passed = view.own.take_if(|(seq, _)| *seq == position.seq).is_some();
+            if was_passed || view.skipped.remove(&position.seq).is_some() || position.seq <= view.start {
                 self.add(Kind::Reordered, format!("the event after {last}"), position.to_string());
             } else {
                 self.add(Kind::Duplicate, format!("the event after {last}"), position.to_string());
@@ -180,6 +210,10 @@ impl Looker<'_, '_> {
             return false;
         }
         view.last = Some(position);
+        if view.anew && view.own.is_none() && position.seq == last.seq + 2 {
+            view.own = Some((last.seq + 1, self.at));
+            return false;
+        }
         if position.seq > last.seq + 1 {
             view.skipped.extend((last.seq + 1..position.seq).map(|seq| (seq, self.at)));
             return false;

@@ -6,10 +6,11 @@ mod mutate;
 use model::Model;
 use proptest::prelude::*;
 use rallypoint_proof::{
-    check::{Report, check},
-    history::History,
+    check::{Kind, Report, check},
+    history::{Came, ClientNo, ContentNo, History, LogNo, Role, What, Why},
     seed::Seed,
 };
+use rallypoint_protocol::{Event, EventBody, PeerId, Position, event::Millis};
 
 /// Long enough for losses, resets and a few restarts.
 const STEPS: usize = 4000;
@@ -77,5 +78,89 @@ proptest! {
             let report = check(&history);
             prop_assert!(report.kinds().contains(&kind), "{name}: {}", told(&report, &history));
         }
+    }
+}
+
+/// A member's view of a room, told as `(number, kind)` of events between where it is told to stand.
+struct Told {
+    history: History,
+    member: ClientNo,
+    log: LogNo,
+    /// Positions by number, as the other one saw the events.
+    positions: Vec<Position>,
+    contents: Vec<ContentNo>,
+}
+
+impl Told {
+    /// A room with ten events, all of which the other one has seen; the member comes in with the sixth.
+    fn new() -> Self {
+        let mut history = History::default();
+        let [member, other] = ["member-1", "member-2"].map(|name| history.client(name, Role::Member));
+        let log = history.logs.no(b"room/1");
+        let peer = PeerId::random();
+        let own = history.peers.no(peer.to_string().as_bytes());
+        let (mut positions, mut contents) = (vec![Position::start(7)], Vec::new());
+        for n in 1..=10 {
+            let peer = if n == 6 { peer } else { PeerId::random() };
+            let entry = serde_json::json!({ "peer": peer, "user": "member-1" });
+            let body = EventBody::PeerJoined { peer: serde_json::from_value(entry).unwrap() };
+            let bytes = Event { time: Millis(f64::from(n)), from: None, body }.to_bytes();
+            positions.push(positions[positions.len() - 1].next(&bytes));
+            contents.push(history.contents.no(&bytes));
+        }
+        let mut told = Self { history, member, log, positions, contents };
+        told.put(other, What::Stands { log, position: told.positions[0], why: Why::New });
+        (1..=10).for_each(|n| told.event(other, n));
+        told.put(member, What::Opened { peer: Some(own), came: Came::New, time: 0.0 });
+        told
+    }
+
+    fn put(&mut self, client: ClientNo, what: What) {
+        self.history.put(0, client, what);
+    }
+
+    fn event(&mut self, client: ClientNo, n: usize) {
+        let (log, position, content) = (self.log, self.positions[n], self.contents[n - 1]);
+        self.put(client, What::Event { log, position, content });
+    }
+
+    fn stands(&mut self, n: usize, why: Why) {
+        let (client, log, position) = (self.member, self.log, self.positions[n]);
+        self.put(client, What::Stands { log, position, why });
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        check(&self.history).kinds().into_iter().collect()
+    }
+}
+
+#[test]
+fn only_ones_own_coming_may_be_left_out_of_what_was_missed() {
+    for (left_out, fine) in [(6, true), (5, false), (7, false)] {
+        let mut told = Told::new();
+        let member = told.member;
+        told.stands(2, Why::New);
+        told.put(member, What::Away);
+        told.put(member, What::Opened { peer: None, came: Came::New, time: 0.0 });
+        (3..=9).filter(|n| *n != left_out).for_each(|n| told.event(member, n));
+        told.stands(9, Why::Caught);
+        told.event(member, 10);
+        assert_eq!(told.kinds().contains(&Kind::Gap), !fine, "{left_out}");
+    }
+}
+
+#[test]
+fn a_reset_that_was_lost_is_not_owed_once_all_is_resumed() {
+    for (came, expected) in [(Came::Resumed, vec![]), (Came::Restored, vec![Kind::Silence])] {
+        let mut told = Told::new();
+        let member = told.member;
+        told.stands(6, Why::New);
+        told.put(member, What::Away);
+        told.put(member, What::Opened { peer: None, came: Came::Restored, time: 0.0 });
+        told.put(member, What::Away);
+        told.put(member, What::Opened { peer: None, came, time: 0.0 });
+        (7..=10).for_each(|n| told.event(member, n));
+        told.stands(10, Why::Caught);
+        assert_eq!(told.kinds(), expected);
     }
 }

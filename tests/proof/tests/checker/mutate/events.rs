@@ -57,7 +57,8 @@ pub(super) fn needed_reset(history: &History, seed: &mut Seed, lost: bool) -> Op
         let next =
             next_of_view(history, at).is_some_and(|next| is_event(&history.records[next]) && (!lost || stays(next)));
         let of_room = history.log_name(log).starts_with("room/");
-        let skipped = view.is_some_and(|view| view != position);
+        // If it is only one event, it may be the member's own coming, which nobody would have shown it.
+        let skipped = view.is_some_and(|view| view.epoch != position.epoch || view.seq + 1 < position.seq);
         next && if lost { of_room && restored == Some(true) } else { skipped }
     })
 }
