@@ -135,6 +135,12 @@ impl Requests {
         self.sent.iter().any(|sent| leaves(&sent.request))
     }
 
+    /// Whether a caller waits for the answer to a request to come into this room.
+    pub(crate) fn is_entering(&self, name: &RoomName) -> bool {
+        let enters = |request: &Request| matches!(request, Request::Join { room, .. } | Request::Watch { room, .. } if room == name);
+        self.sent.iter().any(|sent| sent.asker.is_caller() && enters(&sent.request))
+    }
+
     /// The socket is lost; the next one gets everything that has no answer.
     pub(crate) fn lost(&mut self) {
         self.written = 0;

@@ -5,12 +5,13 @@
 mod take;
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use rallypoint_protocol::{
-    Encoding, Position, Request,
+    Encoding, Position, Request, RoomName, ServerMessage,
     event::Millis,
     request::Resume,
     server::{Connected, Failed},
@@ -51,6 +52,8 @@ pub(crate) struct Session {
     after: Option<Duration>,
     /// The error before, if it answered nothing: the reason, should a close follow.
     cause: Option<Box<Failed>>,
+    /// Rooms that a resume has shown on this socket while a caller still waits for the answer that lets it in.
+    early: HashMap<RoomName, ServerMessage>,
 }
 
 impl Session {
@@ -81,6 +84,7 @@ impl Session {
             notifications: given.unwrap_or(first.notifications),
             after: None,
             cause: None,
+            early: HashMap::new(),
         }
     }
 
@@ -161,6 +165,7 @@ impl Session {
     pub(crate) fn lost(&mut self) {
         self.requests.lost();
         self.moves.lost();
+        self.early.clear();
         self.rooms().hide();
         self.cause = None;
     }

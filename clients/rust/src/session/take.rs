@@ -29,8 +29,9 @@ impl Session {
             Err(refused) => return Err(Error::undecodable(&refused)),
         };
         let shown = shows(&message).and_then(|room| self.rooms().shown_at(room));
+        let is_new = shows(&message).is_some_and(|room| self.rooms().part(room).is_none());
         self.note(&message, now);
-        let Some(re) = answers(&message) else { return self.unasked(message, inbox) };
+        let Some(re) = answers(&message) else { return self.unasked(message, is_new, inbox) };
         match self.requests.settle(re)? {
             Some(sent) => self.answered(sent, message, shown, now, inbox),
             None => {
@@ -73,15 +74,22 @@ impl Session {
         }
     }
 
-    /// What answers no request.
-    fn unasked(&mut self, message: ServerMessage, inbox: &mut Inbox) -> Result<(), Error> {
+    /// What answers no request. `is_new`: it shows a room that was not known.
+    fn unasked(&mut self, message: ServerMessage, is_new: bool, inbox: &mut Inbox) -> Result<(), Error> {
         match message {
-            ServerMessage::Joined(_) | ServerMessage::Watching(_) => return show(message, inbox),
+            ServerMessage::Joined(_) | ServerMessage::Watching(_) => {
+                let room = shows(&message).filter(|room| is_new && self.requests.is_entering(room)).cloned();
+                let Some(room) = room else { return show(message, inbox) };
+                self.early.insert(room, message);
+            }
             ServerMessage::Moved(moved) => inbox.extend(self.moved(moved)),
             ServerMessage::Reset(reset) => inbox.push_back(Incoming::Reset(reset)),
             ServerMessage::Pong(pong) if self.moves.answered(pong.t.as_ref().and_then(serde_json::Number::as_u64)) => {}
-            ServerMessage::Error(Failed { room: Some(room), re: None, .. }) if self.rooms().is_hidden(&room) => {
-                // Told on the way back, before the room was shown: it could not be entered.
+            ServerMessage::Error(Failed { room: Some(room), re: None, code, .. })
+                if self.rooms().is_hidden(&room) && code != ErrorCode::NotJoined =>
+            {
+                // Told on the way back, before the room was shown: it could not be entered. (That it is not joined is
+                // told of a move that came after its sender had left.)
                 self.out(&room, self.cause.clone(), inbox);
             }
             message => inbox.push_back(Incoming::Message(message)),
@@ -112,7 +120,14 @@ impl Session {
             missed.retain(|event| !is_after(event, shown));
         }
         match (&sent.asker, message) {
-            (Asker::Caller(_), message) => sent.reply(message, self.clock.at(now)),
+            (Asker::Caller(_), message) => {
+                let early = sent.request.room().and_then(|room| self.early.remove(room));
+                let answer = match early {
+                    Some(early) => as_shown(early, message),
+                    None => message,
+                };
+                sent.reply(answer, self.clock.at(now));
+            }
             (Asker::Look, _) => {
                 let hidden = self.rooms().hidden();
                 hidden.iter().for_each(|room| self.out(room, None, inbox));
@@ -179,6 +194,19 @@ fn show(mut message: ServerMessage, inbox: &mut Inbox) -> Result<(), Error> {
         _ => {}
     }
     Ok(())
+}
+
+/// The answer to a request, as of the moment at which the room was shown: what came since then is in the inbox.
+fn as_shown(early: ServerMessage, answer: ServerMessage) -> ServerMessage {
+    match (early, answer) {
+        (ServerMessage::Joined(early), ServerMessage::Joined(answer)) => {
+            ServerMessage::Joined(Joined { re: answer.re, missed: answer.missed, ..early })
+        }
+        (ServerMessage::Watching(early), ServerMessage::Watching(answer)) => {
+            ServerMessage::Watching(Watching { re: answer.re, missed: answer.missed, ..early })
+        }
+        (_, answer) => answer,
+    }
 }
 
 /// The room that a message shows.

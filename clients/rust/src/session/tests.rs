@@ -253,6 +253,19 @@ fn a_room_that_the_server_entered_by_itself_is_not_out() {
 }
 
 #[test]
+fn a_move_that_came_after_its_sender_had_left_puts_nobody_out() {
+    let mut bench = Bench::in_a();
+    let _left = bench.ask(|id| Request::Leave { id, room: name("a") });
+    bench.written();
+    bench.come_back(connected("s", true, Some("token-2")));
+    bench.heard();
+    bench.hear(refusal(None, ErrorCode::NotJoined, Some("a")));
+    assert_eq!(bench.heard(), ["error"]);
+    bench.hear(refusal(None, ErrorCode::RoomFull, Some("a")));
+    assert_eq!(bench.heard(), ["out a Some(901)"]);
+}
+
+#[test]
 fn a_room_that_was_left_meanwhile_is_not_out_as_well() {
     let mut bench = Bench::in_a();
     bench.session.forget();
@@ -297,8 +310,9 @@ fn an_answer_that_comes_after_the_room_brings_nothing_twice() {
     bench.hear(joined(None, "a", 3, 12, None));
     bench.hear(chat("a", 13));
     bench.hear(joined(Some(1), "a", 3, 13, events(11..=13)));
-    assert_eq!(bench.heard(), ["back true true", "joined a", "13"]);
+    assert_eq!(bench.heard(), ["back true true", "13"], "the room is the caller's answer, and comes once");
     let ServerMessage::Joined(answer) = answer.try_recv().unwrap().unwrap().message else { panic!("not joined") };
+    assert_eq!((answer.re, answer.position), (Some(1), at(12)), "13 is behind it");
     let missed = crate::missed_events(&answer.missed.unwrap()).unwrap();
     let seqs = missed.iter().map(|event| match event {
         ServerMessage::Message(event) => event.position.seq,
