@@ -162,11 +162,23 @@ impl Member {
                         (true, false) => Came::Restored,
                         (false, _) => Came::New,
                     };
+                    if came != Came::Resumed {
+                        self.forget_held();
+                    }
                     self.came(peer, came, unix_ms());
                 }
                 // It comes back from everything that does not tell it to stop.
                 Incoming::Closed { code, .. } => self.put(What::Stopped { code: code.unwrap_or_default() }),
                 incoming => self.take(incoming),
+            }
+        }
+    }
+
+    /// What waits for the answer to a join came in a membership that may be none any more, with other handles perhaps.
+    fn forget_held(&self) {
+        for place in self.places().values_mut() {
+            if let Place::Entering(held) = place {
+                held.clear();
             }
         }
     }
