@@ -78,6 +78,22 @@ pub struct Hub {
     settings: Mutex<Vec<Arc<RoomSettings>>>,
 }
 
+/// How long whoever publishes waits for a delivery that others have overtaken. It takes moments; after this long the
+/// thread that had it is taken for dead.
+const BEHIND_MS: u64 = 5000;
+
+/// Waits until nobody is behind, or tells that they will not catch up.
+async fn caught_up(is_behind: impl Fn() -> bool, now: impl Fn() -> Millis) -> Result<(), ErrorCode> {
+    let until = now().after(BEHIND_MS);
+    while is_behind() {
+        if until <= now() {
+            return Err(ErrorCode::Overloaded);
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
 impl Hub {
     /// A node with the in-memory engine.
     pub fn new(config: Arc<Config>, metrics: Arc<Metrics>, resume_key: ResumeKey) -> Arc<Self> {
@@ -207,9 +223,7 @@ impl Hub {
         from: Option<From>,
         dedup: Option<Dedup>,
     ) -> Result<Published, ErrorCode> {
-        while self.is_behind(log) {
-            tokio::task::yield_now().await;
-        }
+        caught_up(|| self.is_behind(log), || self.now()).await?;
         // Logs keep it for minutes: without the spare room that encoding left.
         let bytes = Event { time: self.now(), from, body }.to_bytes().into_boxed_slice();
         let log = match log.user() {
@@ -526,5 +540,24 @@ impl Subscriber for Hub {
         } else if let Some(cell) = self.rooms.get(&publication.log) {
             cell.deliver(publication, self.now());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_publisher_waits_for_those_who_are_behind_and_not_for_ever() {
+        let time = Cell::new(0.0);
+        let now = || Millis(time.replace(time.get() + 1.0));
+        let left = Cell::new(100);
+        let catches_up = || left.replace(left.get() - 1) > 0;
+        assert_eq!(caught_up(catches_up, now).await, Ok(()));
+        let before = time.get();
+        assert_eq!(caught_up(|| true, now).await, Err(ErrorCode::Overloaded));
+        assert!(time.get() - before >= BEHIND_MS as f64);
     }
 }
