@@ -1,7 +1,7 @@
 # The whole day's work. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check fuzz conformance build-release arena history restart soak hostile stalled memory stall clean
+.PHONY: help run test test-fast check fuzz conformance build-release arena history restart soak hostile stalled bench compare memory stall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,8 +51,16 @@ stalled: build-release ## members that stop reading: memory, and what the others
 	cargo build --release --package rallypoint-proof
 	@BUILT=release PAIRS=$(or $(PAIRS),3) tests/run.sh stalled
 
-memory: build-release ## memory for each of 5000 idle WebSockets that joined a room
-	cargo bench --bench memory
+bench: ## this server next to the field, workload by workload (QUICK=1 ONLY="fan-out" PAIRS=7 OUT=folder)
+	@tests/bench/run.sh $(if $(QUICK),--quick) --pairs $(or $(PAIRS),7) --only "$(ONLY)" $(if $(OUT),--out "$(OUT)")
+
+compare: build-release ## 100 messages to 1000 spectators over short poll, long poll, SSE and WebSocket (QUICK=1 RUNS=5 OUT=folder)
+	cargo build --release --package rallypoint-bench
+	@ulimit -n "$$(ulimit -Hn)"; exec "$${CARGO_TARGET_DIR:-target}/release/compare" \
+		$(if $(QUICK),--quick) --runs $(or $(RUNS),3) $(if $(OUT),--out "$(OUT)")
+
+memory: ## memory for each of 10000 idle WebSockets that joined a room
+	@tests/bench/run.sh --alone --pairs 1 --only "idle WebSockets"
 
 stall: build-release ## one player stops reading: what it and the others notice
 	@tests/bench/stall.sh

@@ -14,7 +14,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-GROUPS_OF_ALL=(check build unit integration doc example-config vectors conformance browser arena history fuzz)
+GROUPS_OF_ALL=(check build unit integration doc example-config vectors conformance browser arena history bench fuzz)
 # Known by name, and run only when they are named.
 GROUPS_ON_DEMAND=(restart soak hostile stalled)
 BUILT=${BUILT:-}
@@ -177,6 +177,15 @@ group_history() {
   [[ -n $BUILT ]] || build
   local built=$TARGET/${BUILT:-debug}
   step "the history" "$built/history" --server "$built/rallypoint" --n "${N:-300}" --seed "${SEED:-}" --out "$TARGET"
+}
+
+# The benchmarks as they are shortest: every payload arrives, and nothing is asked about time. `make bench` and `make
+# compare` measure.
+group_bench() {
+  [[ -n $BUILT ]] || build
+  local built=$TARGET/${BUILT:-debug}
+  step "the workloads of the benchmark" "$built/bench" --quick --alone --out "$SCRATCH/bench"
+  step "the transports beside each other" "$built/compare" --quick --out "$SCRATCH/bench"
 }
 
 # 1500 WebSockets, 300 event streams and 200 polls while the server is restarted; `make restart`.
