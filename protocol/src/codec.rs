@@ -1,7 +1,7 @@
 //! Between bytes and messages, for both encodings: envelope, `type`, opaque `data`.
 //!
-//! A control message is one JSON object; its MessagePack form is the same map. So there is one
-//! encoder (JSON) and one mechanical conversion, and `data` of signals is spliced in untouched.
+//! A control message is one JSON object; its MessagePack form is the same map. So there is one description of its
+//! fields, and `data` of signals is spliced in untouched.
 
 use std::borrow::Cow;
 
@@ -13,6 +13,7 @@ use crate::{
     convert,
     id::RoomName,
     msgpack::{Head, Reader},
+    pack,
     payload::Payload,
 };
 
@@ -90,7 +91,12 @@ pub(crate) struct Parts<'a> {
     json: Cow<'a, [u8]>,
     /// The top-level `data` of a MessagePack map.
     packed: Option<&'a [u8]>,
+    /// Its `type`, unless something about the envelope is wrong.
+    kind: Option<&'a str>,
 }
+
+/// The keys of [`Envelope`].
+const ENVELOPE: [&str; 3] = ["type", "id", "room"];
 
 #[derive(Deserialize)]
 struct DataOnly<'a> {
@@ -108,38 +114,67 @@ impl<'a> Parts<'a> {
                 if frame.trim_ascii_start().starts_with(b"[") {
                     return Err(ErrorCode::Malformed);
                 }
-                Ok(Self { json: Cow::Borrowed(frame), packed: None })
+                Ok(Self { json: Cow::Borrowed(frame), packed: None, kind: None })
             }
             Encoding::MsgPack => Self::of_map(frame, depth_max),
         }
     }
 
     fn of_map(frame: &'a [u8], depth_max: usize) -> Result<Self, ErrorCode> {
-        crate::msgpack::check_single(frame, depth_max)?;
+        // One pass over what is in order. What is not is judged as a whole first, whatever comes first in it.
+        Self::of_checked_map(frame, depth_max)
+            .or_else(|error| crate::msgpack::check_single(frame, depth_max).and(Err(error)))
+    }
+
+    fn of_checked_map(frame: &'a [u8], depth_max: usize) -> Result<Self, ErrorCode> {
         let mut reader = Reader::new(frame);
         let Head::Map(count) = reader.head()? else { return Err(ErrorCode::Malformed) };
-        let mut json = Vec::with_capacity(frame.len() + 32);
-        let mut packed = None;
+        let mut json = Vec::with_capacity(256);
+        let (mut packed, mut kind) = (None, None);
+        let (mut met, mut is_repeated) = ([false; ENVELOPE.len()], false);
         json.push(b'{');
         for _ in 0..count {
             let Head::Text(len) = reader.head()? else { return Err(ErrorCode::Malformed) };
             let key = reader.text(len)?;
-            let value = reader.skip(depth_max)?;
+            let value = reader.skip(depth_max.saturating_sub(1))?;
             if key == "data" {
                 if packed.replace(value).is_some() {
                     return Err(ErrorCode::Malformed);
                 }
                 continue;
             }
+            if let Some(at) = ENVELOPE.iter().position(|name| *name == key) {
+                is_repeated |= std::mem::replace(&mut met[at], true);
+                kind = if at == 0 { text_of(value) } else { kind };
+            }
             if json.len() > 1 {
                 json.push(b',');
             }
             convert::write_text(key, &mut json);
             json.push(b':');
-            convert::to_json(value, depth_max, &mut json)?;
+            convert::checked_to_json(value, &mut json)?;
         }
         json.push(b'}');
-        Ok(Self { json: Cow::Owned(json), packed })
+        if !reader.rest().is_empty() {
+            return Err(ErrorCode::TrailingBytes);
+        }
+        Ok(Self { json: Cow::Owned(json), packed, kind: kind.filter(|_| !is_repeated) })
+    }
+
+    /// The `type`.
+    pub(crate) fn kind(&self) -> Result<Cow<'_, str>, Refused> {
+        match self.kind {
+            Some(kind) => Ok(Cow::Borrowed(kind)),
+            None => self.read().map(|envelope: Envelope<'_>| envelope.kind),
+        }
+    }
+
+    /// The refusal of the message, with whatever of its envelope can be read.
+    pub(crate) fn refused(&self, refused: Refused) -> Refused {
+        match self.read::<Envelope<'_>>() {
+            Ok(envelope) => refused.about(envelope.id(), envelope.room().as_ref()),
+            Err(_) => refused,
+        }
     }
 
     /// Reads the fields; the error says what was wrong with them.
@@ -165,9 +200,18 @@ impl<'a> Parts<'a> {
         let mut json = self.json.clone().into_owned();
         json.pop();
         json.extend_from_slice(if json.len() > 1 { b",\"data\":" } else { b"\"data\":" });
-        convert::to_json(packed, crate::msgpack::DEPTH_CEILING, &mut json)?;
+        convert::checked_to_json(packed, &mut json)?;
         json.push(b'}');
         serde_json::from_slice(&json).map_err(|error| refusal(&error))
+    }
+}
+
+/// A MessagePack text, if the value is one.
+fn text_of(value: &[u8]) -> Option<&str> {
+    let mut reader = Reader::new(value);
+    match reader.head() {
+        Ok(Head::Text(len)) => reader.text(len).ok(),
+        _ => None,
     }
 }
 
@@ -187,55 +231,53 @@ fn refusal(error: &serde_json::Error) -> Refused {
     Refused::new(code, if echoes { "a field has the wrong type".to_owned() } else { words })
 }
 
-/// Writes `{"type": kind, …fields}`; `fields` must be a struct.
-pub(crate) fn encode_json<T: Serialize>(kind: &str, fields: &T) -> Vec<u8> {
-    let mut out = Vec::with_capacity(128);
+/// Appends `{"type": kind, …fields, "data": data}` as JSON; `fields` must be a struct.
+fn write_json<T: Serialize>(kind: &str, fields: &T, data: Option<&Payload>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"type\":\"");
     out.extend_from_slice(kind.as_bytes());
     out.push(b'"');
     let begin = out.len();
-    serde_json::to_writer(&mut out, fields).expect("our own messages always have a JSON form");
+    serde_json::to_writer(&mut *out, fields).expect("our own messages always have a JSON form");
     if out[begin..] == *b"{}" {
         out.remove(begin);
     } else {
         out[begin] = b',';
     }
+    if let Some(data) = data {
+        out.pop();
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(&data.json());
+        out.push(b'}');
+    }
+}
+
+/// A message in the encoding asked for, with `data` spliced in at the end if given.
+pub(crate) fn encode<T: Serialize>(encoding: Encoding, kind: &str, fields: &T, data: Option<&Payload>) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_into(encoding, kind, fields, data, &mut out);
     out
 }
 
-/// Writes a message in the encoding asked for, with `data` spliced in at the end if given.
-pub(crate) fn encode<T: Serialize>(encoding: Encoding, kind: &str, fields: &T, data: Option<&Payload>) -> Vec<u8> {
-    let mut json = encode_json(kind, fields);
+/// Appends a message.
+pub(crate) fn encode_into<T: Serialize>(
+    encoding: Encoding,
+    kind: &str,
+    fields: &T,
+    data: Option<&Payload>,
+    out: &mut Vec<u8>,
+) {
+    out.reserve(128 + data.map_or(0, Payload::len));
     match encoding {
-        Encoding::Json => {
-            if let Some(data) = data {
-                json.pop();
-                json.extend_from_slice(b",\"data\":");
-                json.extend_from_slice(&data.json());
-                json.push(b'}');
-            }
-            json
-        }
-        Encoding::MsgPack => {
-            let mut out = Vec::with_capacity(json.len() + data.map_or(0, Payload::len));
-            convert::from_json(&json, &mut out).expect("our own JSON is JSON");
-            if let Some(data) = data {
-                // A head with opaque data has few fields, so its map is a fixmap: one byte counts.
-                assert!((0x80..0x8f).contains(&out[0]), "messages with data have at most 14 other fields");
-                out[0] += 1;
-                out.extend_from_slice(b"\xa4data");
-                out.extend_from_slice(&data.msgpack());
-            }
-            out
-        }
+        Encoding::Json => write_json(kind, fields, data, out),
+        Encoding::MsgPack => pack::write(kind, fields, data.map(Payload::msgpack).as_deref(), out),
     }
 }
 
 /// Only the envelope of a message.
 #[derive(Deserialize)]
-pub(crate) struct Envelope<'a> {
+struct Envelope<'a> {
     #[serde(borrow, rename = "type")]
-    pub(crate) kind: Cow<'a, str>,
+    kind: Cow<'a, str>,
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -244,12 +286,12 @@ pub(crate) struct Envelope<'a> {
 
 impl Envelope<'_> {
     /// The request id, if there is a readable one.
-    pub(crate) fn id(&self) -> Option<u64> {
+    fn id(&self) -> Option<u64> {
         self.id.and_then(|raw| read_id(raw).ok())
     }
 
     /// The room, if there is a readable one.
-    pub(crate) fn room(&self) -> Option<RoomName> {
+    fn room(&self) -> Option<RoomName> {
         self.room.and_then(|raw| serde_json::from_str(raw.get()).ok())
     }
 }
@@ -289,7 +331,7 @@ mod tests {
 
     #[test]
     fn an_empty_message_is_still_an_object() {
-        assert_eq!(encode_json("bye", &Empty {}), b"{\"type\":\"bye\"}");
+        assert_eq!(encode(Encoding::Json, "bye", &Empty {}, None), b"{\"type\":\"bye\"}");
         assert_eq!(encode(Encoding::MsgPack, "bye", &Empty {}, None), b"\x81\xa4type\xa3bye");
     }
 

@@ -25,8 +25,12 @@ const TIMESTAMP: i8 = -1;
 /// The caller has bounded the size; depth is bounded here by `depth_max`.
 pub fn to_json(bytes: &[u8], depth_max: usize, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
     crate::msgpack::check_single(bytes, depth_max)?;
-    let mut reader = Reader::new(bytes);
-    write_json(&mut reader, out)
+    checked_to_json(bytes, out)
+}
+
+/// Appends the JSON text of a value that has been checked.
+pub(crate) fn checked_to_json(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), ErrorCode> {
+    write_json(&mut Reader::new(bytes), out)
 }
 
 /// Writes the next value; the bytes have been checked, so recursion is bounded.
@@ -104,6 +108,15 @@ fn write_float(value: f64, out: &mut Vec<u8>) {
     match whole(value) {
         Some(integer) => push(out, format_args!("{integer}")),
         None => serde_json::to_writer(out, &value).expect("numbers always have a JSON form"),
+    }
+}
+
+/// Appends the MessagePack form of a number: what JSON has no number for is nil.
+pub(crate) fn pack_float(value: f64, out: &mut Vec<u8>) {
+    match whole(value) {
+        Some(integer) => _ = rmp::encode::write_sint(out, integer).expect(MEMORY),
+        None if value.is_finite() => rmp::encode::write_f64(out, value).expect(MEMORY),
+        None => rmp::encode::write_nil(out).expect(MEMORY),
     }
 }
 
@@ -216,10 +229,7 @@ impl<'de> Visitor<'de> for Pack<'_> {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        match whole(value) {
-            Some(integer) => _ = rmp::encode::write_sint(self.out, integer).expect(MEMORY),
-            None => rmp::encode::write_f64(self.out, value).expect(MEMORY),
-        }
+        pack_float(value, self.out);
         Ok(())
     }
 

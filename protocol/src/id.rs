@@ -19,9 +19,21 @@ pub const USER_PREFIX: &str = "user/";
 fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= NAME_MAX
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~:@/-".contains(&b))
-        && text.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+        && text.bytes().all(|b| NAME_BYTES[usize::from(b)])
+        && text.as_bytes().split(|b| *b == b'/').all(|segment| !matches!(segment, b"" | b"." | b".."))
 }
+
+/// The bytes that a name may have.
+const NAME_BYTES: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut at = 0;
+    while at < 256 {
+        let byte = at as u8;
+        allowed[at] = byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b':' | b'@' | b'/' | b'-');
+        at += 1;
+    }
+    allowed
+};
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {

@@ -11,6 +11,7 @@ pub mod event;
 pub mod id;
 pub mod moves;
 pub mod msgpack;
+mod pack;
 pub mod payload;
 pub mod position;
 pub mod request;

@@ -136,12 +136,30 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.take(len)?).map_err(|_| ErrorCode::Malformed)
     }
 
+    /// Steps over a value that holds no others, or over the head of a list or map: then it says how many values are
+    /// inside, and whether they are keys and values.
+    fn step(&mut self) -> Result<Option<(usize, bool)>, ErrorCode> {
+        match self.head()? {
+            Head::Text(len) => _ = self.text(len)?,
+            Head::Binary(len) | Head::Extension(_, len) => _ = self.take(len)?,
+            Head::Array(count) => return Ok(Some((count, false))),
+            Head::Map(count) => return Ok(Some((count.checked_mul(2).ok_or(ErrorCode::TooBig)?, true))),
+            _ => {}
+        }
+        Ok(None)
+    }
+
     /// Steps over one whole value and returns its bytes; texts must be UTF-8.
     ///
     /// A key that is a list or map becomes text in JSON, with its quotes escaped. Keys within keys
     /// would escape the escapes and double with each level, so the second level is too deep.
     pub(crate) fn skip(&mut self, depth_max: usize) -> Result<&'a [u8], ErrorCode> {
         let begin = self.rest;
+        // Most values are neither lists nor maps, and need none of what follows.
+        let mut outermost = self.step()?;
+        if outermost.is_none() {
+            return Ok(&begin[..begin.len() - self.rest.len()]);
+        }
         let depth_max = depth_max.min(DEPTH_CEILING);
         // Values still to read at each level; level 0 holds the one value asked for.
         let mut open = [0usize; DEPTH_CEILING + 1];
@@ -157,19 +175,8 @@ impl<'a> Reader<'a> {
                 level -= 1;
             }
             open[level] -= 1;
-            let (children, is_map) = match self.head()? {
-                Head::Text(len) => {
-                    self.text(len)?;
-                    continue;
-                }
-                Head::Binary(len) | Head::Extension(_, len) => {
-                    self.take(len)?;
-                    continue;
-                }
-                Head::Array(count) => (count, false),
-                Head::Map(count) => (count.checked_mul(2).ok_or(ErrorCode::TooBig)?, true),
-                _ => continue,
-            };
+            let container = if outermost.is_some() { outermost.take() } else { self.step()? };
+            let Some((children, is_map)) = container else { continue };
             if level == depth_max {
                 return Err(ErrorCode::TooDeep);
             }

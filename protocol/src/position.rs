@@ -5,6 +5,7 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha1::{Digest, Sha1};
+use smallvec::SmallVec;
 
 use crate::{SAFE_INTEGER_MAX, code::ErrorCode, id::RoomName};
 
@@ -104,9 +105,9 @@ impl<'de> Deserialize<'de> for Position {
 /// Where a subscription stands: one position per log, opaque text to the client.
 ///
 /// Logs are named by the first eight bytes of the SHA-1 of their name, so that sixteen long room
-/// names still fit an SSE `id:` line.
+/// names still fit an SSE `id:` line. Most follow one room, and have no heap for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cursor(Vec<(LogKey, Position)>);
+pub struct Cursor(SmallVec<[(LogKey, Position); 2]>);
 
 /// A log's name inside a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -179,19 +180,31 @@ impl Cursor {
         }
         Ok(cursor)
     }
+
+    /// Appends the text form to `out`.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        let mut bytes = [0; 1 + CURSOR_LOGS_MAX * CURSOR_ENTRY];
+        bytes[0] = CURSOR_VERSION;
+        let mut end = 1;
+        for (key, position) in self.0.iter().take(CURSOR_LOGS_MAX) {
+            let entry = &mut bytes[end..end + CURSOR_ENTRY];
+            entry[..8].copy_from_slice(&key.0);
+            entry[8..16].copy_from_slice(&position.epoch.to_be_bytes());
+            entry[16..24].copy_from_slice(&position.seq.to_be_bytes());
+            entry[24..].copy_from_slice(&position.tag.0.to_be_bytes());
+            end += CURSOR_ENTRY;
+        }
+        let start = out.len();
+        out.resize(start + (end * 4).div_ceil(3), 0);
+        URL_SAFE_NO_PAD.encode_slice(&bytes[..end], &mut out[start..]).expect("without padding it fits exactly");
+    }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = Vec::with_capacity(1 + self.0.len() * CURSOR_ENTRY);
-        bytes.push(CURSOR_VERSION);
-        for (key, position) in &self.0 {
-            bytes.extend_from_slice(&key.0);
-            bytes.extend_from_slice(&position.epoch.to_be_bytes());
-            bytes.extend_from_slice(&position.seq.to_be_bytes());
-            bytes.extend_from_slice(&position.tag.0.to_be_bytes());
-        }
-        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+        let mut text = Vec::new();
+        self.write_to(&mut text);
+        f.write_str(std::str::from_utf8(&text).expect("base64 is ASCII"))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The session asks the rest: joined? granted? within the rate?
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, value::RawValue};
@@ -10,7 +10,7 @@ use serde_json::{Number, value::RawValue};
 use crate::{
     SAFE_INTEGER_MAX,
     code::ErrorCode,
-    codec::{self, Encoding, Envelope, Parts, Refused},
+    codec::{self, Encoding, Parts, Refused},
     convert,
     id::{Kind, PeerId, RoomName},
     moves::{Lane, MoveLimits, Receivers},
@@ -183,7 +183,10 @@ fn id_of(id: Whole) -> Result<u64, Refused> {
 }
 
 fn room_of(room: &str) -> Result<RoomName, Refused> {
-    let room = RoomName::new(room).map_err(|code| Refused::new(code, "the room is not well named"))?;
+    unreserved(RoomName::new(room).map_err(|code| Refused::new(code, "the room is not well named"))?)
+}
+
+fn unreserved(room: RoomName) -> Result<RoomName, Refused> {
     if room.is_reserved() {
         return Err(Refused::new(ErrorCode::ReservedName, "names beginning user/ belong to the server"));
     }
@@ -255,10 +258,12 @@ struct RoomFields {
 }
 
 #[derive(Deserialize, Serialize)]
-struct SignalFields {
+struct SignalFields<'a> {
     id: Whole,
-    room: String,
-    to: String,
+    #[serde(borrow)]
+    room: Cow<'a, str>,
+    #[serde(borrow)]
+    to: Cow<'a, str>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -360,9 +365,8 @@ impl Request {
     /// Decodes one control message.
     pub fn decode(encoding: Encoding, frame: &[u8], limits: &Limits) -> Result<Self, Refused> {
         let parts = Parts::of(encoding, frame, limits.depth)?;
-        let envelope: Envelope<'_> = parts.read()?;
-        Self::of_parts(encoding, &envelope.kind, &parts, limits)
-            .map_err(|refused| refused.about(envelope.id(), envelope.room().as_ref()))
+        let kind = parts.kind()?;
+        Self::of_parts(encoding, &kind, &parts, limits).map_err(|refused| parts.refused(refused))
     }
 
     fn of_parts(encoding: Encoding, kind: &str, parts: &Parts<'_>, limits: &Limits) -> Result<Self, Refused> {
@@ -437,15 +441,16 @@ impl Request {
     }
 
     fn signal(kind: SignalKind, parts: &Parts<'_>, limits: &Limits) -> Result<Self, Refused> {
-        let fields: SignalFields = parts.read()?;
+        let fields: SignalFields<'_> = parts.read()?;
         let data = parts.data()?;
         let id = id_of(fields.id)?;
-        let (room, to) = (RoomName::new(&fields.room), peer_of(&fields.to));
-        let room = room.map_err(Refused::from).and_then(|_| to.clone()).and_then(|_| room_of(&fields.room))?;
+        let room = RoomName::new(&fields.room)?;
+        let to = peer_of(&fields.to)?;
+        let room = unreserved(room)?;
         if data.len() > limits.signal {
             return Err(Refused::new(ErrorCode::TooBig, format!("the signal is larger than {} bytes", limits.signal)));
         }
-        Ok(Self::Signal { id, room, to: to?, kind, data })
+        Ok(Self::Signal { id, room, to, kind, data })
     }
 
     fn publish(parts: &Parts<'_>) -> Result<Self, Refused> {
@@ -611,7 +616,8 @@ impl Request {
                 codec::encode(encoding, kind, &RoomFields { id: (*id).into(), room: text(room) }, None)
             }
             Self::Signal { id, room, to, data, .. } => {
-                let fields = SignalFields { id: (*id).into(), room: text(room), to: to.to_string() };
+                let (room, to) = (room.as_str().into(), to.to_string().into());
+                let fields = SignalFields { id: (*id).into(), room, to };
                 codec::encode(encoding, kind, &fields, Some(data))
             }
             Self::Message { id, room, text: words } => {

@@ -5,7 +5,7 @@ use serde_json::{Number, value::RawValue};
 
 use crate::{
     code::ErrorCode,
-    codec::{self, Encoding, Envelope, Parts, Refused},
+    codec::{self, Encoding, Parts, Refused},
     event::{Entry, From, Gone, LeaveReason, Millis, Presence},
     id::{Kind, PeerId, RoomName},
     payload::Payload,
@@ -425,16 +425,24 @@ macro_rules! server_messages {
 
             /// Encodes the message.
             pub fn encode(&self, encoding: Encoding) -> Vec<u8> {
+                let mut out = Vec::new();
+                self.encode_into(encoding, &mut out);
+                out
+            }
+
+            /// Appends the encoded message.
+            pub fn encode_into(&self, encoding: Encoding, out: &mut Vec<u8>) {
                 match self {
-                    $(Self::$variant(fields) => codec::encode(encoding, $kind, fields, None),)*
+                    $(Self::$variant(fields) => codec::encode_into(encoding, $kind, fields, None, out),)*
                     Self::Signal(Signal { kind, room, from, data }) => {
                         let head = SignalHead { room: room.clone(), from: *from };
-                        codec::encode(encoding, kind.name(), &head, Some(data))
+                        codec::encode_into(encoding, kind.name(), &head, Some(data), out);
                     }
                     Self::Moved(moved) => {
                         let Moved { room, from, key, seq, time, reliable, data } = moved;
                         let (room, from, key, seq, time, reliable) = (room.clone(), *from, *key, *seq, *time, *reliable);
-                        codec::encode(encoding, "move", &MovedHead { room, from, key, seq, time, reliable }, Some(data))
+                        let head = MovedHead { room, from, key, seq, time, reliable };
+                        codec::encode_into(encoding, "move", &head, Some(data), out);
                     }
                 }
             }
@@ -442,12 +450,12 @@ macro_rules! server_messages {
             /// Decodes a control message of the server, for clients.
             pub fn decode(encoding: Encoding, frame: &[u8]) -> Result<Self, Refused> {
                 let parts = Parts::of(encoding, frame, crate::msgpack::DEPTH_CEILING)?;
-                let envelope: Envelope<'_> = parts.read()?;
+                let kind = parts.kind()?;
                 let signal = |kind| {
                     let SignalHead { room, from } = parts.read()?;
                     Ok(Self::Signal(Signal { kind, room, from, data: parts.data()? }))
                 };
-                match &*envelope.kind {
+                match &*kind {
                     $($kind => parts.read_whole().map(Self::$variant),)*
                     "offer" => signal(SignalKind::Offer),
                     "answer" => signal(SignalKind::Answer),
