@@ -13,6 +13,7 @@ const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
+const PONG: u8 = 0xa;
 /// The last (and here: only) frame of a message, RFC 6455 section 5.2.
 const FIN: u8 = 0x80;
 /// A server's frame header is at most this long: it is never masked.
@@ -41,24 +42,38 @@ fn header(opcode: u8, len: usize, out: &mut [u8; HEADER_MAX]) -> usize {
     }
 }
 
-fn whole(opcode: u8, payload: &[u8]) -> Bytes {
+/// A frame whose payload is written where it stays: the header goes in front of it once its length is known, and what
+/// is left of the gap there is cut off.
+fn framed(opcode: u8, capacity: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut out = Vec::with_capacity(HEADER_MAX + capacity);
+    out.resize(HEADER_MAX, 0);
+    write(&mut out);
     let mut head = [0; HEADER_MAX];
-    let len = header(opcode, payload.len(), &mut head);
-    [&head[..len], payload].concat().into()
+    let len = header(opcode, out.len() - HEADER_MAX, &mut head);
+    let begin = HEADER_MAX - len;
+    out[begin..HEADER_MAX].copy_from_slice(&head[..len]);
+    Bytes::from(out).slice(begin..)
+}
+
+fn whole(opcode: u8, payload: &[u8]) -> Bytes {
+    framed(opcode, payload.len(), |out| out.extend_from_slice(payload))
+}
+
+fn opcode(encoding: Encoding) -> u8 {
+    match encoding {
+        Encoding::Json => TEXT,
+        Encoding::MsgPack => BINARY,
+    }
 }
 
 /// A message as one frame of the connection's encoding.
 pub fn message(message: &ServerMessage, encoding: Encoding) -> Bytes {
-    payload(&message.encode(encoding), encoding)
+    framed(opcode(encoding), 0, |out| message.encode_into(encoding, out))
 }
 
 /// An encoded message as one frame.
 pub fn payload(payload: &[u8], encoding: Encoding) -> Bytes {
-    let opcode = match encoding {
-        Encoding::Json => TEXT,
-        Encoding::MsgPack => BINARY,
-    };
-    whole(opcode, payload)
+    whole(opcode(encoding), payload)
 }
 
 /// A close frame whose reason is `name: detail`, cut to what fits.
@@ -76,9 +91,36 @@ pub fn close(code: CloseCode, detail: &str) -> Bytes {
     whole(CLOSE, &payload)
 }
 
+/// The answer to a close frame: the same code, RFC 6455 section 5.5.1.
+pub fn goodbye(code: Option<u16>) -> Bytes {
+    match code {
+        Some(code) => whole(CLOSE, &code.to_be_bytes()),
+        None => whole(CLOSE, &[]),
+    }
+}
+
+/// The answer to a ping frame.
+pub fn pong(payload: &[u8]) -> Bytes {
+    whole(PONG, payload)
+}
+
 /// A ping frame.
 pub fn ping(payload: [u8; 8]) -> Bytes {
     whole(PING, &payload)
+}
+
+/// How long the first `count` of the frames in `frames` are together. The frames are ours: whole, and not masked.
+pub fn length_of(frames: &[u8], count: u64) -> usize {
+    let mut at = 0;
+    for _ in 0..count {
+        let head = &frames[at..];
+        at += match head[1] {
+            126 => 4 + usize::from(u16::from_be_bytes([head[2], head[3]])),
+            127 => 10 + head[2..10].iter().fold(0, |len, byte| len << 8 | usize::from(*byte)),
+            short => 2 + usize::from(short),
+        };
+    }
+    at
 }
 
 /// A message on its way to many, encoded once per encoding that somebody needs.
@@ -93,6 +135,7 @@ pub struct Frame {
 enum Source {
     Message(Box<ServerMessage>),
     Move { room: RoomName, handle: u32, from: u32, key: u16, seq: u32, time: u64, lane: Lane, payload: Payload },
+    Row(Vec<Frame>),
 }
 
 impl Frame {
@@ -117,6 +160,25 @@ impl Frame {
         Self { source, json: None, msgpack: None }
     }
 
+    /// Several messages for the same receivers, one after the other.
+    pub fn row(mut frames: Vec<Self>) -> Self {
+        match frames.pop() {
+            Some(only) if frames.is_empty() => only,
+            last => {
+                frames.extend(last);
+                Self { source: Source::Row(frames), json: None, msgpack: None }
+            }
+        }
+    }
+
+    /// How many messages it is.
+    pub fn messages(&self) -> u32 {
+        match &self.source {
+            Source::Row(frames) => frames.iter().map(Self::messages).sum(),
+            _ => 1,
+        }
+    }
+
     /// The frame in one encoding.
     pub fn get(&mut self, encoding: Encoding) -> Bytes {
         let (source, slot) = match encoding {
@@ -131,6 +193,10 @@ impl Source {
     fn encode(&self, encoding: Encoding) -> Bytes {
         match (self, encoding) {
             (Self::Message(inner), _) => message(inner, encoding),
+            (Self::Row(frames), _) => {
+                let frames: Vec<_> = frames.iter().map(|frame| frame.source.encode(encoding)).collect();
+                frames.concat().into()
+            }
             (Self::Move { room, from, key, seq, time, lane, payload, .. }, Encoding::Json) => {
                 let moved = Moved {
                     room: room.clone(),
@@ -145,10 +211,7 @@ impl Source {
             }
             (Self::Move { handle, from, key, seq, time, lane, payload, .. }, Encoding::MsgPack) => {
                 let payload = payload.msgpack();
-                // The header goes in front once the length is known; the gap before it is cut off.
-                let mut out = Vec::with_capacity(HEADER_MAX + ServerMove::HEAD_MAX + payload.len());
-                out.resize(HEADER_MAX, 0);
-                ServerMove {
+                let moved = ServerMove {
                     lane: *lane,
                     room: *handle,
                     from: *from,
@@ -156,13 +219,8 @@ impl Source {
                     seq: *seq,
                     time: *time,
                     payload: &payload,
-                }
-                .encode(&mut out);
-                let mut head = [0; HEADER_MAX];
-                let len = header(BINARY, out.len() - HEADER_MAX, &mut head);
-                let begin = HEADER_MAX - len;
-                out[begin..HEADER_MAX].copy_from_slice(&head[..len]);
-                Bytes::from(out).slice(begin..)
+                };
+                framed(BINARY, ServerMove::HEAD_MAX + payload.len(), |out| moved.encode(out))
             }
         }
     }
@@ -185,6 +243,16 @@ mod tests {
             let end = header(BINARY, len, &mut head);
             assert_eq!(head[..end], expected);
         }
+    }
+
+    #[test]
+    fn frames_are_found_in_a_row_of_them() {
+        let row: Vec<_> = [0, 125, 126, 65_535, 65_536].map(|len| whole(BINARY, &vec![7; len])).concat();
+        let ends = [0, 2, 129, 259, 65_798, 131_344];
+        for (count, end) in (0..).zip(ends) {
+            assert_eq!(length_of(&row, count), end);
+        }
+        assert_eq!(row.len(), 131_344);
     }
 
     #[test]

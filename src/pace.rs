@@ -33,6 +33,9 @@ impl<K: Eq + Hash + Clone> Pace<K> {
         if self.takes.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
             self.buckets.retain(|_, bucket| !bucket.is_full(self.rate, now));
         }
+        if let Some(mut bucket) = self.buckets.get_mut(key) {
+            return bucket.take(1.0, self.rate, now);
+        }
         self.buckets.entry(key.clone()).or_insert_with(|| Bucket::full(self.rate, now)).take(1.0, self.rate, now)
     }
 

@@ -27,7 +27,11 @@ use crate::{
     auth::{OriginRules, ResumeKey, jwt::Verifier},
     ceilings::{Ceilings, Place, TurnedAway},
     config::Config,
-    http::{self as routes, Context, Paces, Peer},
+    config::Limits,
+    http::{
+        self as routes, Context, Paces, Peer,
+        direct::{self, Rewound},
+    },
     hub::Hub,
     metrics::Metrics,
     transport::ws,
@@ -70,8 +74,8 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let verifier = Arc::new(Verifier::new(&config.auth)?);
         let origins = Arc::new(OriginRules::new(&config.origins, config.dev, config.auth.allow_no_origin)?);
-        let listener = listen(config.listen)?;
-        let metrics_listener = config.metrics_listen.map(listen).transpose()?;
+        let listener = listen(config.listen, &config.limits)?;
+        let metrics_listener = config.metrics_listen.map(|at| listen(at, &config.limits)).transpose()?;
         let metrics = Arc::new(Metrics::new());
         let resume_key = ResumeKey::new(&config.auth)?;
         if !resume_key.is_lasting() && config.limits.resume_grace_ms > 0 {
@@ -117,15 +121,18 @@ impl Server {
         let hub = self.context.hub.clone();
         let timers = tokio::spawn(hub.clone().run_timers());
         let (leave, left) = watch::channel(());
-        let doors = Doors { ceilings: self.ceilings.clone(), hub: hub.clone(), leaving: left };
+        let (ceilings, context) = (self.ceilings.clone(), Some(self.context.clone()));
+        let doors = Doors { ceilings, hub: hub.clone(), leaving: left, context };
         let operator = self.metrics_listener.map(|listener| {
             let routes = routes::metrics_routes(self.context.clone());
-            tokio::spawn(accept(listener, routes, doors.clone()))
+            tokio::spawn(accept(listener, routes, Doors { context: None, ..doors.clone() }))
         });
-        tokio::select! {
-            () = accept(self.listener, routes::routes(self.context), doors) => {}
-            () = stop => {}
-        }
+        // A task like those that it makes, or each connection would be handed from one thread to another.
+        let accepting = tokio::spawn(accept(self.listener, routes::routes(self.context), doors));
+        stop.await;
+        accepting.abort();
+        // Nobody knocks in vain: once it is over the port is closed.
+        _ = accepting.await;
         tracing::info!("stopping");
         hub.drain().await;
         drop(leave);
@@ -142,12 +149,15 @@ impl Server {
 
 /// Opens a listener, with a queue that holds a burst: whoever finds it full is not refused, but tried again by the kernel
 /// after a second, and nothing tells why.
-fn listen(at: SocketAddr) -> Result<TcpListener, StartError> {
+///
+/// What is set here holds for every connection that is accepted.
+fn listen(at: SocketAddr, limits: &Limits) -> Result<TcpListener, StartError> {
     let open = || {
         let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         // A server that is started again need not wait for the connections of the one before.
         socket.set_reuseaddr(true)?;
         socket.bind(at)?;
+        tune(&socket, limits);
         socket.listen(BACKLOG)
     };
     open().map_err(|error| StartError::Listen(at, error))
@@ -170,6 +180,8 @@ struct Doors {
     hub: Arc<Hub>,
     /// Closed when the server stops.
     leaving: watch::Receiver<()>,
+    /// What the spectators' doors need, where they are.
+    context: Option<Context>,
 }
 
 async fn accept(listener: TcpListener, routes: BoxedFilter<(Response,)>, doors: Doors) {
@@ -215,18 +227,32 @@ async fn converse(
     routes: BoxedFilter<(Response,)>,
     doors: Doors,
 ) {
-    let Doors { hub, mut leaving, .. } = doors;
+    let peer = Arc::new(Peer::new(from, place));
+    let socket = match &doors.context {
+        Some(context) => direct::serve(socket, context, &peer, doors.leaving.clone()).await,
+        None => Some(socket.into()),
+    };
+    if let Some(socket) = socket {
+        // hyper's future is large: not a part of that of each spectator.
+        Box::pin(converse_through_hyper(socket, peer, routes, doors.hub, doors.leaving)).await;
+    }
+}
+
+async fn converse_through_hyper(
+    socket: Rewound,
+    peer: Arc<Peer>,
+    routes: BoxedFilter<(Response,)>,
+    hub: Arc<Hub>,
+    mut leaving: watch::Receiver<()>,
+) {
     let limits = hub.limits();
-    // What was sent and is not acknowledged for so long will never be: the other end is gone.
-    let gone_ms = limits.ping_interval_ms * (limits.ping_missed as u64 + 1);
-    tune(&socket, limits.unsent_mark, Duration::from_millis(gone_ms));
     let routed = Arc::new(AtomicBool::new(false));
     let service = warp::service(routes);
     let heard = routed.clone();
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         heard.store(true, Ordering::Relaxed);
         routes::ensure_path(&mut request);
-        request.extensions_mut().insert(Peer { address: from, place: place.clone() });
+        request.extensions_mut().insert(peer.clone());
         service.clone().call(request)
     });
     let deadline = Duration::from_millis(limits.header_deadline_ms);
@@ -265,14 +291,16 @@ async fn converse(
 
 /// Small frames at once, stale ones in our outbox rather than in the kernel, and a peer that is gone
 /// noticed while something is on its way to it: streams have no pings of their own.
-fn tune(socket: &TcpStream, unsent_mark: usize, gone: Duration) {
+fn tune(socket: &TcpSocket, limits: &Limits) {
     let socket = socket2::SockRef::from(socket);
-    let mark = u32::try_from(unsent_mark).unwrap_or(u32::MAX);
+    let mark = u32::try_from(limits.unsent_mark).unwrap_or(u32::MAX);
+    // What was sent and is not acknowledged for so long will never be: the other end is gone.
+    let gone = Duration::from_millis(limits.ping_interval_ms * (limits.ping_missed as u64 + 1));
     let options =
         [socket.set_tcp_nodelay(true), socket.set_tcp_notsent_lowat(mark), socket.set_tcp_user_timeout(Some(gone))];
     for set in options {
         if let Err(error) = set {
-            tracing::debug!(%error, "a socket option was refused");
+            tracing::warn!(%error, "a socket option was refused");
         }
     }
 }

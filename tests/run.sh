@@ -302,6 +302,8 @@ browser() {
 # start_server COMMAND…: waits until it says where it listens; sets ADDRESS. Ended by `stop_server`.
 start_server() {
   local log=$SCRATCH/server.log
+  # What the server before it said would do for its address.
+  : >"$log"
   "$@" >"$log" 2>&1 </dev/null &
   SERVER_PID=$!
   for _ in {1..200}; do

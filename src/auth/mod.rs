@@ -103,8 +103,8 @@ pub struct Grant {
     pub dup: DuplicatePolicy,
     /// The user's generation.
     pub generation: u64,
-    /// Limits of this token; the smaller of it and the server's holds.
-    pub lim: Limit,
+    /// Limits of this token, where it has any; the smaller of it and the server's holds.
+    pub lim: Option<Box<Limit>>,
 }
 
 /// Verbs granted in the rooms of one pattern.
@@ -170,7 +170,7 @@ impl Grant {
             ice: claims.ice,
             dup: claims.dup,
             generation: claims.generation,
-            lim: claims.lim,
+            lim: (claims.lim != Limit::default()).then(|| Box::new(claims.lim)),
         })
     }
 
@@ -394,12 +394,12 @@ mod tests {
         }))
         .unwrap();
         let lim = Limit { rooms: Some(1), requests: Some(2), moves: Some(3), bytes: Some(4) };
-        assert_eq!((grant.generation, grant.dup, grant.lim), (7, DuplicatePolicy::Replace, lim));
+        assert_eq!((grant.generation, grant.dup, grant.lim), (7, DuplicatePolicy::Replace, Some(Box::new(lim))));
         let some = super::Grant::from_claims(
             serde_json::from_value(json!({"sub": "ada", "exp": 1, "lim": {"moves": 9}})).unwrap(),
             false,
         );
-        assert_eq!(some.unwrap().lim, Limit { moves: Some(9), ..Limit::default() });
+        assert_eq!(some.unwrap().lim, Some(Box::new(Limit { moves: Some(9), ..Limit::default() })));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 
 use std::{borrow::Cow, net::SocketAddr, pin::Pin, str::FromStr, sync::Arc, time::Duration};
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, Method, header};
+use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use rallypoint_protocol::{ErrorCode, Kind, PeerId, RoomName, UserName, codec::Refused, event::From, rights};
 use serde::de::DeserializeOwned;
@@ -22,12 +24,26 @@ use crate::{
 };
 
 /// Whom a request came from; put into the request by the accept loop.
-#[derive(Clone)]
 pub struct Peer {
     /// The other end of the socket.
     pub address: SocketAddr,
     /// Its place under the ceilings.
     pub place: Arc<Place>,
+    /// The last good token that came this way.
+    known: Mutex<Option<Known>>,
+}
+
+/// A token, and what it allows while it lasts.
+struct Known {
+    token: Box<str>,
+    grant: Arc<Grant>,
+}
+
+impl Peer {
+    /// Somebody who has not said anything.
+    pub fn new(address: SocketAddr, place: Arc<Place>) -> Self {
+        Self { address, place, known: Mutex::new(None) }
+    }
 }
 
 /// A path segment, percent-decoded exactly once. warp does not decode, and `/` inside a name is
@@ -78,7 +94,7 @@ pub(super) struct Ask {
     /// The query, pair by pair, decoded.
     pub(super) query: Vec<(String, String)>,
     /// Who asks; unknown only to tests without a socket.
-    pub(super) peer: Option<Peer>,
+    pub(super) peer: Option<Arc<Peer>>,
     body: Body,
 }
 
@@ -92,7 +108,7 @@ impl Ask {
         method: Method,
         headers: HeaderMap,
         query: &str,
-        peer: Option<Peer>,
+        peer: Option<Arc<Peer>>,
         body: impl Stream<Item = Result<B, warp::Error>> + Send + Sync + 'static,
     ) -> Self {
         let pairs = form_urlencoded::parse(query.as_bytes()).take(QUERY_MAX + 1);
@@ -169,10 +185,30 @@ impl Ask {
         credentials::gather(&presented, &rules)
     }
 
+    /// What a token allows. Somebody who shows the same one again, as each poll does, need not have its signature
+    /// checked again; what time and others may have changed is.
+    fn verify(&self, token: &str) -> Result<Arc<Grant>, Refused> {
+        let same = |known: &Known| verify_slices_are_equal(known.token.as_bytes(), token.as_bytes()).is_ok();
+        let known = self.peer.as_ref().and_then(|peer| {
+            let known = peer.known.lock();
+            known.as_ref().filter(|known| same(known)).map(|known| known.grant.clone())
+        });
+        let Context { hub, verifier, sockets, .. } = &self.context;
+        if let Some(grant) = known {
+            verifier.check_time(&grant, hub.now().0)?;
+            return hub.admit(grant);
+        }
+        let grant = Arc::new(sockets.verify(token)?);
+        if let Some(peer) = &self.peer {
+            *peer.known.lock() = Some(Known { token: token.into(), grant: grant.clone() });
+        }
+        Ok(grant)
+    }
+
     /// What the credential allows. Back ends, whose tokens have an admin right, are not slowed down.
-    pub(super) fn grant(&self, door: Door) -> Result<Grant, Refusal> {
+    pub(super) fn grant(&self, door: Door) -> Result<Arc<Grant>, Refusal> {
         let token = self.credential(door)?.ok_or_else(|| Refused::new(ErrorCode::TokenMissing, "a token is needed"))?;
-        let grant = self.context.sockets.verify(token)?;
+        let grant = self.verify(token)?;
         if grant.admin == AdminRights::NONE {
             let taken = self.context.paces.user.take(&grant.user, self.context.hub.now());
             taken.map_err(|wait| too_fast(wait, "requests_per_second_per_user"))?;
@@ -188,7 +224,7 @@ impl Ask {
         door: Door,
         room: &RoomName,
         admin: Option<AdminRight>,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<Arc<Grant>, Refusal> {
         let grant = self.grant(door)?;
         let verb = rights::rule_of(route).verb;
         let allowed = verb.is_some_and(|verb| grant.allows(room, verb));
@@ -200,7 +236,7 @@ impl Ask {
     }
 
     /// A grant with an admin right.
-    pub(super) fn admin(&self, door: Door, right: AdminRight) -> Result<Grant, Refusal> {
+    pub(super) fn admin(&self, door: Door, right: AdminRight) -> Result<Arc<Grant>, Refusal> {
         let grant = self.grant(door)?;
         if grant.has_admin(right) {
             return Ok(grant);

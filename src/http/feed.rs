@@ -1,27 +1,27 @@
 //! The spectators' doors: SSE and long poll over the same feed, under the same cursor.
 
-use std::time::Duration;
+use std::{pin::Pin, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, Response, header};
 use rallypoint_protocol::{
     Cursor, ErrorCode, Position, RoomName, codec::Refused, event::Millis, position::FEED_ROOMS_MAX, request,
 };
-use warp::reply::{Reply, Response};
+use tokio::time::Sleep;
 
-use super::{ask::Ask, json, on};
+use super::{ask::Ask, json_text, on};
 use crate::{
     auth::{Grant, credentials::Door},
     hub::feeds::{Feed, Start},
     session::Refusal,
-    transport::{poll as long_poll, sse},
+    transport::{poll as long_poll, sse::Events},
 };
 
-/// `GET /v1/events`
-pub(super) async fn events(ask: Ask) -> Response {
+/// `GET /v1/events`; `carry` makes a body of the stream.
+pub(super) async fn events<B: From<String>>(ask: Ask, carry: impl FnOnce(Events) -> B) -> Response<B> {
     on(ask, &[Method::GET], |ask| async move {
         let Subscription { grant, feed, until, .. } = subscribe(&ask, "GET /v1/events").await?;
-        let stream = sse::stream(ask.context.hub.clone(), feed, grant.user.as_str(), until);
-        let mut response = warp::reply::stream(stream).into_response();
+        let events = Events::new(ask.context.hub.clone(), feed, grant.user.as_str(), until);
+        let mut response = Response::new(carry(events));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         // Compression and buffering on the way would hold events back.
@@ -32,22 +32,24 @@ pub(super) async fn events(ask: Ask) -> Response {
     .await
 }
 
-/// `GET /v1/poll`
-pub(super) async fn poll(ask: Ask) -> Response {
+/// `GET /v1/poll`; `sleep` is any timer.
+pub(super) async fn poll<B: From<String> + From<Vec<u8>>>(ask: Ask, sleep: Pin<&mut Sleep>) -> Response<B> {
     on(ask, &[Method::GET], |ask| async move {
         let limits = ask.context.hub.limits();
         #[expect(clippy::cast_precision_loss, reason = "waits are below a minute")]
         let (default, max) = (limits.poll_wait_ms as f64 / 1000.0, limits.poll_wait_max_ms as f64 / 1000.0);
         let wait = Duration::from_secs_f64(ask.number("wait", default, [0.0, max])?);
         let Subscription { feed, until, has_cursor, .. } = subscribe(&ask, "GET /v1/poll").await?;
-        let answer = long_poll::answer(ask.context.hub.clone(), feed, has_cursor, wait, until).await?;
-        Ok(json(StatusCode::OK, &answer))
+        let hub = ask.context.hub.clone();
+        // The headers of somebody who waits are of no use.
+        drop(ask);
+        Ok(json_text(long_poll::answer(hub, feed, has_cursor, wait, until, sleep).await?))
     })
     .await
 }
 
 struct Subscription {
-    grant: Grant,
+    grant: Arc<Grant>,
     feed: Feed,
     /// The client said where it stands.
     has_cursor: bool,

@@ -5,6 +5,7 @@ mod api;
 mod ask;
 mod assets;
 mod dev;
+pub(crate) mod direct;
 mod feed;
 mod problem;
 mod upgrade;
@@ -28,7 +29,7 @@ use crate::{
     hub::Hub,
     pace::Pace,
     session::Refusal,
-    transport::ws,
+    transport::{sse, ws},
 };
 
 /// What every route has at hand.
@@ -63,7 +64,7 @@ impl Paces {
 }
 
 /// What a route came to: a response, or a refusal that becomes a problem document.
-type Answer = Result<Response, Refusal>;
+type Answer<B> = Result<http::Response<B>, Refusal>;
 
 /// Every route of the one port. Paths come first, methods second: a wrong path is 404, a wrong
 /// method 405.
@@ -72,8 +73,13 @@ pub fn routes(context: Context) -> BoxedFilter<(Response,)> {
     let pages = context.hub.config().pages;
 
     let socket = warp::path!("v1" / "ws").and(ask.clone()).and(warp::ext::optional()).then(upgrade::open);
-    let events = warp::path!("v1" / "events").and(ask.clone()).then(feed::events);
-    let poll = warp::path!("v1" / "poll").and(ask.clone()).then(feed::poll);
+    let events = warp::path!("v1" / "events")
+        .and(ask.clone())
+        .then(|ask| feed::events(ask, |events| warp::reply::stream(sse::stream(events)).into_response().into_body()));
+    let poll = warp::path!("v1" / "poll").and(ask.clone()).then(|ask| async {
+        let sleep = std::pin::pin!(tokio::time::sleep(std::time::Duration::ZERO));
+        feed::poll(ask, sleep).await
+    });
     let rooms = warp::path!("v1" / "rooms").and(ask.clone()).then(api::rooms);
     let room = warp::path!("v1" / "rooms" / Segment).and(ask.clone()).then(api::room);
     let publish = warp::path!("v1" / "rooms" / Segment / "events").and(ask.clone()).then(api::publish);
@@ -130,9 +136,10 @@ async fn broken(rejection: Rejection) -> Result<Response, Rejection> {
 }
 
 /// Lets a route answer for the methods it has; others get 405, preflights their answer.
-async fn on<F>(ask: Ask, allowed: &[Method], run: impl FnOnce(Ask) -> F) -> Response
+async fn on<B, F>(ask: Ask, allowed: &[Method], run: impl FnOnce(Ask) -> F) -> http::Response<B>
 where
-    F: Future<Output = Answer>,
+    B: From<String>,
+    F: Future<Output = Answer<B>>,
 {
     let origin = ask.origin().and_then(|origin| HeaderValue::from_str(origin).ok());
     let (origins, metrics) = (ask.context.origins.clone(), ask.context.hub.metrics().clone());
@@ -171,8 +178,9 @@ fn methods(allowed: &[Method]) -> HeaderValue {
 }
 
 /// The answer to a CORS preflight (<https://fetch.spec.whatwg.org/#cors-preflight-fetch>).
-fn preflight(allowed: &[Method]) -> Response {
-    let mut response = StatusCode::NO_CONTENT.into_response();
+fn preflight<B: From<String>>(allowed: &[Method]) -> http::Response<B> {
+    let mut response = http::Response::new(String::new().into());
+    *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods(allowed));
     let accepted = HeaderValue::from_static("Authorization, Content-Type, Last-Event-ID, Idempotency-Key");
@@ -183,9 +191,14 @@ fn preflight(allowed: &[Method]) -> Response {
 
 /// A JSON response.
 fn json(status: StatusCode, body: &impl serde::Serialize) -> Response {
-    let text = serde_json::to_vec(body).expect("our own values always have a JSON form");
-    let mut response = Response::new(text.into());
+    let mut response = json_text(serde_json::to_vec(body).expect("our own values always have a JSON form"));
     *response.status_mut() = status;
+    response
+}
+
+/// A good response of JSON that is written already.
+fn json_text<B: From<Vec<u8>>>(text: Vec<u8>) -> http::Response<B> {
+    let mut response = http::Response::new(text.into());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,12 +1,11 @@
 //! Errors over HTTP: `application/problem+json` (RFC 9457) with the numbers of the spec.
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use rallypoint_protocol::{ErrorCode, codec::Refused};
 use serde_json::json;
-use warp::reply::Response;
 
 /// An error as a response. `retry_after` is in milliseconds.
-pub(super) fn reply(refused: &Refused, retry_after: Option<u64>) -> Response {
+pub(super) fn reply<B: From<String>>(refused: &Refused, retry_after: Option<u64>) -> Response<B> {
     let code = refused.code;
     let mut body = json!({
         "type": "about:blank",
@@ -34,6 +33,6 @@ pub(super) fn reply(refused: &Refused, retry_after: Option<u64>) -> Response {
 }
 
 /// An error in its own words.
-pub(super) fn of(code: ErrorCode) -> Response {
+pub(super) fn of<B: From<String>>(code: ErrorCode) -> Response<B> {
     reply(&code.into(), None)
 }

@@ -7,12 +7,12 @@ use http::{HeaderValue, Method, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use rallypoint_protocol::{Encoding, ErrorCode, codec::Refused};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use warp::reply::{Reply, Response};
 
 use super::{
     ask::{Ask, Peer},
+    direct::Rewound,
     on,
 };
 use crate::{
@@ -58,12 +58,20 @@ fn refuse(ask: &Ask, refused: Refused) -> Result<Opening, Refused> {
 }
 
 /// The raw socket comes back from hyper; a task of its own lets hyper's buffers go.
-fn take_over(upgraded: Upgraded, encoding: Encoding, opening: Opening, setting: Arc<ws::Setting>, peer: Option<Peer>) {
-    match downcast::<TokioIo<TcpStream>>(upgraded) {
+fn take_over(
+    upgraded: Upgraded,
+    encoding: Encoding,
+    opening: Opening,
+    setting: Arc<ws::Setting>,
+    peer: Option<Arc<Peer>>,
+) {
+    match downcast::<TokioIo<Rewound>>(upgraded) {
         Ok(parts) => {
-            let socket = parts.io.into_inner();
-            let place = peer.map(|peer| peer.place);
-            tokio::spawn(ws::run(socket, parts.read_buf, encoding, opening, setting, place));
+            let (socket, unread) = parts.io.into_inner().into_parts();
+            // One read may have brought more than hyper's buffer holds.
+            let early = if unread.is_empty() { parts.read_buf } else { [parts.read_buf, unread].concat().into() };
+            let place = peer.map(|peer| peer.place.clone());
+            tokio::spawn(ws::run(socket, early, encoding, opening, setting, place));
         }
         Err(_) => tracing::error!("an upgraded connection is not a TCP stream"),
     }

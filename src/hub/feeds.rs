@@ -1,19 +1,25 @@
 //! Feeds: what SSE streams and held polls follow. A feed is a cursor and a bell; a slow spectator
 //! costs a cursor, not a queue.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU16, AtomicU64, Ordering},
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use rallypoint_protocol::{
     Cursor, ErrorCode, Position, RoomName, Verb,
     event::Millis,
     position::LogKey,
     server::{ResetReason, State as StateMessage},
 };
-use tokio::sync::Notify;
+
+use smallvec::SmallVec;
 
 use super::{
     Hub,
@@ -29,17 +35,27 @@ use crate::{
 /// Events in one batch of a feed.
 pub const BATCH_MAX: usize = 256;
 
-/// The bell of one feed. Ringing it before it is waited for is not lost.
+/// The bell of one feed, with one who listens. Ringing it before it is waited for is not lost.
 #[derive(Debug, Default)]
 pub struct Wake {
-    bell: Notify,
+    rung: AtomicBool,
+    /// The user's own log has something new.
+    news: AtomicBool,
     ended: AtomicU16,
+    listener: AtomicWaker,
 }
 
 impl Wake {
     /// There may be something to read.
     pub fn wake(&self) {
-        self.bell.notify_one();
+        self.rung.store(true, Ordering::Release);
+        self.listener.wake();
+    }
+
+    /// There is something to read in the user's own log.
+    pub fn bring_news(&self) {
+        self.news.store(true, Ordering::Release);
+        self.wake();
     }
 
     /// The feed is to end, for this reason.
@@ -55,7 +71,14 @@ impl Wake {
 
     /// Waits until there may be something to read.
     pub async fn woken(&self) {
-        self.bell.notified().await;
+        poll_fn(|cx| self.poll_woken(cx)).await;
+    }
+
+    /// Like [`Wake::woken`].
+    pub fn poll_woken(&self, cx: &Context<'_>) -> Poll<()> {
+        // The waker is registered before the bell is looked at, so that no ring falls between.
+        self.listener.register(cx.waker());
+        if self.rung.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -73,34 +96,33 @@ pub struct Start {
 /// What a feed has to tell.
 #[derive(Clone, Debug)]
 pub enum Item {
-    /// An event, and where its log stands after it.
-    Event(Arc<Publication>),
-    /// A log could not be continued; it goes on at this position.
+    /// An event of a log.
+    Event(LogKey, Arc<Publication>),
+    /// A log could not be continued.
     Reset {
         /// Which.
-        room: RoomName,
-        /// Why.
-        reason: ResetReason,
+        log: LogKey,
         /// Where it goes on.
         position: Position,
-        /// Members now.
-        count: usize,
-        /// Spectators now.
-        spectators: usize,
+        /// What the client is told, as JSON.
+        json: String,
     },
     /// The latest moves, as JSON.
     State(Bytes),
 }
 
 impl Item {
-    /// A reset as feeds spell it; null for anything else.
-    pub fn reset_json(&self) -> serde_json::Value {
-        match self {
-            Self::Reset { room, reason, position, count, spectators } => serde_json::json!({
-                "room": room, "reason": reason, "position": position, "count": count, "spectators": spectators,
-            }),
-            Self::Event(_) | Self::State(_) => serde_json::Value::Null,
-        }
+    fn reset(
+        key: LogKey,
+        reason: ResetReason,
+        position: Position,
+        room: &RoomName,
+        [count, spectators]: [usize; 2],
+    ) -> Self {
+        let told = serde_json::json!({
+            "room": room, "reason": reason, "position": position, "count": count, "spectators": spectators,
+        });
+        Self::Reset { log: key, position, json: told.to_string() }
     }
 }
 
@@ -119,12 +141,12 @@ pub struct Feed {
     hub: Arc<Hub>,
     id: u64,
     wake: Arc<Wake>,
-    rooms: Vec<Followed>,
+    rooms: SmallVec<[Followed; 1]>,
     user: Arc<UserCell>,
     user_key: LogKey,
     user_position: Position,
-    /// Not read yet, see [`Followed::fresh`].
-    user_fresh: bool,
+    /// There may be something after it.
+    user_due: bool,
     cursor: Cursor,
     /// How often the state is wanted.
     state_every_ms: Option<u64>,
@@ -163,15 +185,16 @@ impl Feed {
         let user_key = LogKey::of(&own);
         let Ends { edge, head } = hub.broker().ends(hub.user_log(&own)).await;
         let known = start.cursor.as_ref().map(|cursor| cursor.get(user_key).unwrap_or(edge));
+        let user_position = known.unwrap_or(if start.oldest { edge } else { head });
         let mut feed = Self {
             hub: hub.clone(),
             id,
             wake,
-            rooms: Vec::with_capacity(rooms.len()),
+            rooms: SmallVec::new(),
             user,
             user_key,
-            user_fresh: true,
-            user_position: known.unwrap_or(if start.oldest { edge } else { head }),
+            user_due: user_position != head,
+            user_position,
             cursor: Cursor::new(),
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0.1 to 10 Hz was checked")]
             state_every_ms: state_hz.map(|hz| (1000.0 / hz) as u64),
@@ -204,7 +227,8 @@ impl Feed {
             let reset = (wanted != head && !history).then_some(ResetReason::NoHistory);
             self.cursor.set(key, wanted);
             let state_version = self.state_every_ms.map(|_| 0);
-            self.rooms.push(Followed { cell, key, position: wanted, reset, state_version, fresh: true });
+            let fresh = wanted != head;
+            self.rooms.push(Followed { cell, key, position: wanted, reset, state_version, fresh });
             return Ok(());
         }
     }
@@ -249,8 +273,8 @@ impl Feed {
         }
     }
 
-    /// Reads what there is, at most a batch; empty when there is nothing new. The cursor is what
-    /// the client holds after the last item.
+    /// Reads what there is, at most a batch; empty when there is nothing new. Whoever tells an item to
+    /// the client has to [`advance`](Self::advance) past it.
     pub async fn read(&mut self) -> Vec<Item> {
         let mut items = Vec::new();
         for at in 0..self.rooms.len() {
@@ -275,28 +299,22 @@ impl Feed {
                 Ok(events) => {
                     for publication in events.take(room_left) {
                         followed.position = publication.position;
-                        items.push(Item::Event(publication.clone()));
+                        items.push(Item::Event(followed.key, publication.clone()));
                     }
-                    self.cursor.set(followed.key, followed.position);
                     return;
                 }
                 Err(reason) => reason,
             },
         };
         followed.position = state.room.position();
-        self.cursor.set(followed.key, followed.position);
-        items.push(Item::Reset {
-            room: followed.cell.name().clone(),
-            reason,
-            position: followed.position,
-            count: state.room.count(),
-            spectators: state.room.spectators(),
-        });
+        let counts = [state.room.count(), state.room.spectators()];
+        items.push(Item::reset(followed.key, reason, followed.position, followed.cell.name(), counts));
     }
 
     async fn read_user(&mut self, items: &mut Vec<Item>) {
         let limit = BATCH_MAX.saturating_sub(items.len());
-        if limit == 0 || (!self.user_fresh && !self.user.has_news(self.user_position)) {
+        self.user_due |= self.wake.news.swap(false, Ordering::AcqRel);
+        if limit == 0 || !self.user_due {
             return;
         }
         let own = RoomName::of_user(self.user.name());
@@ -306,18 +324,17 @@ impl Feed {
             Err(reason) => {
                 // Notifications have no snapshot to start from: all that is kept is told from its edge.
                 let Ends { edge: position, .. } = self.hub.broker().ends(log).await;
-                items.push(Item::Reset { room: own.clone(), reason, position, count: 0, spectators: 0 });
+                items.push(Item::reset(self.user_key, reason, position, &own, [0, 0]));
                 self.user_position = position;
                 // What is trimmed in between is noticed by the next read.
                 self.hub.broker().read(log, position, limit).await.unwrap_or_default()
             }
         };
-        self.user_fresh = false;
+        self.user_due = page.len() >= limit;
         for publication in page {
             self.user_position = publication.position;
-            items.push(Item::Event(publication));
+            items.push(Item::Event(self.user_key, publication));
         }
-        self.cursor.set(self.user_key, self.user_position);
     }
 
     fn read_state(&mut self, items: &mut Vec<Item>) {
@@ -342,11 +359,11 @@ impl Feed {
         }
     }
 
-    /// The cursor after one more item, for streams that give each event its own.
-    pub fn advance_cursor(cursor: &mut Cursor, item: &Item) {
+    /// The cursor is what the client holds after this item.
+    pub fn advance(&mut self, item: &Item) {
         match item {
-            Item::Event(publication) => cursor.set(LogKey::of(&publication.log), publication.position),
-            Item::Reset { room, position, .. } => cursor.set(LogKey::of(room), *position),
+            Item::Event(log, publication) => self.cursor.set(*log, publication.position),
+            Item::Reset { log, position, .. } => self.cursor.set(*log, *position),
             Item::State(_) => {}
         }
     }
@@ -372,11 +389,14 @@ impl Drop for Feed {
         self.hub.users().leave_feed(&self.user, self.id);
         let now = self.hub.now();
         for Followed { cell, .. } in self.rooms.drain(..) {
-            if let Some(mut state) = cell.lock() {
+            let is_idle = cell.lock().is_some_and(|mut state| {
                 state.feeds.remove(&self.id);
                 state.count_spectators(now);
+                state.is_idle()
+            });
+            if is_idle {
+                self.hub.release(&cell);
             }
-            self.hub.release(&cell);
         }
     }
 }

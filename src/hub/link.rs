@@ -3,7 +3,7 @@
 //! Everybody pushes; a turn's end flushes; nothing else writes to the socket. When the kernel has
 //! had enough, the connection's own task waits until it wants more.
 
-use std::{io, io::IoSlice, sync::Arc};
+use std::{cell::RefCell, io, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -20,11 +20,26 @@ use crate::{
 /// What carries bytes; the transport's socket.
 pub trait Carrier: Send + Sync {
     /// Writes what the kernel takes now, [`io::ErrorKind::WouldBlock`] when it takes nothing.
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
 }
 
-/// How many frames one write carries at most (`IOV_MAX` is 1024; more is not faster).
-const SLICES: usize = 64;
+/// One write carries at most this much, unless it is a single frame.
+const WRITE_MAX: usize = 32 * 1024;
+
+thread_local! {
+    /// Where frames are put together for one write.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; WRITE_MAX].into_boxed_slice());
+}
+
+/// When a frame goes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Out {
+    /// When the turn ends.
+    #[default]
+    AtTurnEnd,
+    /// With whatever goes out next, or when it is let out.
+    Later,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -113,9 +128,8 @@ impl<C: Carrier + ?Sized> Link<C> {
 
     fn write(&self, state: &mut State) {
         while !state.outbox.is_empty() && !state.broken {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = state.outbox.gather(&mut slices);
-            match self.carrier.try_write(&slices[..count]) {
+            let written = SCRATCH.with_borrow_mut(|scratch| self.carrier.try_write(state.outbox.next(scratch)));
+            match written {
                 Ok(written) => {
                     self.metrics.bytes_sent.inc_by(written as u64);
                     state.outbox.advance(written);
@@ -149,12 +163,25 @@ impl Link {
 
     /// Sends a frame that must arrive; a receiver that is over its budget is closed.
     pub fn push(self: &Arc<Self>, frame: Bytes) {
-        self.add(|outbox, budget| outbox.push(frame, budget));
+        self.push_move(frame, Out::AtTurnEnd);
+    }
+
+    /// Sends a move that must arrive.
+    pub fn push_move(self: &Arc<Self>, frame: Bytes, out: Out) {
+        self.add(out, |outbox, budget| outbox.push(frame, budget));
     }
 
     /// Sends a latest move.
-    pub fn push_latest(self: &Arc<Self>, frame: Bytes, slot: Slot) {
-        self.add(|outbox, budget| outbox.push_latest(frame, slot, budget));
+    pub fn push_latest(self: &Arc<Self>, frame: Bytes, slot: Slot, out: Out) {
+        self.add(out, |outbox, budget| outbox.push_latest(frame, slot, budget));
+    }
+
+    /// Lets out what waits, at the end of the turn.
+    pub fn let_out(self: &Arc<Self>) {
+        let state = self.state.lock();
+        if !state.outbox.is_empty() {
+            self.mark(state);
+        }
     }
 
     /// Sends a message that does not count against the budget.
@@ -164,7 +191,7 @@ impl Link {
 
     /// Sends a frame that does not count against the budget.
     pub fn push_owed(self: &Arc<Self>, frame: Bytes) {
-        self.add(|outbox, _| {
+        self.add(Out::AtTurnEnd, |outbox, _| {
             outbox.push_owed(frame);
             Ok(Pushed::Queued)
         });
@@ -172,6 +199,7 @@ impl Link {
 
     fn add(
         self: &Arc<Self>,
+        out: Out,
         push: impl FnOnce(&mut Outbox, usize) -> Result<Pushed, crate::session::outbox::OverBudget>,
     ) {
         let mut state = self.state.lock();
@@ -189,7 +217,9 @@ impl Link {
         if state.blocked.is_some() {
             self.metrics.waits(state.outbox.bytes());
         }
-        self.mark(state);
+        if out == Out::AtTurnEnd || state.closing.is_some() {
+            self.mark(state);
+        }
     }
 
     /// Sends a control frame ahead of everything else. Frames that answer a client that never
@@ -199,6 +229,11 @@ impl Link {
         if state.closing.is_none() && state.outbox.push_control(frame).is_ok() {
             self.mark(state);
         }
+    }
+
+    /// No latest move of this room may overtake what is sent from now on.
+    pub fn settle(&self, room: u32) {
+        self.state.lock().outbox.settle(room);
     }
 
     /// Drops the queued latest moves of a member that left a room.

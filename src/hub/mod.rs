@@ -10,7 +10,7 @@ pub mod feeds;
 pub mod link;
 mod lost;
 mod relay;
-mod requests;
+pub mod requests;
 mod resume;
 pub mod rooms;
 pub mod sessions;
@@ -18,9 +18,12 @@ mod timer;
 pub mod turn;
 mod users;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    borrow::Borrow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -33,7 +36,7 @@ use rallypoint_protocol::{
 };
 
 use crate::{
-    auth::{Grant, IcePolicy, Limit, ResumeKey, ResumeToken},
+    auth::{Grant, IcePolicy, ResumeKey, ResumeToken},
     broker::{
         Broker, Dedup, Ends, Log, Published, Subscriber,
         memory::{Ceilings, Memory},
@@ -353,15 +356,15 @@ impl Hub {
 
     /// The bounds of a session: the server's, unless its token lowers them.
     fn bounds_for(&self, grant: &Grant) -> Arc<session::Bounds> {
-        if grant.lim == Limit::default() {
-            return self.session_bounds.clone();
+        match &grant.lim {
+            Some(lim) => Arc::new(self.session_bounds.lowered(lim)),
+            None => self.session_bounds.clone(),
         }
-        Arc::new(self.session_bounds.lowered(&grant.lim))
     }
 
     /// Whether a good token is of the user's newest generation that is known.
-    pub fn admit(&self, grant: Grant) -> Result<Grant, Refused> {
-        if self.users.admits(&grant.user, grant.generation) {
+    pub fn admit<G: Borrow<Grant>>(&self, grant: G) -> Result<G, Refused> {
+        if self.users.admits(&grant.borrow().user, grant.borrow().generation) {
             return Ok(grant);
         }
         Err(Refused::new(ErrorCode::TokenExpired, "a newer generation of this user's tokens is in use"))
@@ -392,7 +395,8 @@ impl Hub {
 
     /// Runs the room's timer when it said it wanted to.
     fn schedule(&self, cell: &Arc<RoomCell>, state: &mut rooms::State, state_due: Option<Millis>) {
-        let wanted = state.room.deadline().into_iter().chain(state_due).min_by(|a, b| a.0.total_cmp(&b.0));
+        let due = state.room.deadline().into_iter().chain(state_due).chain(state.tick_due());
+        let wanted = due.min_by(|a, b| a.0.total_cmp(&b.0));
         if let Some(due) = wanted
             && state.scheduled.is_none_or(|scheduled| due < scheduled)
         {

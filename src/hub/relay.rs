@@ -11,7 +11,13 @@ use rallypoint_protocol::{
     server::Signal,
 };
 
-use super::{Hub, rooms::RoomCell, sessions::SessionCell, turn::Turn};
+use super::{
+    Hub,
+    link::Out,
+    rooms::RoomCell,
+    sessions::SessionCell,
+    turn::{self, Turn},
+};
 use crate::{
     frame::Frame,
     metrics::LaneLabel,
@@ -52,7 +58,7 @@ impl Hub {
         let now = self.now();
         let Step { lane, key, seq, to, payload } = step;
         let named = to.is_some();
-        let mut state = cell.lock().ok_or(ErrorCode::NotJoined)?;
+        let mut state = cell.lock_for_a_move().ok_or(ErrorCode::NotJoined)?;
         let command = Move { peer: session.peer(), lane, key, seq, named, payload: payload.clone() };
         let (from, seq) = match state.room.apply(Command::Move(command), now)? {
             Outcome::Relayed { from, seq } => (from, seq),
@@ -67,11 +73,21 @@ impl Hub {
         };
         self.metrics().moves.get_or_create(&LaneLabel { lane: label }).inc();
         let name = cell.name().clone();
+        let len = payload.len();
         let mut frame = Frame::of_move(name, cell.handle(), from, key, seq, now.whole(), lane, payload);
+        if lane == Lane::Reliable && !named {
+            if state.hold_back(from, frame, len, now) {
+                turn::holds_back(cell);
+            }
+            self.schedule_tick(cell, &mut state);
+            return Ok(());
+        }
+        state.send_row();
+        let out = state.out(now);
         let slot = Slot { room: cell.handle(), from, key, named };
         let mut deliver = |receiver: &Arc<SessionCell>| match lane {
-            Lane::Latest => receiver.push_latest(&mut frame, slot),
-            Lane::Reliable => receiver.push_counted(&mut frame),
+            Lane::Latest => receiver.push_latest(&mut frame, slot, out),
+            Lane::Reliable => receiver.push_counted(&mut frame, out),
         };
         match to {
             None => state.seats.iter().filter(|seat| seat.handle != from).for_each(|seat| deliver(&seat.session)),
@@ -87,7 +103,15 @@ impl Hub {
         if lane == Lane::Latest && !named {
             self.state_changed(cell, &mut state, now);
         }
+        self.schedule_tick(cell, &mut state);
         Ok(())
+    }
+
+    /// Has the moves let out that wait for the room's tick.
+    fn schedule_tick(&self, cell: &Arc<RoomCell>, state: &mut super::rooms::State) {
+        if let Some(due) = state.tick_due() {
+            self.schedule(cell, state, Some(due));
+        }
     }
 
     /// The latest moves changed: watchers and feeds that asked for the state will be told.
@@ -119,7 +143,7 @@ impl Hub {
         let unknown = || Refused::new(ErrorCode::PeerUnknown, "no such member in this room");
         let seat = state.seat(to).filter(|_| to != session.peer()).ok_or_else(unknown)?;
         let signal = Signal { kind, room: room.clone(), from: session.peer(), data };
-        seat.session.push_counted(&mut Frame::of(ServerMessage::Signal(signal)));
+        seat.session.push_counted(&mut Frame::of(ServerMessage::Signal(signal)), Out::AtTurnEnd);
         self.metrics().signals.inc();
         Ok(())
     }

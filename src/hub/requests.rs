@@ -36,28 +36,66 @@ enum Reply {
     Silent,
 }
 
+/// A request that was let through and needs something from elsewhere: a log, most of the time.
+pub struct Errand {
+    id: u64,
+    what: What,
+}
+
+enum What {
+    Refresh(String),
+    Join(RoomName, Option<Position>),
+    Watch(RoomName, Option<Position>, Option<f64>),
+    /// The seat of a member or watcher.
+    GiveUp(RoomName),
+    Publish(RoomName, EventBody),
+}
+
+/// How far a request came at once.
+enum Begun {
+    /// To its answer, and the room it is about.
+    Done(Result<Reply, Refusal>, Option<RoomName>),
+    /// All of it is left; whatever is has an id.
+    Left(What),
+}
+
 impl Hub {
-    /// Carries one request out and answers it. `verify` checks a refreshed token.
+    /// Judges a request of `len` bytes, and carries it out and answers it, unless it needs something from elsewhere: what
+    /// is returned then is left to [`Hub::perform`].
+    pub fn take(self: &Arc<Self>, session: &Arc<SessionCell>, request: Request, len: usize) -> Option<Errand> {
+        let _turn = Turn::begin();
+        let id = request.id();
+        let verdict = session.lock().handle(&request, len, self.now());
+        match verdict {
+            Ok(Verdict::Go) => match self.carry_out_at_once(session, request) {
+                Begun::Done(reply, room) => self.reply(session, id, room.as_ref(), reply),
+                Begun::Left(what) => return id.map(|id| Errand { id, what }),
+            },
+            Ok(Verdict::Again(answer)) => self.answer_again(session, id, answer),
+            Err(refusal) => self.refuse(session, refusal),
+        }
+        None
+    }
+
+    /// Does what [`Hub::take`] left over, and answers it. `verify` checks a refreshed token.
     pub async fn perform(
         self: &Arc<Self>,
         session: &Arc<SessionCell>,
-        request: Request,
-        len: usize,
+        Errand { id, what }: Errand,
         verify: &(dyn Fn(&str) -> Result<Grant, Refused> + Send + Sync),
     ) {
-        let (id, room) = (request.id(), request.room().cloned());
-        let now = self.now();
-        let verdict = session.lock().handle(&request, len, now);
-        let reply = match verdict {
-            Ok(Verdict::Again(answer)) => {
-                let _turn = Turn::begin();
-                return self.answer_again(session, id, answer);
-            }
-            Ok(Verdict::Go) => self.carry_out(session, request, verify).await,
-            Err(refusal) => Err(refusal),
-        };
+        let reply = self.carry_out(session, id, what, verify).await;
         let _turn = Turn::begin();
-        let about = |refusal: Refusal| Refusal { refused: refusal.refused.about(id, room.as_ref()), ..refusal };
+        self.reply(session, Some(id), None, reply);
+    }
+
+    fn reply(
+        &self,
+        session: &Arc<SessionCell>,
+        id: Option<u64>,
+        room: Option<&RoomName>,
+        reply: Result<Reply, Refusal>,
+    ) {
         match (reply, id) {
             (Ok(Reply::Done(position)), Some(re)) => {
                 session.lock().answered(re, Answer::Done(position));
@@ -70,7 +108,9 @@ impl Hub {
                 session.send(&view);
             }
             (Ok(Reply::Done(_) | Reply::Sent | Reply::Silent), _) => {}
-            (Err(refusal), _) => self.refuse(session, about(refusal)),
+            (Err(refusal), _) => {
+                self.refuse(session, Refusal { refused: refusal.refused.about(id, room), ..refusal });
+            }
         }
     }
 
@@ -124,72 +164,73 @@ impl Hub {
         session.send(&message);
     }
 
+    fn carry_out_at_once(&self, session: &Arc<SessionCell>, request: Request) -> Begun {
+        match request {
+            Request::Auth { .. } | Request::Resume(_) => Begun::Done(Err(ErrorCode::AlreadyAuthenticated.into()), None),
+            Request::Signal { room, to, kind, data, .. } => {
+                Begun::Done(self.signal(session, &room, to, kind, data).map(|()| Reply::Done(None)), Some(room))
+            }
+            Request::Update { room, state, .. } => Begun::Done(self.update(session, &room, state), Some(room)),
+            Request::Members { id, room, after, limit, handles } => {
+                Begun::Done(self.members(session, id, &room, after, limit, handles), Some(room))
+            }
+            Request::Typing { room } => Begun::Done(self.typing(session, &room).map(|()| Reply::Silent), Some(room)),
+            Request::Move(step) => {
+                let room = step.room.clone();
+                Begun::Done(self.relay_json(session, step).map(|()| Reply::Silent), Some(room))
+            }
+            Request::Ping { id, t } => {
+                let now = self.now();
+                let pong = Pong { re: id, t, received: now, sent: self.now() };
+                Begun::Done(Ok(Reply::View(Box::new(ServerMessage::Pong(pong)))), None)
+            }
+            Request::Ack { n } => {
+                let acked = session.ack(n).map_err(|_| {
+                    Refused::new(ErrorCode::BadValue, "acknowledges more than was sent, or less than before").into()
+                });
+                Begun::Done(acked.map(|()| Reply::Silent), None)
+            }
+            Request::Refresh { token, .. } => Begun::Left(What::Refresh(token)),
+            Request::Join { room, since, .. } => Begun::Left(What::Join(room, since)),
+            Request::Watch { room, since, state, .. } => Begun::Left(What::Watch(room, since, state)),
+            Request::Leave { room, .. } | Request::Unwatch { room, .. } => Begun::Left(What::GiveUp(room)),
+            Request::Message { room, text, .. } => {
+                Begun::Left(What::Publish(room, EventBody::Message { text: text.into() }))
+            }
+            Request::Publish { room, kind, data, .. } => {
+                Begun::Left(What::Publish(room, EventBody::App { kind, data }))
+            }
+        }
+    }
+
     async fn carry_out(
         self: &Arc<Self>,
         session: &Arc<SessionCell>,
-        request: Request,
+        id: u64,
+        what: What,
         verify: &(dyn Fn(&str) -> Result<Grant, Refused> + Send + Sync),
     ) -> Result<Reply, Refusal> {
-        match request {
-            Request::Auth { .. } | Request::Resume(_) => Err(ErrorCode::AlreadyAuthenticated.into()),
-            Request::Refresh { token, .. } => {
+        match what {
+            What::Refresh(token) => {
                 let grant = Arc::new(verify(&token)?);
                 self.refresh(session, grant).await?;
                 Ok(Reply::Done(None))
             }
-            Request::Join { id, room, since } => {
+            What::Join(room, since) => {
                 let may_create = session.lock().grant().allows(&room, Verb::Create);
                 self.join(session, Some(id), room, since, may_create).await?;
                 Ok(Reply::Sent)
             }
-            Request::Leave { room, .. } => {
+            What::GiveUp(room) => {
                 let seat = session.lock().seat(&room).cloned().ok_or(ErrorCode::NotJoined)?;
                 self.give_up_seat(session, &seat, LeaveReason::Left).await;
                 Ok(Reply::Done(None))
             }
-            Request::Signal { room, to, kind, data, .. } => {
-                let _turn = Turn::begin();
-                self.signal(session, &room, to, kind, data)?;
-                Ok(Reply::Done(None))
-            }
-            Request::Message { room, text, .. } => {
-                self.publish_as(session, &room, EventBody::Message { text: text.into() }).await
-            }
-            Request::Publish { room, kind, data, .. } => {
-                self.publish_as(session, &room, EventBody::App { kind, data }).await
-            }
-            Request::Update { room, state, .. } => self.update(session, &room, state),
-            Request::Members { id, room, after, limit, handles } => {
-                self.members(session, id, room, after, limit, handles)
-            }
-            Request::Watch { id, room, since, state } => {
+            What::Publish(room, body) => self.publish_as(session, &room, body).await,
+            What::Watch(room, since, state) => {
                 self.watch(session, Some(id), room, since, state).await?;
                 Ok(Reply::Sent)
             }
-            Request::Unwatch { room, .. } => {
-                let seat = session.lock().seat(&room).cloned().ok_or(ErrorCode::NotJoined)?;
-                self.give_up_seat(session, &seat, LeaveReason::Left).await;
-                Ok(Reply::Done(None))
-            }
-            Request::Typing { room } => {
-                self.typing(session, &room)?;
-                Ok(Reply::Silent)
-            }
-            Request::Move(step) => {
-                self.relay_json(session, step)?;
-                Ok(Reply::Silent)
-            }
-            Request::Ping { id, t } => {
-                let now = self.now();
-                Ok(Reply::View(Box::new(ServerMessage::Pong(Pong { re: id, t, received: now, sent: self.now() }))))
-            }
-            Request::Ack { n } => match session.ack(n) {
-                Ok(()) => Ok(Reply::Silent),
-                Err(_) => {
-                    Err(Refused::new(ErrorCode::BadValue, "acknowledges more than was sent, or less than before")
-                        .into())
-                }
-            },
         }
     }
 
@@ -211,7 +252,7 @@ impl Hub {
         self: &Arc<Self>,
         session: &Arc<SessionCell>,
         re: Option<u64>,
-        room: RoomName,
+        mut room: RoomName,
         since: Option<Position>,
         may_create: bool,
     ) -> Result<(), Refusal> {
@@ -236,9 +277,7 @@ impl Hub {
                 }
                 let history = session.lock().grant().allows(&room, Verb::History);
                 let missed = state.missed_by(&cell, session.peer(), since, history);
-                for message in state.picture(&cell, session.peer(), re, missed) {
-                    session.send(&message);
-                }
+                session.show(cell.handle(), &state.picture(&cell, session.peer(), re, missed));
                 return Ok(());
             }
             if again {
@@ -252,6 +291,8 @@ impl Hub {
                 self.metrics().limited("members");
                 return release(state, ErrorCode::RoomFull.into());
             }
+            // The log keeps the name for minutes: let it be the one that is there anyway.
+            room = cell.name().clone();
             let entry = session.lock().entry();
             let joining = Joining { session: session.clone(), re, since };
             if !state.room.is_gathering() {
@@ -387,9 +428,7 @@ impl Hub {
             state.watchers.push(watching);
             state.count_spectators(now);
             let missed = state.missed(&cell, since, None, history);
-            for message in state.view(&cell, re, state_hz.is_some(), missed) {
-                session.send(&message);
-            }
+            session.show(cell.handle(), &state.view(&cell, re, state_hz.is_some(), missed));
             return Ok(());
         }
     }
@@ -412,12 +451,12 @@ impl Hub {
         &self,
         session: &Arc<SessionCell>,
         re: u64,
-        room: RoomName,
+        room: &RoomName,
         after: Option<PeerId>,
         limit: usize,
         handles: Option<Vec<u32>>,
     ) -> Result<Reply, Refusal> {
-        let cell = place_of(session, &room)?;
+        let cell = place_of(session, room)?;
         let state = cell.lock().ok_or(ErrorCode::NotJoined)?;
         let own = state.room.member(session.peer());
         let viewer = own.map(|own| (own.entry.order.unwrap_or(0), session.peer()));
@@ -426,7 +465,7 @@ impl Hub {
         let members: Vec<_> = page.by_ref().take(limit).map(|member| entry_of(member).seen_by(viewer)).collect();
         let next = page.next().and_then(|_| members.last().map(|entry| entry.peer));
         let count = state.room.count();
-        Ok(Reply::View(Box::new(ServerMessage::Members(Members { re, room, members, count, next }))))
+        Ok(Reply::View(Box::new(ServerMessage::Members(Members { re, room: room.clone(), members, count, next }))))
     }
 
     fn typing(&self, session: &Arc<SessionCell>, room: &RoomName) -> Result<(), Refusal> {

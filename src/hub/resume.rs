@@ -107,19 +107,19 @@ impl Hub {
             let seen =
                 |(cell, state)| Seen::of(cell, state, session, grant, resume.positions.get(cell.name()).copied());
             let seen: Vec<_> = cells.iter().zip(rooms.iter().map(|state| &**state)).map(seen).collect();
-            let same_encoding = way.encoding == link.encoding();
-            let resumed = same_encoding
-                && way.kept.after(resume.received).is_some()
-                && seen.iter().all(|seen| seen.missed.1.is_none());
+            let nothing_missed = seen.iter().all(|seen| seen.missed.1.is_none());
+            let can_go_on = nothing_missed && way.encoding == link.encoding();
+            let lacking = can_go_on.then(|| way.kept.get_or_insert_default().after(resume.received)).flatten();
+            let resumed = lacking.is_some();
             way.tokens.seen(token.number);
             let number = way.tokens.issue();
             link.send(&ServerMessage::Connected(self.greeting(session, grant, number, resumed, own.head)));
             seen.into_iter().for_each(|seen| seen.tell(session, link, resumed));
-            if resumed {
-                way.kept.after(resume.received).into_iter().flatten().for_each(|frame| link.push_owed(frame.clone()));
-                _ = way.kept.ack(resume.received);
+            if let Some(lacking) = lacking {
+                lacking.into_iter().for_each(|frames| link.push_owed(frames));
+                _ = way.kept.get_or_insert_default().ack(resume.received);
             } else {
-                way.kept.restart();
+                way.kept = None;
                 way.encoding = link.encoding();
             }
             held.stands_at(own.head);

@@ -21,7 +21,7 @@ use rustc_hash::FxHashMap;
 use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
 
-use super::{feeds::Wake, sessions::SessionCell};
+use super::{feeds::Wake, link::Out, sessions::SessionCell};
 use crate::{
     frame::Frame,
     room::{
@@ -83,7 +83,8 @@ pub(super) struct State {
     pub(super) seats: Vec<Seated>,
     pub(super) joining: FxHashMap<PeerId, Joining>,
     pub(super) watchers: Vec<Watching>,
-    pub(super) feeds: FxHashMap<u64, Follower>,
+    /// In the order in which they came: their sockets lie side by side in memory, and are written to one after the other.
+    pub(super) feeds: BTreeMap<u64, Follower>,
     /// Deliveries that came before the ones they follow.
     early: BTreeMap<u64, Arc<Publication>>,
     ready: bool,
@@ -93,7 +94,54 @@ pub(super) struct State {
     pub(super) scheduled: Option<Millis>,
     /// The state as feeds render it, shared by all of them.
     pub(super) rendered: Option<(u64, bytes::Bytes)>,
+    /// Reliable moves that are about to go out.
+    row: Row,
+    ticks: Ticks,
 }
+
+/// When the moves of a room with `tick_ms` go out.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Ticks {
+    /// When they may go out next.
+    next: Millis,
+    /// Some wait in outboxes until then.
+    waits: bool,
+}
+
+impl Ticks {
+    /// Whether moves of this moment go out when their turn ends, and the clock starts anew; if not they wait.
+    fn goes_out(&mut self, tick_ms: u64, now: Millis) -> bool {
+        if self.waits || now < self.next {
+            self.waits = true;
+            return false;
+        }
+        self.next = now.after(tick_ms);
+        true
+    }
+
+    /// Whether those that waited go out now.
+    fn is_over(&mut self, tick_ms: u64, now: Millis) -> bool {
+        let is_over = self.waits && self.next <= now;
+        if is_over {
+            *self = Self { next: now.after(tick_ms), waits: false };
+        }
+        is_over
+    }
+}
+
+/// Reliable moves of one sender, in order. Those of one turn go out together: for each receiver they are one thing to
+/// keep, to queue and to write. Whoever locks the room for anything else sends them first, so nobody can tell.
+#[derive(Default)]
+struct Row {
+    from: u32,
+    frames: Vec<Frame>,
+    bytes: usize,
+    out: Out,
+}
+
+/// More moves, or bytes of moves, are not held back.
+const ROW_MAX: usize = 64;
+const ROW_BYTES_MAX: usize = 16 * 1024;
 
 /// A room and those it talks to.
 pub struct RoomCell {
@@ -117,12 +165,14 @@ impl RoomCell {
             seats: Vec::new(),
             joining: FxHashMap::default(),
             watchers: Vec::new(),
-            feeds: FxHashMap::default(),
+            feeds: BTreeMap::new(),
             early: BTreeMap::new(),
             ready: false,
             closed: false,
             scheduled: None,
             rendered: None,
+            row: Row::default(),
+            ticks: Ticks::default(),
         };
         let (head, state_version) = (AtomicU64::new(0), AtomicU64::new(0));
         let behind = AtomicBool::new(false);
@@ -157,6 +207,13 @@ impl RoomCell {
 
     /// The room, locked; `None` when the cell has left the registry.
     pub(super) fn lock(&self) -> Option<MutexGuard<'_, State>> {
+        let mut state = self.lock_for_a_move()?;
+        state.send_row();
+        Some(state)
+    }
+
+    /// The room, locked, with moves that may be about to go out still in it.
+    pub(super) fn lock_for_a_move(&self) -> Option<MutexGuard<'_, State>> {
         let state = self.state.lock();
         (!state.closed).then_some(state)
     }
@@ -176,6 +233,7 @@ impl RoomCell {
     /// Takes a delivery of the engine.
     pub(super) fn deliver(self: &Arc<Self>, publication: Arc<Publication>, now: Millis) {
         let mut state = self.state.lock();
+        state.send_row();
         let seq = publication.position.seq;
         state.early.insert(seq, publication);
         if state.ready {
@@ -241,6 +299,42 @@ impl State {
     pub(super) fn count_spectators(&mut self, now: Millis) {
         let count = self.watchers.len() + self.feeds.len();
         _ = self.room.apply(Command::Spectators(count), now);
+    }
+
+    /// Holds a reliable move to all others back until the turn ends. Whether nothing was held back before: the turn has
+    /// to be told then.
+    pub(super) fn hold_back(&mut self, from: u32, frame: Frame, len: usize, now: Millis) -> bool {
+        if self.row.from != from || self.row.frames.len() >= ROW_MAX || self.row.bytes + len > ROW_BYTES_MAX {
+            self.send_row();
+        }
+        if self.row.frames.is_empty() {
+            (self.row.from, self.row.out) = (from, self.out(now));
+        }
+        self.row.bytes += len;
+        self.row.frames.push(frame);
+        self.row.frames.len() == 1
+    }
+
+    /// Sends the moves that were held back.
+    pub(super) fn send_row(&mut self) {
+        if self.row.frames.is_empty() {
+            return;
+        }
+        let Row { from, frames, out, .. } = std::mem::take(&mut self.row);
+        let mut row = Frame::row(frames);
+        let receivers = self.seats.iter().filter(|seat| seat.handle != from);
+        receivers.for_each(|seat| seat.session.push_counted(&mut row, out));
+    }
+
+    /// When a move of this moment goes out.
+    pub(super) fn out(&mut self, now: Millis) -> Out {
+        let tick_ms = self.room.settings().tick_ms;
+        if tick_ms == 0 || self.ticks.goes_out(tick_ms, now) { Out::AtTurnEnd } else { Out::Later }
+    }
+
+    /// When the moves that wait go out.
+    pub(super) fn tick_due(&self) -> Option<Millis> {
+        self.ticks.waits.then_some(self.ticks.next)
     }
 
     /// Sends a frame to every member but one.
@@ -310,9 +404,7 @@ impl State {
             }
             inner.grant().allows(&cell.name, rallypoint_protocol::Verb::History)
         };
-        for message in self.picture(cell, peer, re, self.missed_by(cell, peer, since, history)) {
-            session.send(&message);
-        }
+        session.show(cell.handle, &self.picture(cell, peer, re, self.missed_by(cell, peer, since, history)));
     }
 
     /// What a member missed since a position. Without the right to the history that is what
@@ -463,6 +555,9 @@ impl State {
 
     /// Carries out what was due; returns the summary to be published.
     pub(super) fn tick(&mut self, now: Millis) -> Option<EventBody> {
+        if self.ticks.is_over(self.room.settings().tick_ms, now) {
+            self.seats.iter().for_each(|seat| seat.session.let_out());
+        }
         let Ok(Outcome::Ticked(Ticked { stopped_typing, presence, latency })) = self.room.apply(Command::Tick, now)
         else {
             return None;
@@ -507,7 +602,7 @@ impl State {
             let mut frame = Frame::of(ServerMessage::State(message));
             let slot = Slot { room: cell.handle, from: 0, key: 0, named: false };
             for watcher in self.watchers.iter_mut().filter(|watcher| is_due(watcher)) {
-                watcher.session.push_latest(&mut frame, slot);
+                watcher.session.push_latest(&mut frame, slot, Out::AtTurnEnd);
                 watcher.state_version = version;
                 watcher.state_due = now.after(watcher.state_every_ms.unwrap_or(STATE_EVERY_MS));
             }
@@ -602,6 +697,19 @@ impl Rooms {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moves_go_out_at_most_once_a_tick() {
+        let mut ticks = Ticks::default();
+        let at = |ms: u64| Millis(1e12).after(ms);
+        assert!(ticks.goes_out(20, at(0)), "after a pause at once");
+        assert!(!ticks.is_over(20, at(20)), "nothing waits");
+        assert!(!ticks.goes_out(20, at(5)) && !ticks.goes_out(20, at(19)));
+        assert!(!ticks.goes_out(20, at(21)), "the others go first");
+        assert!(!ticks.is_over(20, at(19)) && ticks.is_over(20, at(21)));
+        assert!(!ticks.goes_out(20, at(22)), "counted from when they went out");
+        assert!(ticks.is_over(20, at(41)) && ticks.goes_out(20, at(61)));
+    }
 
     /// A thread may be stopped between the log and the room while others publish hundreds of events. None of them may be
     /// missing when it comes at last: the room would wait for it for ever.

@@ -8,7 +8,10 @@ use parking_lot::{Mutex, MutexGuard};
 use rallypoint_protocol::{CloseCode, Encoding, PeerId, Position, ServerMessage, UserName, event::LeaveReason};
 use uuid::Uuid;
 
-use super::{link::Link, rooms::RoomCell};
+use super::{
+    link::{Link, Out},
+    rooms::RoomCell,
+};
 use crate::{
     frame::Frame,
     session::{
@@ -38,7 +41,8 @@ pub(super) struct Way {
     pub(super) standing: Standing,
     /// How the kept frames are written.
     pub(super) encoding: Encoding,
-    pub(super) kept: Kept,
+    /// Most sessions get no counted messages.
+    pub(super) kept: Option<Box<Kept>>,
     pub(super) tokens: Tokens,
     /// Up to where it has been told its user's own log.
     pub(super) own: Position,
@@ -67,7 +71,7 @@ impl SessionCell {
     ) -> Self {
         let (peer, user) = (session.peer(), session.grant().user.clone());
         let (encoding, standing) = (link.encoding(), Standing::Here(link));
-        let way = Way { standing, encoding, kept: Kept::default(), tokens, own };
+        let way = Way { standing, encoding, kept: None, tokens, own };
         Self { id, shown, peer, user, way: Mutex::new(way), session: Mutex::new(session) }
     }
 
@@ -115,6 +119,14 @@ impl SessionCell {
         }
     }
 
+    /// Sends a picture of a room as of now.
+    pub(super) fn show(&self, room: u32, picture: &[ServerMessage]) {
+        if let Standing::Here(link) = &self.way().standing {
+            link.settle(room);
+            picture.iter().for_each(|message| link.send(message));
+        }
+    }
+
     /// Sends a frame that must arrive.
     pub(super) fn push(&self, frame: &mut Frame) {
         if let Standing::Here(link) = &self.way().standing {
@@ -136,19 +148,26 @@ impl SessionCell {
     }
 
     /// Sends a latest move; while the socket is lost the room's state holds it.
-    pub(super) fn push_latest(&self, frame: &mut Frame, slot: Slot) {
+    pub(super) fn push_latest(&self, frame: &mut Frame, slot: Slot, out: Out) {
         if let Standing::Here(link) = &self.way().standing {
-            link.push_latest(frame.get(link.encoding()), slot);
+            link.push_latest(frame.get(link.encoding()), slot, out);
         }
     }
 
-    /// Sends a counted message, and keeps it until it is acknowledged.
-    pub(super) fn push_counted(&self, frame: &mut Frame) {
+    /// Lets out what waits for its room's tick.
+    pub(super) fn let_out(&self) {
+        if let Standing::Here(link) = &self.way().standing {
+            link.let_out();
+        }
+    }
+
+    /// Sends counted messages, and keeps them until they are acknowledged.
+    pub(super) fn push_counted(&self, frame: &mut Frame, out: Out) {
         let mut way = self.way();
         let bytes: Bytes = frame.get(way.encoding);
-        way.kept.push(bytes.clone());
+        way.kept.get_or_insert_default().push(bytes.clone(), frame.messages());
         if let Standing::Here(link) = &way.standing {
-            link.push(bytes);
+            link.push_move(bytes, out);
         }
     }
 
@@ -161,7 +180,7 @@ impl SessionCell {
 
     /// The client has the first `n` counted messages.
     pub(super) fn ack(&self, n: u64) -> Result<(), BadAck> {
-        self.way().kept.ack(n)
+        self.way().kept.get_or_insert_default().ack(n)
     }
 
     /// The client spoke on `link`: it holds the resume token that came over it.

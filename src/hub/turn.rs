@@ -8,7 +8,7 @@
 
 use std::{cell::RefCell, marker::PhantomData, sync::Arc};
 
-use super::link::Link;
+use super::{link::Link, rooms::RoomCell};
 
 /// A thousand writes hold a worker for milliseconds; after this many the rest is a task of its
 /// own that yields between slices.
@@ -18,6 +18,8 @@ const SLICE: usize = 256;
 struct Current {
     depth: usize,
     dirty: Vec<Arc<Link>>,
+    /// Rooms that hold moves back until the turn ends.
+    holding: Vec<Arc<RoomCell>>,
 }
 
 thread_local! {
@@ -38,6 +40,12 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        // Under the guard of an inner turn nothing is over yet.
+        let next = |current: &mut Current| if current.depth == 1 { current.holding.pop() } else { None };
+        while let Some(cell) = CURRENT.with_borrow_mut(next) {
+            // To lock it is to have it send them.
+            drop(cell.lock());
+        }
         let dirty = CURRENT.with_borrow_mut(|current| {
             current.depth -= 1;
             if current.depth == 0 { std::mem::take(&mut current.dirty) } else { Vec::new() }
@@ -73,6 +81,11 @@ fn flush_slice(mut dirty: Vec<Arc<Link>>) -> Vec<Arc<Link>> {
         link.flush();
     }
     dirty
+}
+
+/// Notes that a room holds moves back.
+pub(super) fn holds_back(cell: &Arc<RoomCell>) {
+    CURRENT.with_borrow_mut(|current| current.holding.push(cell.clone()));
 }
 
 /// Notes that a link has something to write. Outside any turn it is flushed at once.

@@ -24,20 +24,30 @@ const EARLY_MAX: usize = 256;
 #[derive(Default)]
 struct Present {
     sessions: Vec<Arc<SessionCell>>,
-    feeds: Vec<(u64, Arc<Wake>)>,
     /// Sessions that are on their way in, and have begun to listen for news.
     coming: usize,
     /// Up to where the user's log was handed to the sessions; unknown before the first of them.
     told: Option<Position>,
+    closed: bool,
+    rare: Option<Box<Rare>>,
+}
+
+/// What most users never have.
+#[derive(Default)]
+struct Rare {
+    feeds: Vec<(u64, Arc<Wake>)>,
     /// Deliveries that came before the ones they follow: two publishers may race to hand theirs over.
     early: BTreeMap<u64, Arc<Publication>>,
-    closed: bool,
 }
 
 impl Present {
     /// Sockets, streams and held polls; lost sessions have none.
     fn connections(&self) -> usize {
-        self.sessions.iter().filter(|session| session.is_here()).count() + self.feeds.len()
+        self.sessions.iter().filter(|session| session.is_here()).count() + self.feeds().len()
+    }
+
+    fn feeds(&self) -> &[(u64, Arc<Wake>)] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.feeds)
     }
 
     /// Takes a delivery; returns what is to be told now, in the order of the log.
@@ -46,16 +56,20 @@ impl Present {
         let Some(told) = self.told else { return Vec::new() };
         if told.epoch != position.epoch {
             // The log has begun anew.
-            self.early.clear();
+            self.rare.iter_mut().for_each(|rare| rare.early.clear());
             self.told = Some(position);
             return vec![publication.clone()];
         }
-        if position.seq > told.seq {
-            self.early.insert(position.seq, publication.clone());
-        }
         let mut next = told.seq + 1;
         let mut due = Vec::new();
-        while let Some(publication) = self.early.remove(&next) {
+        if position.seq == next {
+            self.told = Some(position);
+            due.push(publication.clone());
+            next += 1;
+        } else if position.seq > next {
+            self.rare.get_or_insert_default().early.insert(position.seq, publication.clone());
+        }
+        while let Some(publication) = self.rare.as_mut().and_then(|rare| rare.early.remove(&next)) {
             self.told = Some(publication.position);
             due.push(publication);
             next += 1;
@@ -64,14 +78,14 @@ impl Present {
     }
 
     fn is_empty(&self) -> bool {
-        self.sessions.is_empty() && self.feeds.is_empty() && self.coming == 0
+        self.sessions.is_empty() && self.feeds().is_empty() && self.coming == 0
     }
 }
 
 /// One user with at least one connection.
 pub(super) struct UserCell {
     name: UserName,
-    /// Mark of the newest notification this node has seen, so that a feed need not ask.
+    /// Mark of the newest notification this node has seen since the user came.
     news: AtomicU64,
     present: Mutex<Present>,
 }
@@ -82,15 +96,10 @@ impl UserCell {
         &self.name
     }
 
-    /// Whether a feed at `position` has anything to read in the user's log.
-    pub(super) fn has_news(&self, position: Position) -> bool {
-        self.news.load(Ordering::Acquire) != mark(position)
-    }
-
     fn wake_all(&self, code: ErrorCode) -> usize {
         let present = self.present.lock();
-        present.feeds.iter().for_each(|(_, wake)| wake.end(code));
-        present.feeds.len()
+        present.feeds().iter().for_each(|(_, wake)| wake.end(code));
+        present.feeds().len()
     }
 }
 
@@ -164,6 +173,8 @@ impl Held<'_> {
             return Err(ErrorCode::TooManyConnections);
         }
         let session = session();
+        // Most users have one session: no memory for four.
+        self.present.sessions.reserve_exact(1);
         self.present.sessions.push(session.clone());
         Ok((session, others))
     }
@@ -230,7 +241,7 @@ impl Users {
             if present.connections() >= max {
                 return Err(ErrorCode::TooManyConnections);
             }
-            present.feeds.push((id, wake.clone()));
+            present.rare.get_or_insert_default().feeds.push((id, wake.clone()));
             Ok(())
         };
         self.enter(name, enter).map(|(cell, ())| cell)
@@ -242,7 +253,9 @@ impl Users {
     }
 
     pub(super) fn leave_feed(&self, cell: &UserCell, id: u64) {
-        self.leave(cell, |present| present.feeds.retain(|(other, _)| *other != id));
+        self.leave(cell, |present| {
+            present.rare.iter_mut().for_each(|rare| rare.feeds.retain(|(other, _)| *other != id));
+        });
     }
 
     fn leave(&self, cell: &UserCell, leave: impl FnOnce(&mut Present)) {
@@ -297,7 +310,7 @@ impl Users {
     /// Whether a user waits for a delivery that others have overtaken; as with a room, none is dropped.
     pub(super) fn is_behind(&self, user: &str) -> bool {
         let cell = self.map.get(user).map(|cell| cell.value().clone());
-        cell.is_some_and(|cell| cell.present.lock().early.len() >= EARLY_MAX)
+        cell.is_some_and(|cell| cell.present.lock().rare.as_ref().is_some_and(|rare| rare.early.len() >= EARLY_MAX))
     }
 
     /// Hands a notification to all of the user's sockets and feeds.
@@ -312,7 +325,7 @@ impl Users {
             let mut frame = Frame::of(message);
             present.sessions.iter().for_each(|session| session.push_own(&mut frame, position));
         }
-        present.feeds.iter().for_each(|(_, wake)| wake.wake());
+        present.feeds().iter().for_each(|(_, wake)| wake.bring_news());
     }
 
     /// How many sockets, streams and held polls a user has.

@@ -26,14 +26,15 @@ pub struct Publication {
     pub bytes: Bytes,
     /// When it happened.
     pub time: Millis,
-    feed: OnceLock<Bytes>,
+    /// Most logs have no spectators.
+    block: OnceLock<Box<Bytes>>,
 }
 
 impl Publication {
     /// Takes what the engine delivered.
     pub fn new(log: RoomName, position: Position, bytes: Bytes) -> Result<Self, ErrorCode> {
         let time = Event::from_bytes(&bytes)?.time;
-        Ok(Self { log, position, bytes, time, feed: OnceLock::new() })
+        Ok(Self { log, position, bytes, time, block: OnceLock::new() })
     }
 
     /// What happened. Kept as bytes only: logs hold far more events than are ever looked into
@@ -48,9 +49,17 @@ impl Publication {
         kind.and_then(|kind| std::str::from_utf8(kind).ok()).unwrap_or_default()
     }
 
-    /// The event object of feeds, made once and shared by every spectator.
-    pub fn feed_object(&self) -> &Bytes {
-        self.feed.get_or_init(|| event::feed_object(&self.log, self.position, &self.bytes).into())
+    /// The event as event streams have it, up to the id, which is each spectator's own. Made once and shared by all.
+    pub fn block(&self) -> &[u8] {
+        self.block.get_or_init(|| {
+            let object = event::feed_object(&self.log, self.position, &self.bytes);
+            Box::new([b"event: ", self.kind().as_bytes(), b"\ndata: ", &object].concat().into())
+        })
+    }
+
+    /// The event object of feeds, which ends the block.
+    pub fn feed_object(&self) -> &[u8] {
+        &self.block()[b"event: \ndata: ".len() + self.kind().len()..]
     }
 
     /// What keeping it costs, in bytes.

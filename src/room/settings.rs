@@ -46,6 +46,8 @@ settings! {
         state_keys: usize = 16, 0..=1024;
         /// Size of a member's public state.
         peer_state: usize = 512, 0..=4096;
+        /// Moves go out at most this often, together; 0 sends each at once.
+        tick_ms: u64 = 0, 0..=1000;
         /// How long "is typing" holds without a repeat.
         typing_ms: u64 = 6000, 1000..=60_000;
         /// How often latencies are reported.

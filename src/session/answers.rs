@@ -51,22 +51,26 @@ impl Answers {
             self.add(id, Answer::Pending);
             return Repeat::New;
         }
-        let kept = self.kept.iter().find(|(kept, _)| *kept == id);
-        kept.map_or(Repeat::Forgotten, |(_, answer)| Repeat::Again(answer.clone()))
+        self.find(id).map_or(Repeat::Forgotten, |at| Repeat::Again(self.kept[at].1.clone()))
     }
 
     /// Whether the kept answer to this request is a view.
     pub fn is_view(&self, id: u64) -> bool {
-        self.kept.iter().any(|(kept, answer)| *kept == id && *answer == Answer::View)
+        self.find(id).is_some_and(|at| self.kept[at].1 == Answer::View)
     }
 
     /// Keeps an answer, once.
     pub fn keep(&mut self, id: u64, answer: Answer) {
-        if let Some((_, kept)) = self.kept.iter_mut().find(|(kept, _)| *kept == id)
-            && *kept == Answer::Pending
+        if let Some(at) = self.find(id)
+            && self.kept[at].1 == Answer::Pending
         {
-            *kept = answer;
+            self.kept[at].1 = answer;
         }
+    }
+
+    /// Ids rise.
+    fn find(&self, id: u64) -> Option<usize> {
+        self.kept.binary_search_by_key(&id, |(kept, _)| *kept).ok()
     }
 
     fn add(&mut self, id: u64, answer: Answer) {

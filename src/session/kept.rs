@@ -3,10 +3,12 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
+
+use crate::frame;
 
 /// Counted messages kept.
-pub const KEPT_MAX: usize = 256;
+pub const KEPT_MAX: u64 = 256;
 /// Bytes of counted messages kept.
 pub const KEPT_BYTES_MAX: usize = 256 * 1024;
 
@@ -14,10 +16,19 @@ pub const KEPT_BYTES_MAX: usize = 256 * 1024;
 /// them. The newest is always kept.
 #[derive(Debug, Default)]
 pub struct Kept {
-    frames: VecDeque<Bytes>,
+    chunks: VecDeque<Chunk>,
     bytes: usize,
+    /// Messages in `chunks`.
+    messages: u64,
     sent: u64,
     acked: u64,
+}
+
+/// Frames that were sent together, one after the other.
+#[derive(Debug)]
+struct Chunk {
+    frames: Bytes,
+    messages: u32,
 }
 
 /// The client acknowledged what it cannot have received, or less than before.
@@ -25,19 +36,32 @@ pub struct Kept {
 pub struct BadAck;
 
 impl Kept {
-    /// One more was sent.
-    pub fn push(&mut self, frame: Bytes) {
-        self.sent += 1;
-        self.bytes += frame.len();
-        self.frames.push_back(frame);
-        while self.frames.len() > KEPT_MAX || (self.bytes > KEPT_BYTES_MAX && self.frames.len() > 1) {
-            self.forget_oldest();
+    /// So many more were sent, as frames one after the other.
+    pub fn push(&mut self, frames: Bytes, messages: u32) {
+        self.sent += u64::from(messages);
+        self.messages += u64::from(messages);
+        self.bytes += frames.len();
+        self.chunks.push_back(Chunk { frames, messages });
+        while self.chunks.len() > 1 && self.bytes > KEPT_BYTES_MAX {
+            self.forget_oldest(u64::MAX);
+        }
+        while self.messages > KEPT_MAX {
+            self.forget_oldest(self.messages - KEPT_MAX);
         }
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some(frame) = self.frames.pop_front() {
-            self.bytes -= frame.len();
+    /// Forgets the oldest chunk, or the first of its messages, if it has more than `most`.
+    fn forget_oldest(&mut self, most: u64) {
+        let Some(oldest) = self.chunks.front_mut() else { return };
+        let messages = most.min(oldest.messages.into());
+        self.messages -= messages;
+        if messages < oldest.messages.into() {
+            let len = frame::length_of(&oldest.frames, messages);
+            oldest.frames.advance(len);
+            oldest.messages -= u32::try_from(messages).unwrap_or(u32::MAX);
+            self.bytes -= len;
+        } else if let Some(chunk) = self.chunks.pop_front() {
+            self.bytes -= chunk.frames.len();
         }
     }
 
@@ -47,31 +71,34 @@ impl Kept {
             return Err(BadAck);
         }
         self.acked = n;
-        while self.before() < n {
-            self.forget_oldest();
+        while self.chunks.front().is_some_and(|oldest| self.before() + u64::from(oldest.messages) <= n) {
+            self.forget_oldest(u64::MAX);
         }
         // Most sessions get a few signals when a call begins and none after it.
-        if self.frames.is_empty() {
-            self.frames = VecDeque::new();
+        if self.chunks.is_empty() {
+            self.chunks = VecDeque::new();
         }
         Ok(())
     }
 
     /// How many were sent before the oldest that is kept.
     fn before(&self) -> u64 {
-        self.sent - self.frames.len() as u64
+        self.sent - self.messages
     }
 
     /// What a client that has the first `received` still lacks; `None` when that is not kept, or
     /// it claims more than was sent.
-    pub fn after(&self, received: u64) -> Option<impl Iterator<Item = &Bytes>> {
-        let skip = usize::try_from(received.checked_sub(self.before())?).ok()?;
-        (skip <= self.frames.len()).then(|| self.frames.iter().skip(skip))
-    }
-
-    /// Both ends begin to count anew.
-    pub fn restart(&mut self) {
-        *self = Self::default();
+    pub fn after(&self, received: u64) -> Option<Vec<Bytes>> {
+        let mut skip = received.checked_sub(self.before()).filter(|&skip| skip <= self.messages)?;
+        let mut lacking = Vec::new();
+        for Chunk { frames, messages } in &self.chunks {
+            let had = skip.min(u64::from(*messages));
+            skip -= had;
+            if had < u64::from(*messages) {
+                lacking.push(frames.slice(frame::length_of(frames, had)..));
+            }
+        }
+        Some(lacking)
     }
 }
 
@@ -126,14 +153,15 @@ impl Default for Tokens {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use rallypoint_protocol::Encoding;
 
     fn frame(n: u64) -> Bytes {
-        Bytes::copy_from_slice(&n.to_be_bytes())
+        frame::payload(&n.to_be_bytes(), Encoding::MsgPack)
     }
 
     fn lacking(kept: &Kept, received: u64) -> Option<Vec<u64>> {
-        let frames = kept.after(received)?;
-        Some(frames.map(|frame| u64::from_be_bytes(frame[..8].try_into().unwrap())).collect())
+        let frames = kept.after(received)?.concat();
+        Some(frames.chunks(10).map(|frame| u64::from_be_bytes(frame[2..].try_into().unwrap())).collect())
     }
 
     #[test]
@@ -141,7 +169,7 @@ mod tests {
         let mut kept = Kept::default();
         assert_eq!(lacking(&kept, 0), Some(vec![]));
         assert_eq!(lacking(&kept, 1), None, "more than was sent");
-        (1..=5).for_each(|n| kept.push(frame(n)));
+        (1..=5).for_each(|n| kept.push(frame(n), 1));
         assert_eq!(lacking(&kept, 2), Some(vec![3, 4, 5]));
         assert_eq!(kept.ack(3), Ok(()));
         assert_eq!(lacking(&kept, 2), None, "it said that it had three");
@@ -155,12 +183,12 @@ mod tests {
     #[test]
     fn it_is_bounded_by_number_and_by_bytes() {
         let mut kept = Kept::default();
-        (1..=300).for_each(|n| kept.push(frame(n)));
+        (1..=300).for_each(|n| kept.push(frame(n), 1));
         assert_eq!(lacking(&kept, 43), None);
         assert_eq!(lacking(&kept, 44).map(|frames| frames.len()), Some(256));
         assert_eq!(kept.ack(10), Ok(()), "an acknowledgement of what is forgotten is no mistake");
-        kept.push(Bytes::from(vec![0; KEPT_BYTES_MAX + 1]));
-        assert_eq!(kept.frames.len(), 1, "the newest is kept whatever its size");
+        kept.push(Bytes::from(vec![0; KEPT_BYTES_MAX + 1]), 1);
+        assert_eq!(kept.chunks.len(), 1, "the newest is kept whatever its size");
         assert!(kept.after(300).is_some() && kept.after(299).is_none());
     }
 
@@ -183,24 +211,25 @@ mod tests {
         /// Whatever is sent, acknowledged and lost: a resume gives exactly what is lacking, or says
         /// that it cannot.
         #[test]
-        fn a_resume_gives_what_is_lacking(steps in prop::collection::vec((0u8..3, 0u64..40), 1..600)) {
+        fn a_resume_gives_what_is_lacking(steps in prop::collection::vec((0u8..3, 0u32..40, 1u32..9), 1..600)) {
             let mut kept = Kept::default();
             let (mut sent, mut received) = (0, 0);
-            for (kind, n) in steps {
+            for (kind, n, together) in steps {
                 match kind {
                     0 | 1 => {
-                        sent += 1;
-                        kept.push(frame(sent));
+                        let frames: Vec<_> = (1..=together).map(|n| frame(sent + u64::from(n))).collect();
+                        kept.push(frames.concat().into(), together);
+                        sent += u64::from(together);
                     }
                     _ => {
-                        received = sent.min(received + n);
+                        received = sent.min(received + u64::from(n));
                         prop_assert_eq!(kept.ack(received), Ok(()));
                     }
                 }
                 let wanted: Vec<u64> = (received + 1..=sent).collect();
                 match lacking(&kept, received) {
                     Some(frames) => prop_assert_eq!(frames, wanted),
-                    None => prop_assert!(wanted.len() > KEPT_MAX),
+                    None => prop_assert!(wanted.len() as u64 > KEPT_MAX),
                 }
             }
         }

@@ -1,10 +1,9 @@
 //! What waits to be written to one connection: control frames first, then everything else in
 //! order, with older latest moves replaced in place.
 //!
-//! Pure: the connection's link asks what to write and says how much was written. Without anything
-//! waiting it holds no memory on the heap.
+//! Pure: the connection's link asks what to write and says how much was written.
 
-use std::{collections::VecDeque, io::IoSlice};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -46,15 +45,24 @@ const SCAN_MAX: usize = 64;
 /// Control frames wait only behind a blocked socket; more bytes than this never need to.
 pub const CONTROL_MAX: usize = 1024;
 
-/// The waiting frames of one connection.
+/// The waiting frames of one connection. Most of the time that is none, or one on its way to the end of the turn: only
+/// when there are more does it take memory on the heap.
 #[derive(Debug, Default)]
 pub struct Outbox {
+    alone: Option<Entry>,
+    /// Never there together with `alone`, and never empty.
+    many: Option<Box<Many>>,
+}
+
+/// Frames that wait together, or with something to be remembered of them.
+#[derive(Debug, Default)]
+struct Many {
     /// The frame that is partly written, and how much of it is. It is always finished first.
     current: Option<(Bytes, usize)>,
     control: VecDeque<Bytes>,
     queue: VecDeque<Entry>,
     /// Slot to entry number, once the queue is long; numbers count on from `popped`.
-    index: Option<Box<FxHashMap<Slot, u64>>>,
+    index: Option<FxHashMap<Slot, u64>>,
     popped: u64,
     /// Bytes in `current` and `queue` not yet written.
     bytes: usize,
@@ -66,16 +74,141 @@ pub struct Outbox {
 impl Outbox {
     /// Nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.current.is_none() && self.control.is_empty() && self.queue.is_empty()
+        self.alone.is_none() && self.many.is_none()
     }
 
     /// Bytes that wait, control frames aside.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.alone.as_ref().map_or(0, |entry| entry.frame.len()) + self.many.as_ref().map_or(0, |many| many.bytes)
     }
 
     /// Adds a control frame (pong, ping, close): ahead of queued frames, never inside one.
     pub fn push_control(&mut self, frame: Bytes) -> Result<(), OverBudget> {
+        self.among_many(|many| many.push_control(frame))
+    }
+
+    /// Adds a frame that must arrive. What waits already decides: a single frame may be larger
+    /// than what is left of the budget.
+    pub fn push(&mut self, frame: Bytes, budget: usize) -> Result<Pushed, OverBudget> {
+        self.add(Entry { frame, slot: None }, budget)
+    }
+
+    /// Adds a latest move, or puts it in the place of the one it follows.
+    pub fn push_latest(&mut self, frame: Bytes, slot: Slot, budget: usize) -> Result<Pushed, OverBudget> {
+        self.add(Entry { frame, slot: Some(slot) }, budget)
+    }
+
+    /// Adds a frame that the server owes whatever its size, such as the picture of a room after a
+    /// resume: it is bounded by other means, and must not cost the receiver its budget.
+    pub fn push_owed(&mut self, frame: Bytes) {
+        self.among_many(|many| {
+            many.allowed += frame.len();
+            _ = many.add(frame, None, usize::MAX);
+        });
+    }
+
+    fn add(&mut self, entry: Entry, budget: usize) -> Result<Pushed, OverBudget> {
+        match &mut self.alone {
+            None if self.many.is_none() => {
+                self.alone = Some(entry);
+                Ok(Pushed::Queued)
+            }
+            Some(alone) if entry.slot.is_some() && alone.slot == entry.slot => {
+                *alone = entry;
+                Ok(Pushed::Replaced)
+            }
+            _ => self.among_many(|many| match entry.slot {
+                Some(slot) => many.push_latest(entry.frame, slot, budget),
+                None => many.add(entry.frame, None, budget),
+            }),
+        }
+    }
+
+    /// Does something to many frames, of which one may have been alone so far.
+    fn among_many<T>(&mut self, change: impl FnOnce(&mut Many) -> T) -> T {
+        let many = self.many.get_or_insert_default();
+        if let Some(Entry { frame, slot }) = self.alone.take() {
+            _ = many.add(frame, slot, usize::MAX);
+        }
+        let changed = change(many);
+        self.many.take_if(|many| many.is_empty());
+        changed
+    }
+
+    /// Drops the queued latest moves of a member that left.
+    pub fn forget(&mut self, room: u32, from: u32) {
+        self.alone.take_if(|alone| alone.is_of(room, from));
+        if self.many.is_some() {
+            self.among_many(|many| many.forget(room, from));
+        }
+    }
+
+    /// A picture of a room comes behind its latest moves that wait: they keep their places and no newer ones take them,
+    /// which would arrive before the older ones in the picture.
+    pub fn settle(&mut self, room: u32) {
+        self.alone.iter_mut().for_each(|alone| alone.settle(room));
+        if let Some(many) = &mut self.many {
+            many.queue.iter_mut().for_each(|entry| entry.settle(room));
+            many.index.iter_mut().for_each(|index| index.retain(|slot, _| slot.room != room));
+        }
+    }
+
+    /// Drops everything that is not partly written: the connection is about to be closed.
+    pub fn abandon(&mut self) {
+        self.alone = None;
+        if self.many.is_some() {
+            self.among_many(Many::abandon);
+        }
+    }
+
+    /// What waits, frame by frame; the first may be the rest of one.
+    pub fn waiting(&self) -> impl Iterator<Item = &[u8]> {
+        let alone = self.alone.iter().map(|entry| &entry.frame[..]);
+        alone.chain(self.many.iter().flat_map(|many| many.waiting()))
+    }
+
+    /// What to write next: a frame as it is, or as many as fit copied one after the other into `scratch`. To copy small
+    /// frames is cheaper than to have the kernel gather them, and large ones come alone.
+    pub fn next<'a>(&'a self, scratch: &'a mut [u8]) -> &'a [u8] {
+        let mut waiting = self.waiting().peekable();
+        let Some(first) = waiting.next() else { return &[] };
+        let fits = |len: usize, more: &[u8]| len + more.len() <= scratch.len();
+        if !waiting.peek().is_some_and(|second| fits(first.len(), second)) {
+            return first;
+        }
+        let mut len = first.len();
+        scratch[..len].copy_from_slice(first);
+        while let Some(more) = waiting.next_if(|more| len + more.len() <= scratch.len()) {
+            scratch[len..][..more.len()].copy_from_slice(more);
+            len += more.len();
+        }
+        &scratch[..len]
+    }
+
+    /// Notes that `written` bytes of what [`Outbox::next`] gave are on their way.
+    pub fn advance(&mut self, written: usize) {
+        if self.alone.take_if(|alone| alone.frame.len() == written).is_none() {
+            self.among_many(|many| many.advance(written));
+        }
+    }
+}
+
+impl Entry {
+    fn is_of(&self, room: u32, from: u32) -> bool {
+        self.slot.is_some_and(|slot| slot.room == room && slot.from == from)
+    }
+
+    fn settle(&mut self, room: u32) {
+        self.slot.take_if(|slot| slot.room == room);
+    }
+}
+
+impl Many {
+    fn is_empty(&self) -> bool {
+        self.current.is_none() && self.control.is_empty() && self.queue.is_empty()
+    }
+
+    fn push_control(&mut self, frame: Bytes) -> Result<(), OverBudget> {
         if self.control_bytes + frame.len() > CONTROL_MAX {
             return Err(OverBudget);
         }
@@ -84,14 +217,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Adds a frame that must arrive. What waits already decides: a single frame may be larger
-    /// than what is left of the budget.
-    pub fn push(&mut self, frame: Bytes, budget: usize) -> Result<Pushed, OverBudget> {
-        self.add(frame, None, budget)
-    }
-
-    /// Adds a latest move, or puts it in the place of the one it follows.
-    pub fn push_latest(&mut self, frame: Bytes, slot: Slot, budget: usize) -> Result<Pushed, OverBudget> {
+    fn push_latest(&mut self, frame: Bytes, slot: Slot, budget: usize) -> Result<Pushed, OverBudget> {
         if let Some(at) = self.find(slot) {
             let entry = &mut self.queue[at];
             self.bytes = self.bytes - entry.frame.len() + frame.len();
@@ -99,13 +225,6 @@ impl Outbox {
             return Ok(Pushed::Replaced);
         }
         self.add(frame, Some(slot), budget)
-    }
-
-    /// Adds a frame that the server owes whatever its size, such as the picture of a room after a
-    /// resume: it is bounded by other means, and must not cost the receiver its budget.
-    pub fn push_owed(&mut self, frame: Bytes) {
-        self.allowed += frame.len();
-        _ = self.add(frame, None, usize::MAX);
     }
 
     fn add(&mut self, frame: Bytes, slot: Option<Slot>, budget: usize) -> Result<Pushed, OverBudget> {
@@ -127,7 +246,7 @@ impl Outbox {
 
     fn build_index(&mut self) {
         let slots = self.queue.iter().zip(self.popped..).filter_map(|(entry, n)| Some((entry.slot?, n)));
-        self.index = Some(Box::new(slots.collect()));
+        self.index = Some(slots.collect());
     }
 
     fn find(&self, slot: Slot) -> Option<usize> {
@@ -137,14 +256,12 @@ impl Outbox {
         }
     }
 
-    /// Drops the queued latest moves of a member that left.
-    pub fn forget(&mut self, room: u32, from: u32) {
-        let gone = |slot: &Slot| slot.room == room && slot.from == from;
-        if !self.queue.iter().any(|entry| entry.slot.as_ref().is_some_and(gone)) {
+    fn forget(&mut self, room: u32, from: u32) {
+        if !self.queue.iter().any(|entry| entry.is_of(room, from)) {
             return;
         }
         self.queue.retain(|entry| {
-            let drop = entry.slot.as_ref().is_some_and(gone);
+            let drop = entry.is_of(room, from);
             if drop {
                 self.bytes -= entry.frame.len();
             }
@@ -155,8 +272,7 @@ impl Outbox {
         }
     }
 
-    /// Drops everything that is not partly written: the connection is about to be closed.
-    pub fn abandon(&mut self) {
+    fn abandon(&mut self) {
         self.control.clear();
         self.control_bytes = 0;
         self.queue.clear();
@@ -165,21 +281,13 @@ impl Outbox {
         self.bytes = self.current.as_ref().map_or(0, |(frame, done)| frame.len() - done);
     }
 
-    /// Fills `slices` with what to write next; returns how many.
-    pub fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+    fn waiting(&self) -> impl Iterator<Item = &[u8]> {
         let current = self.current.iter().map(|(frame, done)| &frame[*done..]);
         let control = self.control.iter().map(|frame| &frame[..]);
-        let queue = self.queue.iter().map(|entry| &entry.frame[..]);
-        let mut count = 0;
-        for (slice, bytes) in slices.iter_mut().zip(current.chain(control).chain(queue)) {
-            *slice = IoSlice::new(bytes);
-            count += 1;
-        }
-        count
+        current.chain(control).chain(self.queue.iter().map(|entry| &entry.frame[..]))
     }
 
-    /// Notes that `written` bytes of what [`Outbox::gather`] gave are on their way.
-    pub fn advance(&mut self, mut written: usize) {
+    fn advance(&mut self, mut written: usize) {
         if let Some((frame, done)) = self.current.take() {
             let rest = frame.len() - done;
             let taken = rest.min(written);
@@ -199,14 +307,9 @@ impl Outbox {
                 self.current = Some((frame, taken));
             }
         }
-        // Most connections are idle most of the time; an allocation is little beside a write.
         if self.queue.is_empty() {
-            self.queue = VecDeque::new();
             self.index = None;
             self.allowed = 0;
-        }
-        if self.control.is_empty() {
-            self.control = VecDeque::new();
         }
     }
 
@@ -239,9 +342,7 @@ mod tests {
 
     /// Writes at most `limit` bytes of what waits and returns them.
     fn write(outbox: &mut Outbox, limit: usize) -> Vec<u8> {
-        let mut slices = [IoSlice::new(&[]); 8];
-        let count = outbox.gather(&mut slices);
-        let mut out: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
+        let mut out = outbox.next(&mut [0; 32]).to_vec();
         out.truncate(limit);
         outbox.advance(out.len());
         out
@@ -297,6 +398,27 @@ mod tests {
         assert_eq!(outbox.bytes(), 99);
         assert_eq!(outbox.push_latest(Bytes::from_static(b"\xff"), slot(51), BUDGET), Ok(Pushed::Replaced));
         assert_eq!(outbox.push_latest(Bytes::from_static(b"\xfe"), slot(50), BUDGET), Ok(Pushed::Queued));
+    }
+
+    #[test]
+    fn no_move_goes_ahead_of_a_picture() {
+        for others in [0, 1, 100] {
+            let mut outbox = Outbox::default();
+            outbox.push_latest(Bytes::from_static(b"old."), slot(0), BUDGET).unwrap();
+            for n in 0..others {
+                outbox.push_latest(Bytes::from_static(b"oth."), Slot { room: 2, ..slot(n) }, BUDGET).unwrap();
+            }
+            outbox.settle(1);
+            outbox.push(Bytes::from_static(b"pic."), BUDGET).unwrap();
+            assert_eq!(outbox.push_latest(Bytes::from_static(b"new."), slot(0), BUDGET), Ok(Pushed::Queued));
+            assert_eq!(outbox.push_latest(Bytes::from_static(b"NEW."), slot(0), BUDGET), Ok(Pushed::Replaced));
+            let mut out = Vec::new();
+            while !outbox.is_empty() {
+                out.extend(write(&mut outbox, usize::MAX));
+            }
+            let room: Vec<_> = out.chunks(4).filter(|frame| frame != b"oth.").collect();
+            assert_eq!(room, [b"old.", b"pic.", b"NEW."], "among {others}");
+        }
     }
 
     #[test]

@@ -2,14 +2,16 @@
 //! thread share, hands messages to the hub, and waits for whatever comes next: bytes, room to
 //! write, a deadline.
 //!
-//! Parsing is tungstenite's `WebSocketContext` over bytes already read; what it writes (pong and
-//! close) goes to the outbox, since nothing but the outbox's flush writes to the socket.
+//! What it answers by itself (pong and close) goes to the outbox like everything else, since nothing but the outbox's
+//! flush writes to the socket.
 
-mod port;
+pub mod parser;
+pub(crate) mod port;
 
 use std::{
     future::poll_fn,
     io,
+    ops::ControlFlow,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -26,19 +28,14 @@ use rallypoint_protocol::{
     server::Failed,
 };
 use tokio::{net::TcpStream, time::Sleep};
-use tokio_tungstenite::tungstenite::{
-    self, Message,
-    error::CapacityError,
-    protocol::{Role, WebSocketConfig, WebSocketContext},
-};
 
-use self::port::Port;
+use self::parser::{Fault, Parser, Said};
 use super::Open;
 use crate::{
     auth::{Grant, jwt::Verifier},
     ceilings::Place,
     frame,
-    hub::{Hub, link::Link, sessions::SessionCell, turn::Turn},
+    hub::{Hub, link::Link, requests::Errand, sessions::SessionCell, turn::Turn},
     metrics::Metrics,
     session::pulse::{Due, Pulse},
 };
@@ -47,8 +44,6 @@ use crate::{
 const BACKLOG_MAX: usize = 16;
 /// How long a connection sleeps when nothing at all is due.
 const IDLE_MS: u64 = 60_000;
-/// tungstenite's own buffer, which every connection has all the time. Larger frames make it grow.
-const PARSER_BUFFER: usize = 128;
 
 /// What a connection needs besides its socket.
 pub struct Setting {
@@ -107,15 +102,19 @@ enum Phase {
     Open { session: Arc<SessionCell>, until: Millis, heard: bool },
 }
 
+struct Busy {
+    work: Work,
+    /// Requests that came meanwhile.
+    backlog: Vec<(Request, usize)>,
+}
+
 struct Connection {
     setting: Arc<Setting>,
     link: Arc<Link<TcpStream>>,
-    shared: Arc<Link>,
-    parser: WebSocketContext,
+    parser: Parser,
     phase: Phase,
-    /// The request that is being carried out, when it could not be at once.
-    work: Option<Work>,
-    backlog: Vec<(Request, usize)>,
+    /// What is being carried out, when it could not be at once.
+    busy: Option<Box<Busy>>,
     pulse: Pulse,
     /// The session is new: its deadlines have to be set.
     opened: bool,
@@ -124,8 +123,7 @@ struct Connection {
     ended: Option<LeaveReason>,
 }
 
-/// Runs a connection to its end. `early` is what hyper had read beyond the handshake; it pins
-/// hyper's whole read buffer, so it must not live as long as the connection.
+/// Runs a connection to its end. `early` is what hyper had read beyond the handshake.
 /// `place` is given back with the connection.
 ///
 /// The future is what an idle connection costs most, so this is no `async fn`, whose arguments
@@ -144,12 +142,10 @@ pub fn run(
     let link = Arc::new(Link::new(encoding, limits.outbound_budget, clock, hub.metrics().clone(), socket));
     let now = hub.now();
     let mut connection = Connection {
-        shared: link.clone(),
         link,
-        parser: WebSocketContext::new(Role::Server, Some(parsing(limits.frame))),
+        parser: Parser::default(),
         phase: Phase::Waiting { until: now.after(limits.auth_deadline_ms) },
-        work: None,
-        backlog: Vec::new(),
+        busy: None,
         pulse: pulse(&hub),
         opened: false,
         ping: None,
@@ -161,25 +157,14 @@ pub fn run(
         Opening::Asked => {}
         Opening::Refused(refused) => connection.fail(refused),
     }
-    connection.take_in(&early);
-    drop(early);
+    // It pins hyper's whole read buffer, so it must not live as long as the connection.
+    connection.take_in(&mut Vec::from(early));
     async move {
         connection.serve().await;
         // The end is rare and its future large: not a part of every connection's.
         Box::pin(connection.finish()).await;
         drop((open, place));
     }
-}
-
-/// How the parser is set up for frames and messages of at most `frame_max` bytes: little memory of
-/// its own, and nothing kept for writing, since the outbox writes.
-pub fn parsing(frame_max: usize) -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(PARSER_BUFFER)
-        .write_buffer_size(0)
-        .max_write_buffer_size(crate::session::outbox::CONTROL_MAX)
-        .max_message_size(Some(frame_max))
-        .max_frame_size(Some(frame_max))
 }
 
 /// Pings begin with the session; before there is one this only has its place.
@@ -200,6 +185,11 @@ enum Event {
 impl Connection {
     fn hub(&self) -> &Arc<Hub> {
         &self.setting.hub
+    }
+
+    /// The link as everybody else knows it.
+    fn shared(&self) -> Arc<Link> {
+        self.link.clone()
     }
 
     fn metrics(&self) -> &Metrics {
@@ -240,10 +230,9 @@ impl Connection {
         if standing.broken || (standing.closing.is_some() && standing.drained) {
             return Poll::Ready(Event::Nudged);
         }
-        if let Some(work) = &mut self.work {
+        if let Some(busy) = &mut self.busy {
             let _turn = Turn::begin();
-            if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                self.work = None;
+            if let Poll::Ready(done) = busy.work.as_mut().poll(cx) {
                 return Poll::Ready(Event::Worked(done));
             }
         }
@@ -256,7 +245,8 @@ impl Connection {
                 sleep.as_mut().reset(stalled);
             }
         }
-        let listens = standing.closing.is_none() && self.backlog.len() < BACKLOG_MAX;
+        let has_room = self.busy.as_ref().is_none_or(|busy| busy.backlog.len() < BACKLOG_MAX);
+        let listens = standing.closing.is_none() && has_room;
         if listens && self.link.carrier().poll_read_ready(cx).is_ready() {
             return Poll::Ready(Event::Readable);
         }
@@ -286,7 +276,7 @@ impl Connection {
         let stalled_ms = self.hub().limits().stalled_ms;
         if standing.blocked.is_some_and(|since| since.after(stalled_ms) <= now) {
             self.metrics().limited("stalled_ms");
-            self.shared.close(CloseCode::SlowConsumer, "nothing could be written for too long");
+            self.shared().close(CloseCode::SlowConsumer, "nothing could be written for too long");
             // The kernel takes nothing, so the close frame will not get out either.
             self.ended = Some(LeaveReason::Slow);
             return;
@@ -314,7 +304,7 @@ impl Connection {
             Due::Wait(_) => {}
             Due::Dead => {
                 self.metrics().limited("ping_missed");
-                self.shared.close(CloseCode::NoPong, "");
+                self.shared().close(CloseCode::NoPong, "");
                 self.ended = Some(LeaveReason::Lost);
             }
             Due::Ping => {
@@ -324,7 +314,7 @@ impl Connection {
                 }
                 {
                     let _turn = Turn::begin();
-                    self.shared.push_control(frame::ping(payload));
+                    self.shared().push_control(frame::ping(payload));
                 }
                 self.ping = Some(payload);
                 self.note_ping();
@@ -342,56 +332,64 @@ impl Connection {
     }
 
     fn read(&mut self) {
-        port::with_buffer(|buffer| match self.link.carrier().try_read(buffer) {
-            Ok(0) => self.ended = self.ended.or(Some(LeaveReason::Lost)),
-            Ok(len) => {
-                self.metrics().bytes_received.inc_by(len as u64);
-                self.take_in(&buffer[..len]);
+        let link = self.link.clone();
+        let read = port::read(link.carrier(), |bytes| {
+            if bytes.is_empty() {
+                self.ended = self.ended.or(Some(LeaveReason::Lost));
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => self.ended = self.ended.or(Some(LeaveReason::Lost)),
+            self.metrics().bytes_received.inc_by(bytes.len() as u64);
+            self.take_in(bytes);
         });
+        if read.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
+            self.ended = self.ended.or(Some(LeaveReason::Lost));
+        }
     }
 
     /// One turn: everything that the bytes cause is written when it ends.
-    fn take_in(&mut self, bytes: &[u8]) {
+    fn take_in(&mut self, bytes: &mut [u8]) {
         let _turn = Turn::begin();
-        let shared = self.shared.clone();
-        let mut port = Port::new(bytes, &shared);
-        while self.ended.is_none() && shared.standing().closing.is_none() {
-            match self.parser.read(&mut port) {
-                Ok(Message::Text(text)) => self.message(Encoding::Json, text.as_bytes()),
-                Ok(Message::Binary(bytes)) => self.message(Encoding::MsgPack, &bytes),
-                Ok(Message::Pong(payload)) => {
-                    self.hear();
-                    self.pong(&payload);
-                    self.count_control(payload.len());
-                }
-                Ok(Message::Close(frame)) => {
-                    let bye = frame.is_some_and(|frame| u16::from(frame.code) == CloseCode::Bye.number());
-                    self.ended = Some(if bye { LeaveReason::Closed } else { LeaveReason::Lost });
-                    // The reply is written by the parser's next step.
-                    _ = self.parser.flush(&mut port);
-                }
-                Ok(Message::Ping(payload)) => self.count_control(payload.len()),
-                Ok(Message::Frame(_)) => {}
-                Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => self.broken_frame(&error),
+        let max = self.hub().limits().frame;
+        let mut parser = std::mem::take(&mut self.parser);
+        let fed = parser.feed(bytes, max, |said| {
+            self.hear(said);
+            let goes_on = self.ended.is_none() && self.link.standing().closing.is_none();
+            if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        self.parser = parser;
+        if let Err(fault) = fed {
+            self.broken_frame(fault);
+        }
+    }
+
+    fn hear(&mut self, said: Said<'_>) {
+        match said {
+            Said::Text(text) => self.message(Encoding::Json, &text),
+            Said::Binary(bytes) => self.message(Encoding::MsgPack, &bytes),
+            Said::Ping(payload) => {
+                self.shared().push_control(frame::pong(payload));
+                self.count_control(payload.len());
+            }
+            Said::Pong(payload) => {
+                self.note_presence();
+                self.pong(payload);
+                self.count_control(payload.len());
+            }
+            Said::Close(code) => {
+                let bye = code == Some(CloseCode::Bye.number());
+                self.ended = Some(if bye { LeaveReason::Closed } else { LeaveReason::Lost });
+                self.shared().push_control(frame::goodbye(code));
             }
         }
     }
 
-    fn broken_frame(&mut self, error: &tungstenite::Error) {
+    fn broken_frame(&mut self, fault: Fault) {
         // A close drops what waits. What came before the fault was in order, and is answered no
         // matter whether the fault came in the same packet.
         self.link.flush();
-        match error {
-            tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }) => {
-                self.fail(Refused::new(ErrorCode::TooBig, "the frame is larger than the limit"));
-            }
-            tungstenite::Error::Utf8(_) => self.shared.close(CloseCode::BadText, ""),
-            tungstenite::Error::Protocol(broken) => self.shared.close(CloseCode::ProtocolError, &broken.to_string()),
-            _ => self.ended = self.ended.or(Some(LeaveReason::Lost)),
+        match fault {
+            Fault::TooBig => self.fail(Refused::new(ErrorCode::TooBig, "the frame is larger than the limit")),
+            Fault::BadText => self.shared().close(CloseCode::BadText, ""),
+            Fault::Protocol(broken) => self.shared().close(CloseCode::ProtocolError, broken),
         }
     }
 
@@ -415,20 +413,21 @@ impl Connection {
     }
 
     /// The client says something on this socket, so it has the resume token that came over it.
-    fn hear(&mut self) {
+    fn note_presence(&mut self) {
         if let Phase::Open { session, heard, .. } = &mut self.phase
             && !std::mem::replace(heard, true)
         {
-            session.confirm(&self.shared);
+            let link: Arc<Link> = self.link.clone();
+            session.confirm(&link);
         }
     }
 
     fn message(&mut self, spoken: Encoding, frame: &[u8]) {
         self.metrics().frames_received.inc();
         if self.setting.echo {
-            return self.shared.push(frame::payload(frame, spoken));
+            return self.shared().push(frame::payload(frame, spoken));
         }
-        self.hear();
+        self.note_presence();
         let encoding = self.link.encoding();
         if spoken != encoding {
             let refused = Refused::new(ErrorCode::WrongEncoding, "this subprotocol has the other kind of frame");
@@ -473,7 +472,7 @@ impl Connection {
         let detail = refused.message.clone();
         let retry_after = refused.code.retry_after_ms();
         let last = ServerMessage::Error(Failed { retry_after, ..Failed::of(&Refused { re: None, ..refused }) });
-        self.shared.close_after(Some(&last), code, &detail);
+        self.shared().close_after(Some(&last), code, &detail);
     }
 
     fn request(&mut self, request: Request, len: usize) {
@@ -485,7 +484,7 @@ impl Connection {
                 }
             }
             (Phase::Waiting { .. }, Request::Resume(resume)) => {
-                let (setting, link) = (self.setting.clone(), self.shared.clone());
+                let (setting, link) = (self.setting.clone(), self.shared());
                 self.phase = Phase::Opening;
                 self.begin(Box::pin(async move {
                     Some(setting.hub.resume(&resume, &link, &|token| setting.verify(token)).await)
@@ -496,22 +495,26 @@ impl Connection {
             }
             (Phase::Opening, request) => self.wait_in_line(request, len),
             // What has no id has no answer whose order matters, and is not held up by what has.
-            (Phase::Open { .. }, request) if self.work.is_some() && request.id().is_some() => {
+            (Phase::Open { .. }, request) if self.busy.is_some() && request.id().is_some() => {
                 self.wait_in_line(request, len);
             }
             (Phase::Open { session, .. }, request) => {
-                let work = perform(self.setting.clone(), session.clone(), request, len);
-                self.begin(work);
+                let (setting, session) = (&self.setting, session.clone());
+                if let Some(errand) = setting.hub.take(&session, request, len) {
+                    self.begin(perform(setting.clone(), session, errand));
+                }
             }
         }
     }
 
     fn wait_in_line(&mut self, request: Request, len: usize) {
-        self.backlog.push((request, len));
+        if let Some(busy) = &mut self.busy {
+            busy.backlog.push((request, len));
+        }
     }
 
     fn open(&mut self, grant: Grant, notifications_since: Option<Position>) {
-        let (hub, link) = (self.hub().clone(), self.shared.clone());
+        let (hub, link) = (self.hub().clone(), self.shared());
         self.phase = Phase::Opening;
         self.begin(Box::pin(async move { Some(hub.open_session(grant, &link, notifications_since).await) }));
     }
@@ -522,12 +525,13 @@ impl Connection {
         match work.as_mut().poll(&mut now) {
             Poll::Ready(done) => self.worked(done),
             // The task polls it again with its own waker before it waits.
-            Poll::Pending => self.work = Some(work),
+            Poll::Pending => self.busy = Some(Box::new(Busy { work, backlog: Vec::new() })),
         }
     }
 
     fn worked(&mut self, done: Option<Result<Arc<SessionCell>, Refused>>) {
         let _turn = Turn::begin();
+        let backlog = self.busy.take().map(|busy| busy.backlog).unwrap_or_default();
         match done {
             None => {}
             Some(Ok(session)) => {
@@ -539,9 +543,11 @@ impl Connection {
             }
             Some(Err(refused)) => self.fail(refused),
         }
-        while self.work.is_none() && !self.backlog.is_empty() {
-            let (request, len) = self.backlog.remove(0);
-            self.request(request, len);
+        for (request, len) in backlog {
+            match &mut self.busy {
+                Some(busy) => busy.backlog.push((request, len)),
+                None => self.request(request, len),
+            }
         }
     }
 
@@ -549,8 +555,8 @@ impl Connection {
     /// time to read why.
     async fn finish(mut self) {
         let standing = self.link.standing();
-        if let Some(work) = self.work.take()
-            && let Some(Ok(session)) = work.await
+        if let Some(busy) = self.busy.take()
+            && let Some(Ok(session)) = busy.work.await
         {
             self.phase = Phase::Open { session, until: Millis(0.0), heard: false };
         }
@@ -566,7 +572,7 @@ impl Connection {
                 Some(code) => matches!(code.action(), Action::Stop | Action::Rejoin),
                 None => reason == LeaveReason::Closed,
             };
-            self.hub().part(session, &self.shared, reason, ends).await;
+            self.hub().part(session, &self.shared(), reason, ends).await;
         }
         // Somebody else's turn may have promised to flush this link and not have come to it yet. What says why must be out
         // before the socket is shut.
@@ -577,10 +583,10 @@ impl Connection {
     }
 }
 
-fn perform(setting: Arc<Setting>, session: Arc<SessionCell>, request: Request, len: usize) -> Work {
+fn perform(setting: Arc<Setting>, session: Arc<SessionCell>, errand: Errand) -> Work {
     Box::pin(async move {
         let hub = setting.hub.clone();
-        hub.perform(&session, request, len, &|token| setting.verify(token)).await;
+        hub.perform(&session, errand, &|token| setting.verify(token)).await;
         None
     })
 }
@@ -609,12 +615,10 @@ mod tests {
         let link = Link::new(Encoding::Json, hub.limits().outbound_budget, hub.clock(), hub.metrics().clone(), socket);
         let link = Arc::new(link);
         let connection = Connection {
-            shared: link.clone(),
             link,
-            parser: WebSocketContext::new(Role::Server, None),
+            parser: Parser::default(),
             phase: Phase::Opening,
-            work: None,
-            backlog: Vec::new(),
+            busy: None,
             pulse: pulse(&hub),
             opened: false,
             ping: None,
@@ -629,7 +633,7 @@ mod tests {
     async fn a_close_does_not_wait_for_the_turn_of_another_thread() {
         use tokio::io::AsyncReadExt;
         let (mut connection, mut peer) = connected().await;
-        let shared = connection.shared.clone();
+        let shared = connection.shared();
         let (marked, is_marked) = std::sync::mpsc::sync_channel(1);
         let (read, is_read) = std::sync::mpsc::sync_channel(1);
         let other = std::thread::spawn(move || {
@@ -639,7 +643,7 @@ mod tests {
             _ = is_read.recv();
         });
         is_marked.recv().unwrap();
-        connection.shared.close(CloseCode::NoPong, "");
+        connection.shared().close(CloseCode::NoPong, "");
         connection.ended = Some(LeaveReason::Lost);
         let finished = tokio::spawn(connection.finish());
         let mut seen = Vec::new();
@@ -659,7 +663,7 @@ mod tests {
         let future = run(socket, Bytes::new(), Encoding::Json, Opening::Asked, setting(), None);
         let sizes = [
             ("future", size_of_val(&future)),
-            ("parser", size_of::<WebSocketContext>()),
+            ("parser", size_of::<Parser>()),
             ("link", size_of::<Link<TcpStream>>()),
             ("session", size_of::<SessionCell>()),
             ("grant", size_of::<Grant>()),
@@ -667,6 +671,10 @@ mod tests {
             ("member", size_of::<crate::room::Member>()),
         ];
         println!("{sizes:?}");
-        assert!(sizes[0].1 <= 704, "{sizes:?}");
+        // With what the runtime and the allocator add, each fills one of the allocator's sizes to its end.
+        let at_most = [384, 32, 200, 352, 112, 96, 152];
+        for ((what, size), limit) in sizes.into_iter().zip(at_most) {
+            assert!(size <= limit, "{what}: {size} bytes, at most {limit}");
+        }
     }
 }

@@ -7,9 +7,13 @@ use rallypoint_protocol::{
     server::{Reset, ResetReason},
 };
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncWriteExt, BufReader},
+    net::TcpStream,
+};
 
 use crate::support::{
-    Ask, Node, Pass, Poller, Stream, Wire, as_feed_object, encoded, pass, pick, position, room, until, within,
+    Answer, Ask, Node, Pass, Poller, Stream, Wire, as_feed_object, encoded, pass, pick, position, room, until, within,
 };
 
 fn ada() -> Pass {
@@ -506,6 +510,135 @@ async fn the_state_comes_when_it_changes() {
     }
     watcher.bye().await;
     drop(stream);
+    node.emptied().await;
+    node.stop().await;
+}
+
+/// Requests of one connection, one after another.
+struct Talk {
+    node: std::net::SocketAddr,
+    socket: BufReader<TcpStream>,
+}
+
+impl Talk {
+    async fn begin(node: &Node) -> Self {
+        let socket = TcpStream::connect(node.address).await.expect("the server listens");
+        Self { node: node.address, socket: BufReader::new(socket) }
+    }
+
+    async fn say(&mut self, ask: Ask) {
+        let ask = ask.header("connection", "keep-alive");
+        self.socket.get_mut().write_all(&ask.written(self.node)).await.expect("the socket is open");
+    }
+
+    async fn hear(&mut self) -> Answer {
+        let head = Answer::read_head(&mut self.socket).await;
+        head.with_body(&mut self.socket).await
+    }
+
+    async fn ask(&mut self, ask: Ask) -> Answer {
+        self.say(ask).await;
+        within("an answer", self.hear()).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_carries_polls_and_anything_else() {
+    let node = Node::start().await;
+    let ask = |path: &str| Ask::new("GET", path).pass(&guest());
+    let mut talk = Talk::begin(&node).await;
+    let mut cursor = "0".to_owned();
+    for number in 0..3 {
+        let event = json!({ "kind": "score", "data": number });
+        let first = talk.ask(ask(&format!("/v1/poll?room=lobby&wait=0&after={cursor}"))).await;
+        cursor = first.expect(200)["cursor"].as_str().expect("a cursor").to_owned();
+        assert_eq!(first.header("cache-control"), Some("no-store"));
+        assert!(first.header("date").is_some_and(|date| date.ends_with(" GMT")), "{first:?}");
+        talk.say(ask(&format!("/v1/poll?room=lobby&after={cursor}"))).await;
+        until("the held poll", async || (node.gauges().await["poll"] == 1).then_some(())).await;
+        node.post("/v1/rooms/lobby/events", &ada(), &event).await.expect(201);
+        let answer = within("the held poll", talk.hear()).await.expect(200);
+        assert_eq!(answer["events"][0]["data"], number);
+        cursor = answer["cursor"].as_str().expect("a cursor").to_owned();
+        // A refusal is an answer like any other, and another token is another user.
+        talk.ask(ask("/v1/poll?room=lobby&wait=-1")).await.refused(608);
+        talk.ask(Ask::new("GET", "/v1/poll?room=lobby").bearer("nonsense")).await.refused(701);
+        talk.ask(Ask::new("GET", "/v1/poll?room=lobby").pass(&pass("eve"))).await.refused(705);
+    }
+    // What is not a feed goes on where the feeds were, and they go on behind it.
+    assert_eq!(talk.ask(ask("/healthz")).await.status, 200);
+    talk.ask(ask("/v1/poll?room=lobby&wait=0")).await.expect(200);
+    drop(talk);
+
+    // Two requests at once are answered one after the other.
+    let mut talk = Talk::begin(&node).await;
+    talk.say(ask("/v1/poll?room=lobby&wait=0")).await;
+    talk.say(ask("/healthz")).await;
+    within("both", async {
+        assert!(talk.hear().await.expect(200)["cursor"].is_string());
+        assert_eq!(talk.hear().await.status, 200);
+    })
+    .await;
+    drop(talk);
+
+    // Whoever goes away while a poll is held gives its place back.
+    let mut talk = Talk::begin(&node).await;
+    talk.say(ask(&format!("/v1/poll?room=lobby&after={cursor}"))).await;
+    until("the held poll", async || (node.gauges().await["poll"] == 1).then_some(())).await;
+    drop(talk);
+    until("its end", async || (node.gauges().await["poll"] == 0).then_some(())).await;
+    node.emptied().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_good_once_still_ends() {
+    let node = Node::with(|config| (config.auth.leeway_ms, config.limits.expiry_grace_ms) = (0, 60_000)).await;
+    let mut talk = Talk::begin(&node).await;
+    let ask = Ask::new("GET", "/v1/poll?wait=0").bearer(&guest().expires_in(1.0).mint());
+    talk.ask(ask.clone()).await.expect(200);
+    let refused = until("the end of the token", async || {
+        let answer = talk.ask(ask.clone()).await;
+        (answer.status != 200).then_some(answer)
+    });
+    refused.await.refused(702);
+    node.emptied().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_beats_and_ends_with_its_reader() {
+    let node = Node::with(|config| {
+        config.limits.sse_heartbeat_ms = 100;
+        config.limits.stalled_ms = 300;
+    })
+    .await;
+    let by_hyper = || Ask::new("GET", "/v1/events?room=lobby").pass(&guest()).header("content-length", "0");
+    for ask in [Ask::new("GET", "/v1/events?room=lobby").pass(&guest()), by_hyper()] {
+        let mut stream = Stream::begin(&node, ask.clone()).await;
+        for _ in 0..3 {
+            let block = stream.next().await;
+            assert_eq!((block.event.as_str(), block.id), ("heartbeat", None));
+            assert!(block.data["time"].is_number());
+        }
+        drop(stream);
+        until("the end of the stream", async || (node.gauges().await["sse"] == 0).then_some(())).await;
+
+        // One who reads nothing is sent away once nothing more can be written.
+        let asleep = Talk::begin(&node).await;
+        let mut asleep = asleep.socket.into_inner();
+        asleep.write_all(&ask.written(node.address)).await.expect("the socket is open");
+        until("the stream", async || (node.gauges().await["sse"] == 1).then_some(())).await;
+        let event = json!({ "kind": "score", "data": "x".repeat(60_000) });
+        until("the end of the stream", async || {
+            for _ in 0..20 {
+                node.post("/v1/rooms/lobby/events", &ada(), &event).await.expect(201);
+            }
+            (node.gauges().await["sse"] == 0).then_some(())
+        })
+        .await;
+        drop(asleep);
+    }
     node.emptied().await;
     node.stop().await;
 }

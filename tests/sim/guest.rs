@@ -18,7 +18,7 @@ use crate::{
 /// Requests that a client may have without an answer and still repeat them all.
 const WAITING_MAX: usize = 60;
 /// Counted messages after which a client acknowledges.
-const ACK_EVERY: u64 = 32;
+const ACK_EVERY: u64 = 128;
 
 /// The room as the guest knows it.
 #[derive(Debug, Default)]

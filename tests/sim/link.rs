@@ -1,10 +1,8 @@
 //! A simulated connection: bytes to the guest through a window, whole messages to the server, each late by the latency;
 //! it can stall, be cut at any byte, or go on in silence for ends that do not know that it is dead.
 
-use std::collections::VecDeque;
-use std::io::IoSlice;
-
 use rallypoint_proof::seed::Seed;
+use std::collections::VecDeque;
 
 use crate::wire::Up;
 
@@ -55,9 +53,8 @@ impl Link {
     }
 
     /// The kernel takes some of these bytes, and tells when they arrive; `None` when it takes nothing.
-    pub(crate) fn write(&mut self, now: u64, slices: &[IoSlice<'_>], seed: &mut Seed) -> Option<(usize, Option<u64>)> {
-        let waiting = slices.iter().map(|slice| slice.len()).sum::<usize>();
-        let mut taken = waiting.min(self.window - self.on_the_way);
+    pub(crate) fn write(&mut self, now: u64, waiting: &[u8], seed: &mut Seed) -> Option<(usize, Option<u64>)> {
+        let mut taken = waiting.len().min(self.window - self.on_the_way);
         if taken == 0 {
             return None;
         }
@@ -68,11 +65,10 @@ impl Link {
         if self.torn {
             return Some((taken, None));
         }
-        let bytes = slices.iter().flat_map(|slice| slice.iter().copied()).take(taken).collect();
         let ready = self.arrivals.0.max(self.stalled_until).max(now + self.latency);
         let at = ready + (taken / self.speed) as u64;
         self.arrivals.0 = at;
-        self.down.push_back((at, bytes));
+        self.down.push_back((at, waiting[..taken].to_vec()));
         Some((taken, Some(at)))
     }
 

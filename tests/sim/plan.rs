@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rallypoint::{
-    auth::{AdminRights, DuplicatePolicy, Grant, IcePolicy, Limit, Pattern, RoomGrant},
+    auth::{AdminRights, DuplicatePolicy, Grant, IcePolicy, Pattern, RoomGrant},
     room::RoomSettings,
     session::{
         Bounds,
@@ -95,6 +95,6 @@ pub(crate) fn grant(guest: usize) -> Arc<Grant> {
         ice: IcePolicy::None,
         dup: DuplicatePolicy::Multi,
         generation: 0,
-        lim: Limit::default(),
+        lim: None,
     })
 }

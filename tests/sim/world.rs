@@ -1,8 +1,6 @@
 //! The world: clock, links, guests and the simulated hub, moved on from one happening to the next. The owner of all
 //! chance: whatever is not in the plan comes out of its seed.
 
-use std::io::IoSlice;
-
 use rallypoint_proof::seed::Seed;
 
 use crate::{
@@ -278,9 +276,9 @@ impl World {
             return;
         }
         while !socket.outbox.is_empty() {
-            let mut slices = [IoSlice::new(&[]); 16];
-            let count = socket.outbox.gather(&mut slices);
-            let Some((written, arrival)) = self.links[at].write(now, &slices[..count], &mut self.seed) else {
+            let mut scratch = [0; 1024];
+            let waiting = socket.outbox.next(&mut scratch);
+            let Some((written, arrival)) = self.links[at].write(now, waiting, &mut self.seed) else {
                 self.ledger.outboxes.held(at, &socket.outbox, socket.owed);
                 if socket.blocked.is_none() {
                     socket.blocked = Some(now);

@@ -79,7 +79,7 @@ impl Session {
             token: first.resume.clone(),
             requests: Requests::new(options.encoding, options.waiting),
             moves: Moves::new(options.encoding, options.resume && first.resume.is_some()),
-            counted: Counted::default(),
+            counted: Counted::new(),
             access,
             notifications: given.unwrap_or(first.notifications),
             after: None,
@@ -198,7 +198,7 @@ impl Session {
         if resumed {
             self.counted.told();
         } else {
-            self.counted = Counted::default();
+            self.counted = Counted::new();
             self.moves.forget();
             self.rooms().forget_handles();
         }

@@ -1,16 +1,12 @@
-//! Between the socket and the parser: the read buffer that a thread's connections share, and the
-//! port through which tungstenite sees bytes already read and writes into the outbox.
+//! Between the socket and the connection: the read buffer that a thread's connections share, and the one call that
+//! writes.
 
-use std::{
-    cell::RefCell,
-    io::{self, IoSlice, Read, Write},
-    sync::Arc,
-};
+use std::{cell::RefCell, io};
 
-use bytes::{Buf, Bytes};
-use tokio::net::TcpStream;
+use rustix::net::{RecvFlags, SendFlags};
+use tokio::{io::Interest, net::TcpStream};
 
-use crate::hub::link::{Carrier, Link};
+use crate::hub::link::Carrier;
 
 /// One read takes at most this much; the buffer belongs to the thread, not to the connection.
 const READ_MAX: usize = 64 * 1024;
@@ -21,54 +17,43 @@ thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_MAX].into_boxed_slice());
 }
 
+/// Reads what has come into the thread's buffer and has it taken in; nothing is the end of the stream. A buffer that was
+/// not filled has emptied the socket, so tokio is not made to ask for more only to hear that there is none.
+pub(crate) fn read(socket: &TcpStream, take: impl FnOnce(&mut [u8])) -> io::Result<()> {
+    with_buffer(|buffer| {
+        let mut read = None;
+        let asked = socket.try_io(Interest::READABLE, || {
+            let (_, len) = rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT)?;
+            read = Some(len);
+            if (1..buffer.len()).contains(&len) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match read {
+            Some(len) => take(&mut buffer[..len]),
+            None => asked?,
+        }
+        Ok(())
+    })
+}
+
 /// Lends the thread's read buffer. Nothing that is called with it may ask for it again.
 pub(super) fn with_buffer<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
     BUFFER.with_borrow_mut(|buffer| read(buffer))
 }
 
 impl Carrier for TcpStream {
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.try_write_vectored(slices)
-    }
-}
-
-/// What tungstenite reads from and writes to during one read of the socket.
-pub(super) struct Port<'a> {
-    unread: &'a [u8],
-    link: &'a Arc<Link>,
-}
-
-impl<'a> Port<'a> {
-    pub(super) fn new(unread: &'a [u8], link: &'a Arc<Link>) -> Self {
-        Self { unread, link }
-    }
-}
-
-impl Read for Port<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.unread.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
+    /// Asks the kernel at once: what tokio knows of the socket is out of date as soon as its owner has not looked. Only a
+    /// refusal goes through tokio, which has to learn of it to wake the owner.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match rustix::net::send(self, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            Err(rustix::io::Errno::AGAIN) => Self::try_write(self, bytes),
+            sent => Ok(sent?),
         }
-        let len = self.unread.len().min(out.len());
-        self.unread.copy_to_slice(&mut out[..len]);
-        Ok(len)
-    }
-}
-
-impl Write for Port<'_> {
-    fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
-        self.link.push_control(Bytes::copy_from_slice(frame));
-        Ok(frame.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
 /// Unread bytes at the close of a socket make the kernel reset the connection, and the peer would
 /// lose the close frame: read on for a moment, up to the peer's own goodbye.
-pub(super) async fn linger(socket: &TcpStream) {
+pub(crate) async fn linger(socket: &TcpStream) {
     _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
     let drain = async {
         let mut left: usize = 1 << 20;

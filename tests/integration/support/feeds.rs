@@ -39,7 +39,8 @@ impl Stream {
         Self::begin(node, ask.header("last-event-id", last_id)).await
     }
 
-    async fn begin(node: &Node, ask: Ask) -> Self {
+    /// Opens it with a request of one's own.
+    pub(crate) async fn begin(node: &Node, ask: Ask) -> Self {
         let (head, body) = within("the head of a stream", ask.begin(node.address)).await;
         assert_eq!(head.status, 200);
         assert_eq!(head.header("content-type"), Some("text/event-stream"));

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpStream, tcp::OwnedReadHalf},
 };
 
@@ -82,7 +82,7 @@ impl Ask {
     }
 
     /// The request as it goes over the wire. What follows an upgrade is no body and has no length.
-    pub(super) fn written(&self, address: SocketAddr) -> Vec<u8> {
+    pub(crate) fn written(&self, address: SocketAddr) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\nhost: {address}\r\n", self.method, self.path);
         if !self.has("connection") {
             head += "connection: close\r\n";
@@ -144,7 +144,7 @@ impl Body {
 }
 
 /// One line without its end; `None` when the connection has ended.
-async fn line(read: &mut BufReader<OwnedReadHalf>) -> Option<String> {
+async fn line(read: &mut BufReader<impl AsyncRead + Unpin>) -> Option<String> {
     let mut line = String::new();
     let len = read.read_line(&mut line).await.ok()?;
     (len > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned())
@@ -159,7 +159,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(super) async fn read_head(read: &mut BufReader<OwnedReadHalf>) -> Self {
+    pub(crate) async fn read_head(read: &mut BufReader<impl AsyncRead + Unpin>) -> Self {
         let first = line(read).await.unwrap_or_default();
         let status = first.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
         let mut headers = Vec::new();
@@ -171,7 +171,7 @@ impl Answer {
     }
 
     /// The answer with a body of the length that its head tells.
-    pub(super) async fn with_body(mut self, read: &mut BufReader<OwnedReadHalf>) -> Self {
+    pub(crate) async fn with_body(mut self, read: &mut BufReader<impl AsyncRead + Unpin>) -> Self {
         let len = self.header("content-length").map_or(0, |len| len.parse().expect("a length"));
         self.body = vec![0; len];
         read.read_exact(&mut self.body).await.expect("the body is as long as told");

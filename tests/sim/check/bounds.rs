@@ -1,7 +1,5 @@
 //! Bounds: rates let through their burst and what time gives, no more and no less; an outbox holds its budget.
 
-use std::io::IoSlice;
-
 use rallypoint::session::{
     Refusal, Verdict,
     limits::{Rate, Rates as Limits},
@@ -108,15 +106,17 @@ pub(crate) struct Outboxes {
     budget: usize,
 }
 
-/// Bytes that wait, whole latest moves among them.
+/// Bytes that wait, and the whole latest moves among them that a newer one may replace: those behind the last picture.
 fn waiting(outbox: &Outbox) -> (usize, Vec<Latest>) {
-    let mut slices = [IoSlice::new(&[]); 512];
-    let count = outbox.gather(&mut slices);
-    let whole = slices[..count].iter().skip(1).filter_map(|slice| match Down::decode(slice) {
-        Some((Down::Latest(latest), _)) => Some(latest),
-        _ => None,
-    });
-    (slices[..count].iter().map(|slice| slice.len()).sum(), whole.collect())
+    let mut latest = Vec::new();
+    for frame in outbox.waiting().skip(1) {
+        match Down::decode(frame) {
+            Some((Down::Latest(one), _)) => latest.push(one),
+            Some((Down::Picture { .. }, _)) => latest.clear(),
+            _ => {}
+        }
+    }
+    (outbox.waiting().map(<[u8]>::len).sum(), latest)
 }
 
 impl Outboxes {

@@ -176,14 +176,14 @@ impl Hub {
         let token = place.tokens.issue();
         let mut owed: Vec<_> = picture.iter().map(Down::encode).collect();
         if resumed {
-            owed.extend(place.kept.after(received).into_iter().flatten().cloned());
+            owed.extend(place.kept.after(received).into_iter().flatten());
             ledger.expect(place.kept.ack(received).is_ok(), || format!("session {number}: bad ack in a resume"));
             ledger.counted.ack(number, place.life, received);
         } else {
             if seated {
                 owed.push(Down::Reset.encode());
             }
-            place.kept.restart();
+            place.kept = Kept::default();
             place.life += 1;
         }
         let life = place.life;
@@ -282,7 +282,7 @@ impl Hub {
     fn push_counted(&mut self, place: usize, unique: u64, size: usize, ledger: &mut Ledger) {
         let frame = Down::Counted { unique, size }.encode();
         let Place { kept, life, standing, .. } = &mut self.places[place];
-        kept.push(frame.clone());
+        kept.push(frame.clone(), 1);
         ledger.owe(place, *life, unique, frame.len(), |received| kept.after(received).is_some());
         if let Standing::Here(at) = *standing {
             let budget = self.plan.budget;

@@ -47,6 +47,9 @@ impl Hub {
         }
         self.places[place].session.answered(id, Answer::View);
         let picture = self.picture(Some(id), None);
+        if let Standing::Here(at) = self.places[place].standing {
+            self.sockets[at].outbox.settle(ROOM);
+        }
         self.tell(place, &picture, ledger);
     }
 

@@ -30,7 +30,7 @@ impl Session {
         };
         let shown = shows(&message).and_then(|room| self.rooms().shown_at(room));
         let is_new = shows(&message).is_some_and(|room| self.rooms().part(room).is_none());
-        self.note(&message, now);
+        self.note(&message, frame.len(), now);
         let Some(re) = answers(&message) else { return self.unasked(message, is_new, inbox) };
         match self.requests.settle(re)? {
             Some(sent) => self.answered(sent, message, shown, now, inbox),
@@ -42,7 +42,7 @@ impl Session {
     }
 
     /// Keeps what a later resume has to say.
-    fn note(&mut self, message: &ServerMessage, now: Instant) {
+    fn note(&mut self, message: &ServerMessage, len: usize, now: Instant) {
         self.cause = None;
         match message {
             ServerMessage::Joined(joined) => {
@@ -68,8 +68,8 @@ impl Session {
                 self.after = Some(std::time::Duration::from_millis(reconnect.after_ms));
             }
             ServerMessage::Error(failed) if failed.re.is_none() => self.cause = Some(Box::new(failed.clone())),
-            ServerMessage::Signal(_) => self.counted.add(now),
-            ServerMessage::Moved(moved) if moved.reliable => self.counted.add(now),
+            ServerMessage::Signal(_) => self.counted.add(len, now),
+            ServerMessage::Moved(moved) if moved.reliable => self.counted.add(len, now),
             _ => {}
         }
     }
@@ -166,7 +166,7 @@ impl Session {
         let ServerMove { lane, room: room_handle, from, key, seq, time, payload } = ServerMove::parse(frame)
             .map_err(|code| Error::Protocol(format!("a move cannot be read: {}", code.name())))?;
         if lane == Lane::Reliable {
-            self.counted.add(now);
+            self.counted.add(frame.len(), now);
         }
         // Of a room that was just left, perhaps: there is nobody to whom it means anything.
         let Some(room) = self.rooms().name(room_handle).cloned() else { return Ok(()) };

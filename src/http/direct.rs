@@ -1,0 +1,304 @@
+//! The spectators' doors over plain HTTP/1.1, without hyper: one who waits costs a socket and a small
+//! future, where hyper keeps two buffers of 8 KiB, and a poll costs less than half.
+//!
+//! Only what is plain is answered here: a whole `GET` without a body that asks for nothing but an
+//! answer. Anything else is hyper's, together with the connection and what was read of it.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context as Waking, Poll},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header, uri::PathAndQuery};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::watch,
+    time::{Instant, Sleep},
+};
+
+use super::{Context, ask::Ask, ask::Peer, feed};
+use crate::transport::{
+    Ear, poll_alarm, send,
+    sse::{self, Events},
+    ws::port::{linger, read},
+};
+
+/// Longer heads, and more lines in one, are hyper's to judge.
+const HEAD_MAX: usize = 8 * 1024;
+const LINES_MAX: usize = 64;
+
+/// Serves a connection for as long as it asks for feeds and nothing else. What is left is for hyper.
+pub(crate) async fn serve(
+    socket: TcpStream,
+    context: &Context,
+    peer: &Arc<Peer>,
+    mut leaving: watch::Receiver<()>,
+) -> Option<Rewound> {
+    let hub = &context.hub;
+    let limits = hub.limits();
+    let (quiet, stalled) = (Duration::from_millis(limits.header_deadline_ms), Duration::from_millis(limits.stalled_ms));
+    let mut left = pin!(leaving.changed());
+    let mut due = Instant::now() + quiet;
+    let mut sleep = pin!(tokio::time::sleep_until(due));
+    let mut answered = false;
+    loop {
+        let request = tokio::select! {
+            biased;
+            heard = hear(&socket) => match heard.ok().filter(|early| !early.is_empty()).map(Request::read)? {
+                Ok(request) => request,
+                Err(early) => return Some(Rewound { early, socket }),
+            },
+            () = poll_fn(|cx| poll_alarm(sleep.as_mut(), due, cx)) => {
+                if !answered {
+                    hub.metrics().limited("header_deadline_ms");
+                }
+                return None;
+            }
+            _ = left.as_mut() => return None,
+        };
+        let closes = request.closes;
+        let response = {
+            let mut answer = pin!(request.answer(context.clone(), peer.clone(), sleep.as_mut()));
+            let mut ear = Ear::default();
+            let answer = poll_fn(|cx| match answer.as_mut().poll(cx) {
+                Poll::Ready(response) => Poll::Ready(Some(response)),
+                Poll::Pending => ear.poll_gone(&socket, cx).map(|()| None),
+            });
+            answer.await?
+        };
+        let closes = closes || hub.is_draining();
+        let mut out = head(&response, closes);
+        match response.into_body() {
+            Body::Events(events) => {
+                // A task of its own is no larger than the stream needs.
+                tokio::spawn(sse::serve(socket, out, *events, peer.place.clone()));
+                return None;
+            }
+            Body::Whole(body) => out.extend_from_slice(&body),
+        }
+        if !send(&socket, &out, stalled).await {
+            return None;
+        }
+        if closes {
+            linger(&socket).await;
+            return None;
+        }
+        answered = true;
+        due = Instant::now() + quiet;
+    }
+}
+
+/// Waits for bytes, and takes as many as one read gives; none at the end of the stream.
+async fn hear(socket: &TcpStream) -> io::Result<Bytes> {
+    loop {
+        poll_fn(|cx| socket.poll_read_ready(cx)).await?;
+        let mut heard = Bytes::new();
+        match read(socket, |bytes| heard = Bytes::copy_from_slice(bytes)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read.map(|()| heard),
+        }
+    }
+}
+
+/// The two routes.
+#[derive(Clone, Copy)]
+enum Door {
+    Events,
+    Poll,
+}
+
+/// A request that is answered here.
+struct Request {
+    door: Door,
+    target: PathAndQuery,
+    headers: HeaderMap,
+    /// The connection ends with the answer.
+    closes: bool,
+}
+
+impl Request {
+    /// Reads what has come, or gives it back.
+    fn read(early: Bytes) -> Result<Self, Bytes> {
+        Self::parse(&early).ok_or(early)
+    }
+
+    fn parse(bytes: &Bytes) -> Option<Self> {
+        if !(bytes.starts_with(b"GET /v1/events") || bytes.starts_with(b"GET /v1/poll"))
+            || !bytes.ends_with(b"\r\n\r\n")
+            || bytes.len() > HEAD_MAX
+        {
+            return None;
+        }
+        let mut lines = [httparse::EMPTY_HEADER; LINES_MAX];
+        let mut parsed = httparse::Request::new(&mut lines);
+        if parsed.parse(bytes).ok()? != httparse::Status::Complete(bytes.len()) || parsed.version != Some(1) {
+            return None;
+        }
+        let target = PathAndQuery::from_maybe_shared(bytes.slice_ref(parsed.path?.as_bytes())).ok()?;
+        let door = match target.path() {
+            "/v1/events" => Door::Events,
+            "/v1/poll" => Door::Poll,
+            _ => return None,
+        };
+        let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+        let mut closes = false;
+        for line in parsed.headers {
+            let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
+            match name {
+                header::CONNECTION if line.value.eq_ignore_ascii_case(b"close") => closes = true,
+                header::CONNECTION if line.value.eq_ignore_ascii_case(b"keep-alive") => {}
+                // A body, another protocol, a dialogue: none of it is plain.
+                header::CONNECTION
+                | header::CONTENT_LENGTH
+                | header::TRANSFER_ENCODING
+                | header::UPGRADE
+                | header::EXPECT
+                | header::TE => return None,
+                _ => {
+                    let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value)).ok()?;
+                    headers.append(name, value);
+                }
+            }
+        }
+        Some(Self { door, target, headers, closes })
+    }
+
+    async fn answer(self, context: Context, peer: Arc<Peer>, sleep: Pin<&mut Sleep>) -> Response<Body> {
+        let body = futures_util::stream::empty::<Result<Bytes, warp::Error>>();
+        let query = self.target.query().unwrap_or_default();
+        let ask = Ask::new(context, Method::GET, self.headers, query, Some(peer), body);
+        drop(self.target);
+        match self.door {
+            Door::Events => feed::events(ask, |events| Body::Events(Box::new(events))).await,
+            Door::Poll => feed::poll(ask, sleep).await,
+        }
+    }
+}
+
+/// What an answer brings.
+enum Body {
+    Whole(Vec<u8>),
+    Events(Box<Events>),
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Whole(bytes)
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Self::Whole(text.into())
+    }
+}
+
+/// The head of an answer as it goes over the wire.
+fn head(response: &Response<Body>, closes: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    let status = response.status();
+    let mut line = |parts: [&[u8]; 4]| parts.iter().for_each(|part| out.extend_from_slice(part));
+    line([b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", status.canonical_reason().unwrap_or_default().as_bytes()]);
+    for (name, value) in response.headers() {
+        line([b"\r\n", name.as_str().as_bytes(), b": ", value.as_bytes()]);
+    }
+    match response.body() {
+        Body::Whole(body) => line([b"\r\ncontent-length: ", body.len().to_string().as_bytes(), b"", b""]),
+        Body::Events(_) => line([b"\r\ntransfer-encoding: chunked", b"", b"", b""]),
+    }
+    if closes {
+        line([b"\r\nconnection: close", b"", b"", b""]);
+    }
+    DATE.with_borrow_mut(|date| line([b"\r\ndate: ", date.now().as_bytes(), b"\r\n\r\n", b""]));
+    out
+}
+
+/// The time of an answer, written once a second.
+#[derive(Default)]
+struct Date {
+    second: u64,
+    text: String,
+}
+
+thread_local! {
+    static DATE: RefCell<Date> = RefCell::default();
+}
+
+impl Date {
+    fn now(&mut self) -> &str {
+        let now = SystemTime::now();
+        let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        if self.second != second || self.text.is_empty() {
+            *self = Self { second, text: httpdate::fmt_http_date(now) };
+        }
+        &self.text
+    }
+}
+
+/// A socket of which something was read already.
+pub(crate) struct Rewound {
+    early: Bytes,
+    socket: TcpStream,
+}
+
+impl Rewound {
+    /// The socket, and what is left of what was read.
+    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
+        (self.socket, self.early)
+    }
+}
+
+impl From<TcpStream> for Rewound {
+    fn from(socket: TcpStream) -> Self {
+        Self { early: Bytes::new(), socket }
+    }
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Waking<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.early.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(cx, into);
+        }
+        let len = self.early.len().min(into.remaining());
+        into.put_slice(&self.early[..len]);
+        self.early.advance(len);
+        if self.early.is_empty() {
+            // An empty slice would still hold on to the whole.
+            self.early = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Waking<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Waking<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Waking<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Waking<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
