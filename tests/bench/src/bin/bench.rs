@@ -212,7 +212,8 @@ fn picture(outcomes: &[Outcome], options: &Options) -> String {
             is_marked: peer == Peer::Rallypoint,
         };
         let bars: Vec<_> = outcome.peers().map(bar).collect();
-        let less_is_better = outcome.line.bounds.iter().any(|bound| matches!(bound.must, Must::AtMost(_)));
+        let mut bounds = outcome.line.bounds.iter().filter(|bound| bound.figure == figure);
+        let less_is_better = bounds.any(|bound| matches!(bound.must, Must::AtMost(_)));
         let note = format!("{figure}, {} is better", if less_is_better { "less" } else { "more" });
         (bars.len() > 1).then(|| Panel { title: outcome.line.name.to_owned(), note, unit: String::new(), bars })
     };
