@@ -128,11 +128,16 @@ impl Server {
             tokio::spawn(accept(listener, routes, Doors { context: None, ..doors.clone() }))
         });
         // A task like those that it makes, or each connection would be handed from one thread to another.
-        let accepting = tokio::spawn(accept(self.listener, routes::routes(self.context), doors));
-        stop.await;
-        accepting.abort();
-        // Nobody knocks in vain: once it is over the port is closed.
-        _ = accepting.await;
+        let mut accepting = tokio::spawn(accept(self.listener, routes::routes(self.context), doors));
+        tokio::select! {
+            () = stop => {
+                accepting.abort();
+                // Nobody knocks in vain: once it is over the port is closed.
+                _ = accepting.await;
+            }
+            // A server that takes nobody in any more had better be started again.
+            ended = &mut accepting => tracing::error!(?ended, "nobody is accepted any more"),
+        }
         tracing::info!("stopping");
         hub.drain().await;
         drop(leave);

@@ -370,7 +370,7 @@ impl Connection {
                 self.count_control(payload.len());
             }
             Said::Pong(payload) => {
-                self.note_presence();
+                self.note_heard();
                 self.pong(payload);
                 self.count_control(payload.len());
             }
@@ -413,7 +413,7 @@ impl Connection {
     }
 
     /// The client says something on this socket, so it has the resume token that came over it.
-    fn note_presence(&mut self) {
+    fn note_heard(&mut self) {
         if let Phase::Open { session, heard, .. } = &mut self.phase
             && !std::mem::replace(heard, true)
         {
@@ -427,7 +427,7 @@ impl Connection {
         if self.setting.echo {
             return self.shared().push(frame::payload(frame, spoken));
         }
-        self.note_presence();
+        self.note_heard();
         let encoding = self.link.encoding();
         if spoken != encoding {
             let refused = Refused::new(ErrorCode::WrongEncoding, "this subprotocol has the other kind of frame");
