@@ -86,7 +86,8 @@ impl Server {
         let paces = Arc::new(Paces::new(hub.limits()));
         hub.metrics().started.set(hub.now().0 / 1000.0);
         let sockets = Arc::new(ws::Setting::new(hub.clone(), verifier.clone()));
-        Ok(Self { listener, metrics_listener, context: Context { hub, verifier, origins, sockets, paces }, ceilings })
+        let context = Context { hub, verifier, origins, sockets, paces };
+        Ok(Self { listener, metrics_listener, context, ceilings })
     }
 
     /// Makes it an echo for tests of the connection alone: a WebSocket needs neither token nor
@@ -121,14 +122,15 @@ impl Server {
         let hub = self.context.hub.clone();
         let timers = tokio::spawn(hub.clone().run_timers());
         let (leave, left) = watch::channel(());
-        let (ceilings, context) = (self.ceilings.clone(), Some(self.context.clone()));
-        let doors = Doors { ceilings, hub: hub.clone(), leaving: left, context };
+        let context = Arc::new(self.context);
+        let (ceilings, spectators) = (self.ceilings.clone(), Some(context.clone()));
+        let doors = Doors { ceilings, hub: hub.clone(), leaving: left, context: spectators };
         let operator = self.metrics_listener.map(|listener| {
-            let routes = routes::metrics_routes(self.context.clone());
+            let routes = routes::metrics_routes(context.clone());
             tokio::spawn(accept(listener, routes, Doors { context: None, ..doors.clone() }))
         });
         // A task like those that it makes, or each connection would be handed from one thread to another.
-        let mut accepting = tokio::spawn(accept(self.listener, routes::routes(self.context), doors));
+        let mut accepting = tokio::spawn(accept(self.listener, routes::routes(context), doors));
         tokio::select! {
             () = stop => {
                 accepting.abort();
@@ -186,7 +188,7 @@ struct Doors {
     /// Closed when the server stops.
     leaving: watch::Receiver<()>,
     /// What the spectators' doors need, where they are.
-    context: Option<Context>,
+    context: Option<Arc<Context>>,
 }
 
 async fn accept(listener: TcpListener, routes: BoxedFilter<(Response,)>, doors: Doors) {

@@ -119,8 +119,13 @@ fn bearer(header: &str) -> Result<&str, ErrorCode> {
 }
 
 fn one_word(token: &str) -> Result<&str, ErrorCode> {
-    let good = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
-    if !token.is_empty() && token.bytes().all(good) { Ok(token) } else { Err(ErrorCode::TokenInvalid) }
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
+    // Without a way out of the loop many bytes are looked at in one go.
+    if !token.is_empty() && token.bytes().fold(true, |all, b| all & good(b)) {
+        Ok(token)
+    } else {
+        Err(ErrorCode::TokenInvalid)
+    }
 }
 
 /// The values of the cookies with this name (RFC 6265 section 4.2). Several are possible: another

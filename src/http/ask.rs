@@ -86,7 +86,7 @@ type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync>
 /// A request.
 pub(super) struct Ask {
     /// The server's parts.
-    pub(super) context: Context,
+    pub(super) context: Arc<Context>,
     /// `GET`, `POST` …
     pub(super) method: Method,
     /// The headers.
@@ -104,7 +104,7 @@ const QUERY_MAX: usize = 64;
 impl Ask {
     /// Puts a request together.
     pub(super) fn new<B: Buf>(
-        context: Context,
+        context: Arc<Context>,
         method: Method,
         headers: HeaderMap,
         query: &str,
@@ -193,7 +193,7 @@ impl Ask {
             let known = peer.known.lock();
             known.as_ref().filter(|known| same(known)).map(|known| known.grant.clone())
         });
-        let Context { hub, verifier, sockets, .. } = &self.context;
+        let Context { hub, verifier, sockets, .. } = &*self.context;
         if let Some(grant) = known {
             verifier.check_time(&grant, hub.now().0)?;
             return hub.admit(grant);

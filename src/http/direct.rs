@@ -37,7 +37,7 @@ const LINES_MAX: usize = 64;
 /// Serves a connection for as long as it asks for feeds and nothing else. What is left is for hyper.
 pub(crate) async fn serve(
     socket: TcpStream,
-    context: &Context,
+    context: &Arc<Context>,
     peer: &Arc<Peer>,
     mut leaving: watch::Receiver<()>,
 ) -> Option<Rewound> {
@@ -170,7 +170,7 @@ impl Request {
         Some(Self { door, target, headers, closes })
     }
 
-    async fn answer(self, context: Context, peer: Arc<Peer>, sleep: Pin<&mut Sleep>) -> Response<Body> {
+    async fn answer(self, context: Arc<Context>, peer: Arc<Peer>, sleep: Pin<&mut Sleep>) -> Response<Body> {
         let body = futures_util::stream::empty::<Result<Bytes, warp::Error>>();
         let query = self.target.query().unwrap_or_default();
         let ask = Ask::new(context, Method::GET, self.headers, query, Some(peer), body);

@@ -33,7 +33,6 @@ use crate::{
 };
 
 /// What every route has at hand.
-#[derive(Clone)]
 pub struct Context {
     /// The shared state.
     pub hub: Arc<Hub>,
@@ -68,7 +67,7 @@ type Answer<B> = Result<http::Response<B>, Refusal>;
 
 /// Every route of the one port. Paths come first, methods second: a wrong path is 404, a wrong
 /// method 405.
-pub fn routes(context: Context) -> BoxedFilter<(Response,)> {
+pub fn routes(context: Arc<Context>) -> BoxedFilter<(Response,)> {
     let ask = ask_filter(context.clone());
     let pages = context.hub.config().pages;
 
@@ -110,12 +109,14 @@ pub fn ensure_path<B>(request: &mut http::Request<B>) {
 }
 
 /// Only `/metrics`, for a port of its own.
-pub fn metrics_routes(context: Context) -> BoxedFilter<(Response,)> {
+pub fn metrics_routes(context: Arc<Context>) -> BoxedFilter<(Response,)> {
     warp::path!("metrics").and(ask_filter(context)).then(api::metrics_open).recover(broken).unify().boxed()
 }
 
 /// Extracts the [`Ask`] of a request.
-fn ask_filter(context: Context) -> impl Filter<Extract = (Ask,), Error = Rejection> + Clone + Send + Sync + 'static {
+fn ask_filter(
+    context: Arc<Context>,
+) -> impl Filter<Extract = (Ask,), Error = Rejection> + Clone + Send + Sync + 'static {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     let context = warp::any().map(move || context.clone());
     context
@@ -142,7 +143,8 @@ where
     F: Future<Output = Answer<B>>,
 {
     let origin = ask.origin().and_then(|origin| HeaderValue::from_str(origin).ok());
-    let (origins, metrics) = (ask.context.origins.clone(), ask.context.hub.metrics().clone());
+    let context = ask.context.clone();
+    let (origins, metrics) = (&context.origins, context.hub.metrics());
     let answer = match ask.check() {
         Err(refusal) => Err(refusal),
         Ok(()) if ask.method == Method::OPTIONS => Ok(preflight(allowed)),
