@@ -49,6 +49,8 @@ struct State {
     /// Since when the kernel takes nothing; only the owner's task writes then.
     blocked: Option<Millis>,
     closing: Option<CloseCode>,
+    /// The close frame is on its way: nothing may follow it (RFC 6455 section 5.5.1).
+    over: bool,
     broken: bool,
 }
 
@@ -203,7 +205,7 @@ impl Link {
         push: impl FnOnce(&mut Outbox, usize) -> Result<Pushed, crate::session::outbox::OverBudget>,
     ) {
         let mut state = self.state.lock();
-        if state.closing.is_some() || state.broken {
+        if state.over || state.broken {
             return;
         }
         match push(&mut state.outbox, self.budget) {
@@ -226,9 +228,23 @@ impl Link {
     /// reads are dropped once they are too many.
     pub fn push_control(self: &Arc<Self>, frame: Bytes) {
         let mut state = self.state.lock();
-        if state.closing.is_none() && state.outbox.push_control(frame).is_ok() {
+        if !state.over && state.outbox.push_control(frame).is_ok() {
             self.mark(state);
         }
+    }
+
+    /// Answers the client's close frame with `frame`, behind what waits: a control frame would overtake it, and nothing
+    /// may follow.
+    pub fn answer_close(self: &Arc<Self>, frame: Bytes) {
+        let mut state = self.state.lock();
+        if state.over {
+            return;
+        }
+        if state.blocked.is_none() {
+            self.write(&mut state);
+        }
+        self.push_last(&mut state, [frame]);
+        self.mark(state);
     }
 
     /// No latest move of this room may overtake what is sent from now on.
@@ -249,7 +265,7 @@ impl Link {
     /// Like [`Link::close`], with a last message that says more than a close reason can.
     pub fn close_after(self: &Arc<Self>, last: Option<&ServerMessage>, code: CloseCode, detail: &str) {
         let mut state = self.state.lock();
-        if state.closing.is_none() {
+        if !state.over {
             let last = last.map(|message| frame::message(message, self.encoding));
             self.begin_close(&mut state, code, detail, last);
             self.mark(state);
@@ -258,13 +274,19 @@ impl Link {
 
     fn begin_close(&self, state: &mut State, code: CloseCode, detail: &str, last: Option<Bytes>) {
         state.closing = Some(code);
-        state.outbox.abandon();
-        // An abandoned outbox has room for both; a message that were too long would only be left out.
-        for frame in last.into_iter().chain([frame::close(code, detail)]) {
-            _ = state.outbox.push_control(frame);
-        }
+        self.push_last(state, last.into_iter().chain([frame::close(code, detail)]));
         self.metrics.closed(code);
         self.owner.wake();
+    }
+
+    /// Drops what waits for these frames, which are the last.
+    fn push_last(&self, state: &mut State, frames: impl IntoIterator<Item = Bytes>) {
+        state.outbox.abandon();
+        state.over = true;
+        // An abandoned outbox has room for them; a message that were too long would only be left out.
+        for frame in frames {
+            _ = state.outbox.push_control(frame);
+        }
     }
 
     fn mark(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, State>) {

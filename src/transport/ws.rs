@@ -377,7 +377,7 @@ impl Connection {
             Said::Close(code) => {
                 let bye = code == Some(CloseCode::Bye.number());
                 self.ended = Some(if bye { LeaveReason::Closed } else { LeaveReason::Lost });
-                self.shared().push_control(frame::goodbye(code));
+                self.shared().answer_close(frame::goodbye(code));
             }
         }
     }
@@ -653,6 +653,26 @@ mod tests {
         finished.await.unwrap();
         other.join().unwrap();
         assert_eq!(seen[2..4], CloseCode::NoPong.number().to_be_bytes(), "{seen:?}");
+    }
+
+    /// RFC 6455 section 5.5.1. The answer to a request in the same packet goes first; what comes later is dropped.
+    #[tokio::test]
+    async fn nothing_follows_the_answer_to_a_close() {
+        use tokio::io::AsyncReadExt;
+        let (mut connection, mut peer) = connected().await;
+        let shared = connection.shared();
+        {
+            let _turn = Turn::begin();
+            shared.push(frame::payload(b"answer", Encoding::Json));
+            connection.take_in(&mut [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]);
+            shared.push(frame::payload(b"late", Encoding::Json));
+            shared.close(CloseCode::Shutdown, "");
+        }
+        drop(shared);
+        connection.finish().await;
+        let mut seen = Vec::new();
+        peer.read_to_end(&mut seen).await.unwrap();
+        assert_eq!(seen, b"\x81\x06answer\x88\x02\x03\xe8");
     }
 
     /// The future is the largest single part of what an idle connection costs.
