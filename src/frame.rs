@@ -1,7 +1,8 @@
 //! One message, each encoding of it made at most once: bytes ready for the socket, WebSocket
 //! header included.
 
-use bytes::Bytes;
+use std::{ops::Deref, sync::Arc};
+
 use rallypoint_protocol::{
     CloseCode, Encoding, RoomName, ServerMessage,
     moves::{Lane, ServerMove},
@@ -20,6 +21,70 @@ const FIN: u8 = 0x80;
 const HEADER_MAX: usize = 10;
 /// The longest payload of a control frame, RFC 6455 section 5.5.
 const CONTROL_PAYLOAD_MAX: usize = 125;
+
+/// One or more frames as they go over the wire, one after the other. Every receiver of a message holds the same ones, so
+/// a clone is one counter, and no larger than a pointer.
+#[derive(Clone, Debug)]
+pub struct Encoded(Arc<Written>);
+
+#[derive(Debug)]
+struct Written {
+    bytes: Vec<u8>,
+    /// Where the first frame begins in `bytes`.
+    begin: usize,
+    messages: u32,
+}
+
+impl Encoded {
+    /// So many whole frames of a message each.
+    pub fn new(bytes: Vec<u8>, messages: u32) -> Self {
+        Self(Arc::new(Written { bytes, begin: 0, messages }))
+    }
+
+    /// Several, one after the other.
+    pub fn row(parts: &[Self]) -> Self {
+        let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+        parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        Self::new(bytes, parts.iter().map(Self::messages).sum())
+    }
+
+    /// How many messages it is.
+    pub fn messages(&self) -> u32 {
+        self.0.messages
+    }
+
+    /// How long the first `count` frames are together.
+    pub fn length_of(&self, count: u32) -> usize {
+        let mut at = 0;
+        for _ in 0..count {
+            let head = &self[at..];
+            // They are ours: whole, and not masked.
+            at += match head[1] {
+                126 => 4 + usize::from(u16::from_be_bytes([head[2], head[3]])),
+                127 => 10 + head[2..10].iter().fold(0, |len, byte| len << 8 | usize::from(*byte)),
+                short => 2 + usize::from(short),
+            };
+        }
+        at
+    }
+
+    /// All but the first `count` frames.
+    #[must_use]
+    pub fn without(&self, count: u32) -> Self {
+        if count == 0 {
+            return self.clone();
+        }
+        Self::new(self[self.length_of(count)..].to_vec(), self.messages() - count)
+    }
+}
+
+impl Deref for Encoded {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0.bytes[self.0.begin..]
+    }
+}
 
 /// Writes the header for a payload of `len` bytes; returns how long it is.
 fn header(opcode: u8, len: usize, out: &mut [u8; HEADER_MAX]) -> usize {
@@ -44,7 +109,7 @@ fn header(opcode: u8, len: usize, out: &mut [u8; HEADER_MAX]) -> usize {
 
 /// A frame whose payload is written where it stays: the header goes in front of it once its length is known, and what
 /// is left of the gap there is cut off.
-fn framed(opcode: u8, capacity: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+fn framed(opcode: u8, capacity: usize, write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
     let mut out = Vec::with_capacity(HEADER_MAX + capacity);
     out.resize(HEADER_MAX, 0);
     write(&mut out);
@@ -52,10 +117,10 @@ fn framed(opcode: u8, capacity: usize, write: impl FnOnce(&mut Vec<u8>)) -> Byte
     let len = header(opcode, out.len() - HEADER_MAX, &mut head);
     let begin = HEADER_MAX - len;
     out[begin..HEADER_MAX].copy_from_slice(&head[..len]);
-    Bytes::from(out).slice(begin..)
+    Encoded(Arc::new(Written { bytes: out, begin, messages: 1 }))
 }
 
-fn whole(opcode: u8, payload: &[u8]) -> Bytes {
+fn whole(opcode: u8, payload: &[u8]) -> Encoded {
     framed(opcode, payload.len(), |out| out.extend_from_slice(payload))
 }
 
@@ -67,17 +132,17 @@ fn opcode(encoding: Encoding) -> u8 {
 }
 
 /// A message as one frame of the connection's encoding.
-pub fn message(message: &ServerMessage, encoding: Encoding) -> Bytes {
+pub fn message(message: &ServerMessage, encoding: Encoding) -> Encoded {
     framed(opcode(encoding), 0, |out| message.encode_into(encoding, out))
 }
 
 /// An encoded message as one frame.
-pub fn payload(payload: &[u8], encoding: Encoding) -> Bytes {
+pub fn payload(payload: &[u8], encoding: Encoding) -> Encoded {
     whole(opcode(encoding), payload)
 }
 
 /// A close frame whose reason is `name: detail`, cut to what fits.
-pub fn close(code: CloseCode, detail: &str) -> Bytes {
+pub fn close(code: CloseCode, detail: &str) -> Encoded {
     let mut reason = code.name().to_owned();
     if !detail.is_empty() {
         reason.push_str(": ");
@@ -92,7 +157,7 @@ pub fn close(code: CloseCode, detail: &str) -> Bytes {
 }
 
 /// The answer to a close frame: the same code, RFC 6455 section 5.5.1.
-pub fn goodbye(code: Option<u16>) -> Bytes {
+pub fn goodbye(code: Option<u16>) -> Encoded {
     match code {
         Some(code) => whole(CLOSE, &code.to_be_bytes()),
         None => whole(CLOSE, &[]),
@@ -100,35 +165,21 @@ pub fn goodbye(code: Option<u16>) -> Bytes {
 }
 
 /// The answer to a ping frame.
-pub fn pong(payload: &[u8]) -> Bytes {
+pub fn pong(payload: &[u8]) -> Encoded {
     whole(PONG, payload)
 }
 
 /// A ping frame.
-pub fn ping(payload: [u8; 8]) -> Bytes {
+pub fn ping(payload: [u8; 8]) -> Encoded {
     whole(PING, &payload)
-}
-
-/// How long the first `count` of the frames in `frames` are together. The frames are ours: whole, and not masked.
-pub fn length_of(frames: &[u8], count: u64) -> usize {
-    let mut at = 0;
-    for _ in 0..count {
-        let head = &frames[at..];
-        at += match head[1] {
-            126 => 4 + usize::from(u16::from_be_bytes([head[2], head[3]])),
-            127 => 10 + head[2..10].iter().fold(0, |len, byte| len << 8 | usize::from(*byte)),
-            short => 2 + usize::from(short),
-        };
-    }
-    at
 }
 
 /// A message on its way to many, encoded once per encoding that somebody needs.
 #[derive(Debug)]
 pub struct Frame {
     source: Source,
-    json: Option<Bytes>,
-    msgpack: Option<Bytes>,
+    json: Option<Encoded>,
+    msgpack: Option<Encoded>,
 }
 
 #[derive(Debug)]
@@ -171,16 +222,8 @@ impl Frame {
         }
     }
 
-    /// How many messages it is.
-    pub fn messages(&self) -> u32 {
-        match &self.source {
-            Source::Row(frames) => frames.iter().map(Self::messages).sum(),
-            _ => 1,
-        }
-    }
-
     /// The frame in one encoding.
-    pub fn get(&mut self, encoding: Encoding) -> Bytes {
+    pub fn get(&mut self, encoding: Encoding) -> Encoded {
         let (source, slot) = match encoding {
             Encoding::Json => (&self.source, &mut self.json),
             Encoding::MsgPack => (&self.source, &mut self.msgpack),
@@ -190,12 +233,12 @@ impl Frame {
 }
 
 impl Source {
-    fn encode(&self, encoding: Encoding) -> Bytes {
+    fn encode(&self, encoding: Encoding) -> Encoded {
         match (self, encoding) {
             (Self::Message(inner), _) => message(inner, encoding),
             (Self::Row(frames), _) => {
                 let frames: Vec<_> = frames.iter().map(|frame| frame.source.encode(encoding)).collect();
-                frames.concat().into()
+                Encoded::row(&frames)
             }
             (Self::Move { room, from, key, seq, time, lane, payload, .. }, Encoding::Json) => {
                 let moved = Moved {
@@ -247,10 +290,11 @@ mod tests {
 
     #[test]
     fn frames_are_found_in_a_row_of_them() {
-        let row: Vec<_> = [0, 125, 126, 65_535, 65_536].map(|len| whole(BINARY, &vec![7; len])).concat();
+        let row = Encoded::row(&[0, 125, 126, 65_535, 65_536].map(|len| whole(BINARY, &vec![7; len])));
         let ends = [0, 2, 129, 259, 65_798, 131_344];
         for (count, end) in (0..).zip(ends) {
-            assert_eq!(length_of(&row, count), end);
+            assert_eq!(row.length_of(count), end);
+            assert_eq!((row.without(count).len(), row.without(count).messages()), (131_344 - end, 5 - count));
         }
         assert_eq!(row.len(), 131_344);
     }

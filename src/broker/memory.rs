@@ -10,7 +10,6 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use rallypoint_protocol::{Position, RoomName, code::ErrorCode, event::Millis, server::ResetReason};
@@ -93,7 +92,7 @@ impl Memory {
         Ok(kept)
     }
 
-    fn append(&self, log: Log<'_>, event: Bytes, dedup: Option<Dedup>) -> Result<Published, PublishError> {
+    fn append(&self, log: Log<'_>, event: Box<[u8]>, dedup: Option<Dedup>) -> Result<Published, PublishError> {
         loop {
             let kept = self.find_or_create(log)?;
             let mut kept = kept.lock();
@@ -159,7 +158,7 @@ impl Broker for Memory {
     fn publish<'a>(
         &'a self,
         log: Log<'a>,
-        event: Bytes,
+        event: Box<[u8]>,
         dedup: Option<Dedup>,
     ) -> Pending<'a, Result<Published, PublishError>> {
         Box::pin(ready(self.append(log, event, dedup)))

@@ -7,7 +7,6 @@ pub mod memory;
 
 use std::{pin::Pin, sync::Arc};
 
-use bytes::Bytes;
 use rallypoint_protocol::{Position, RoomName, code::ErrorCode, event::Millis, server::ResetReason};
 
 use crate::room::history::{Bounds, History, Publication};
@@ -72,7 +71,7 @@ pub trait Broker: Send + Sync {
     fn publish<'a>(
         &'a self,
         log: Log<'a>,
-        event: Bytes,
+        event: Box<[u8]>,
         dedup: Option<Dedup>,
     ) -> Pending<'a, Result<Published, PublishError>>;
 

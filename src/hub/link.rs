@@ -5,14 +5,13 @@
 
 use std::{cell::RefCell, io, sync::Arc};
 
-use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use rallypoint_protocol::{CloseCode, Encoding, ServerMessage, event::Millis};
 
 use super::{clock::Clock, turn};
 use crate::{
-    frame,
+    frame::{self, Encoded},
     metrics::Metrics,
     session::outbox::{Outbox, Pushed, Slot},
 };
@@ -164,17 +163,17 @@ impl Link {
     }
 
     /// Sends a frame that must arrive; a receiver that is over its budget is closed.
-    pub fn push(self: &Arc<Self>, frame: Bytes) {
+    pub fn push(self: &Arc<Self>, frame: Encoded) {
         self.push_move(frame, Out::AtTurnEnd);
     }
 
     /// Sends a move that must arrive.
-    pub fn push_move(self: &Arc<Self>, frame: Bytes, out: Out) {
+    pub fn push_move(self: &Arc<Self>, frame: Encoded, out: Out) {
         self.add(out, |outbox, budget| outbox.push(frame, budget));
     }
 
     /// Sends a latest move.
-    pub fn push_latest(self: &Arc<Self>, frame: Bytes, slot: Slot, out: Out) {
+    pub fn push_latest(self: &Arc<Self>, frame: Encoded, slot: Slot, out: Out) {
         self.add(out, |outbox, budget| outbox.push_latest(frame, slot, budget));
     }
 
@@ -192,7 +191,7 @@ impl Link {
     }
 
     /// Sends a frame that does not count against the budget.
-    pub fn push_owed(self: &Arc<Self>, frame: Bytes) {
+    pub fn push_owed(self: &Arc<Self>, frame: Encoded) {
         self.add(Out::AtTurnEnd, |outbox, _| {
             outbox.push_owed(frame);
             Ok(Pushed::Queued)
@@ -226,7 +225,7 @@ impl Link {
 
     /// Sends a control frame ahead of everything else. Frames that answer a client that never
     /// reads are dropped once they are too many.
-    pub fn push_control(self: &Arc<Self>, frame: Bytes) {
+    pub fn push_control(self: &Arc<Self>, frame: Encoded) {
         let mut state = self.state.lock();
         if !state.over && state.outbox.push_control(frame).is_ok() {
             self.mark(state);
@@ -235,7 +234,7 @@ impl Link {
 
     /// Answers the client's close frame with `frame`, behind what waits: a control frame would overtake it, and nothing
     /// may follow.
-    pub fn answer_close(self: &Arc<Self>, frame: Bytes) {
+    pub fn answer_close(self: &Arc<Self>, frame: Encoded) {
         let mut state = self.state.lock();
         if state.over {
             return;
@@ -272,7 +271,7 @@ impl Link {
         }
     }
 
-    fn begin_close(&self, state: &mut State, code: CloseCode, detail: &str, last: Option<Bytes>) {
+    fn begin_close(&self, state: &mut State, code: CloseCode, detail: &str, last: Option<Encoded>) {
         state.closing = Some(code);
         self.push_last(state, last.into_iter().chain([frame::close(code, detail)]));
         self.metrics.closed(code);
@@ -280,7 +279,7 @@ impl Link {
     }
 
     /// Drops what waits for these frames, which are the last.
-    fn push_last(&self, state: &mut State, frames: impl IntoIterator<Item = Bytes>) {
+    fn push_last(&self, state: &mut State, frames: impl IntoIterator<Item = Encoded>) {
         state.outbox.abandon();
         state.over = true;
         // An abandoned outbox has room for them; a message that were too long would only be left out.

@@ -233,7 +233,7 @@ impl Hub {
             Some(_) => self.user_log(log),
             None => Log { name: log, bounds: self.settings_for(log).bounds() },
         };
-        let published = self.broker.publish(log, bytes.into(), dedup).await.map_err(ErrorCode::from);
+        let published = self.broker.publish(log, bytes, dedup).await.map_err(ErrorCode::from);
         published.inspect_err(|&code| {
             if code == ErrorCode::Overloaded {
                 self.metrics.limited("log_bytes");

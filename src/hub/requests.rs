@@ -406,7 +406,7 @@ impl Hub {
                 }
                 None => {
                     let (handle, place) = (cell.handle(), cell.clone());
-                    inner.sit(Seat { room: room.clone(), handle, part: Part::Watcher, place });
+                    inner.sit(Seat::new(room.clone(), handle, Part::Watcher, place));
                 }
             }
             let history = inner.grant().allows(&room, Verb::History);

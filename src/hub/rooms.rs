@@ -29,7 +29,7 @@ use crate::{
         command::{Command, Outcome, Ticked},
         history::{Append, History, Publication},
     },
-    session::{Part, answers::Answer, outbox::Slot},
+    session::{Part, Seat, answers::Answer, outbox::Slot},
 };
 
 /// Entries of a large room that `joined` and `reset` show.
@@ -48,7 +48,6 @@ pub(super) type Missed = (Option<Vec<Box<RawValue>>>, Option<ResetReason>);
 
 /// A member with a session on this node. The list is ordered by handle.
 pub(super) struct Seated {
-    pub(super) peer: PeerId,
     pub(super) handle: u32,
     pub(super) session: Arc<SessionCell>,
 }
@@ -281,7 +280,7 @@ impl State {
     /// The seat of a peer, if its session is on this node.
     pub(super) fn seat(&self, peer: PeerId) -> Option<&Seated> {
         let handle = self.room.member(peer)?.handle;
-        self.seat_by_handle(handle).filter(|seat| seat.peer == peer)
+        self.seat_by_handle(handle).filter(|seat| seat.session.peer() == peer)
     }
 
     pub(super) fn seat_by_handle(&self, handle: u32) -> Option<&Seated> {
@@ -291,7 +290,7 @@ impl State {
 
     /// Takes a peer's seat away.
     pub(super) fn unseat(&mut self, peer: PeerId) -> Option<Seated> {
-        let at = self.seats.iter().position(|seat| seat.peer == peer)?;
+        let at = self.seats.iter().position(|seat| seat.session.peer() == peer)?;
         Some(self.seats.remove(at))
     }
 
@@ -339,7 +338,7 @@ impl State {
 
     /// Sends a frame to every member but one.
     pub(super) fn tell_members(&self, frame: &mut Frame, except: Option<PeerId>) {
-        self.seats.iter().filter(|seat| Some(seat.peer) != except).for_each(|seat| seat.session.push(frame));
+        self.seats.iter().filter(|seat| Some(seat.session.peer()) != except).for_each(|seat| seat.session.push(frame));
     }
 
     fn tell_watchers(&self, frame: &mut Frame) {
@@ -388,14 +387,9 @@ impl State {
     /// The join is in the log: the member gets its seat and its picture of the room.
     pub(super) fn seat_joined(&mut self, cell: &Arc<RoomCell>, peer: PeerId, joining: Joining) {
         let Joining { session, re, since } = joining;
-        let Some(member) = self.room.member(peer) else { return };
-        self.seats.push(Seated { peer, handle: member.handle, session: session.clone() });
-        let seat = crate::session::Seat {
-            room: cell.name.clone(),
-            handle: cell.handle,
-            part: Part::Member,
-            place: cell.clone(),
-        };
+        let Some(handle) = self.room.intern(peer, session.user()) else { return };
+        self.seats.push(Seated { handle, session: session.clone() });
+        let seat = Seat::new(cell.name.clone(), cell.handle, Part::Member, cell.clone());
         let history = {
             let mut inner = session.lock();
             inner.sit(seat);
@@ -584,7 +578,7 @@ impl State {
         time: Millis,
     ) {
         let (user, name) = (entry.user.clone(), entry.name.clone());
-        let peer = Gone { peer: seat.peer, handle: Some(seat.handle), user, name };
+        let peer = Gone { peer: seat.session.peer(), handle: Some(seat.handle), user, name };
         let (room, position) = (cell.name.clone(), self.room.position());
         let left = PeerLeft { room, time, position, peer, reason };
         seat.session.send(&ServerMessage::PeerLeft(left));

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use rallypoint_protocol::{CloseCode, Encoding, PeerId, Position, ServerMessage, UserName, event::LeaveReason};
 use uuid::Uuid;
@@ -164,10 +163,10 @@ impl SessionCell {
     /// Sends counted messages, and keeps them until they are acknowledged.
     pub(super) fn push_counted(&self, frame: &mut Frame, out: Out) {
         let mut way = self.way();
-        let bytes: Bytes = frame.get(way.encoding);
-        way.kept.get_or_insert_default().push(bytes.clone(), frame.messages());
+        let frames = frame.get(way.encoding);
+        way.kept.get_or_insert_default().push(frames.clone());
         if let Standing::Here(link) = &way.standing {
-            link.push_move(bytes, out);
+            link.push_move(frames, out);
         }
     }
 

@@ -23,7 +23,7 @@ pub struct Publication {
     /// Where it stands there.
     pub position: Position,
     /// What the log stores and the tag covers.
-    pub bytes: Bytes,
+    pub bytes: Box<[u8]>,
     /// When it happened.
     pub time: Millis,
     /// Most logs have no spectators.
@@ -32,7 +32,7 @@ pub struct Publication {
 
 impl Publication {
     /// Takes what the engine delivered.
-    pub fn new(log: RoomName, position: Position, bytes: Bytes) -> Result<Self, ErrorCode> {
+    pub fn new(log: RoomName, position: Position, bytes: Box<[u8]>) -> Result<Self, ErrorCode> {
         let time = Event::from_bytes(&bytes)?.time;
         Ok(Self { log, position, bytes, time, block: OnceLock::new() })
     }
@@ -211,7 +211,7 @@ pub(crate) mod tests {
     use rallypoint_protocol::{EventBody, position::Tag};
 
     pub(crate) fn publication(log: &RoomName, after: Position, time: f64, body: EventBody) -> Arc<Publication> {
-        let bytes: Bytes = Event { time: Millis(time), from: None, body }.to_bytes().into();
+        let bytes: Box<[u8]> = Event { time: Millis(time), from: None, body }.to_bytes().into();
         Arc::new(Publication::new(log.clone(), after.next(&bytes), bytes).unwrap())
     }
 

@@ -13,7 +13,7 @@ pub mod snapshot;
 use std::{collections::BTreeMap, sync::Arc};
 
 use rallypoint_protocol::{
-    EventBody, PeerId, Position, RoomName,
+    EventBody, PeerId, Position, RoomName, UserName,
     code::ErrorCode,
     event::{Entry, Gone, Millis},
     moves::Lane,
@@ -33,7 +33,8 @@ pub struct Member {
     pub handle: u32,
     /// As others see it; `order` is always set.
     pub entry: Entry,
-    jitter: f64,
+    /// Told in tenths of milliseconds.
+    jitter: f32,
     /// The last sequence number of its moves.
     moved: Option<u32>,
 }
@@ -213,6 +214,16 @@ impl Room {
         }
     }
 
+    /// A member that was read from the log shares the name of its user with those who hold it already. Returns the
+    /// member's handle.
+    pub fn intern(&mut self, peer: PeerId, user: &UserName) -> Option<u32> {
+        let member = self.members.get_mut(&peer)?;
+        if member.entry.user == *user {
+            member.entry.user = user.clone();
+        }
+        Some(member.handle)
+    }
+
     fn unseat(&mut self, peer: PeerId) -> Option<Member> {
         let member = self.members.remove(&peer)?;
         self.moves.forget(member.handle);
@@ -295,7 +306,7 @@ impl Room {
     fn latency(&mut self, peer: PeerId, rtt: f64, jitter: f64, now: Millis) -> Result<Outcome, ErrorCode> {
         let member = self.members.get_mut(&peer).ok_or(ErrorCode::NotJoined)?;
         member.entry.rtt = Some(rtt);
-        member.jitter = jitter;
+        member.jitter = jitter as f32;
         if (2..=self.settings.latency_members).contains(&self.members.len()) {
             self.latency_due.get_or_insert(now.after(self.settings.latency_ms));
         }
@@ -315,7 +326,7 @@ impl Room {
         if self.latency_due.is_some_and(|due| due <= now) {
             self.latency_due = None;
             if self.members.len() <= self.settings.latency_members {
-                let measured = |member: &Member| Some((member.handle, member.entry.rtt?, member.jitter));
+                let measured = |member: &Member| Some((member.handle, member.entry.rtt?, member.jitter.into()));
                 ticked.latency = self.members.values().filter_map(measured).collect();
             }
         }

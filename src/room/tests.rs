@@ -55,7 +55,7 @@ fn gone(n: u8) -> Gone {
 /// What the log would deliver next.
 fn next(room: &Room, body: EventBody, from: Option<u8>, now: Millis) -> Arc<Publication> {
     let from = from.map(|n| From { peer: Some(peer(n)), user: entry(n).user, name: None });
-    let bytes: bytes::Bytes = rallypoint_protocol::Event { time: now, from, body }.to_bytes().into();
+    let bytes: Box<[u8]> = rallypoint_protocol::Event { time: now, from, body }.to_bytes().into();
     let position = room.position().next(&bytes);
     Arc::new(Publication::new(room.name().clone(), position, bytes).unwrap())
 }

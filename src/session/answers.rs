@@ -39,15 +39,14 @@ pub enum Repeat {
 /// The last answers of one session.
 #[derive(Debug, Default)]
 pub struct Answers {
-    last: Option<u64>,
+    /// By rising ids; the last stays, so it is the last that was seen.
     kept: VecDeque<(u64, Answer)>,
 }
 
 impl Answers {
     /// Looks an id up and, if it is new, notes that it was seen.
     pub fn admit(&mut self, id: u64) -> Repeat {
-        if self.last.is_none_or(|last| id > last) {
-            self.last = Some(id);
+        if self.kept.back().is_none_or(|(last, _)| id > *last) {
             self.add(id, Answer::Pending);
             return Repeat::New;
         }
@@ -68,7 +67,6 @@ impl Answers {
         }
     }
 
-    /// Ids rise.
     fn find(&self, id: u64) -> Option<usize> {
         self.kept.binary_search_by_key(&id, |(kept, _)| *kept).ok()
     }
@@ -88,14 +86,16 @@ impl Answers {
 /// Refused messages without an id: told at most once a second per room and code.
 #[derive(Debug, Default)]
 pub struct Reports {
-    kinds: Vec<(Option<RoomName>, ErrorCode, Millis, u64)>,
+    kinds: Vec<Kind>,
 }
+
+/// A kind of report, when it was told last, and how many there were since.
+type Kind = (Option<RoomName>, ErrorCode, Millis, u64);
 
 impl Reports {
     /// How many to report now, this one included; `None` while one was reported a moment ago.
     pub fn count(&mut self, refused: &Refused, now: Millis) -> Option<u64> {
-        let same =
-            |kind: &&mut (Option<RoomName>, ErrorCode, Millis, u64)| kind.0 == refused.room && kind.1 == refused.code;
+        let same = |kind: &&mut Kind| kind.0 == refused.room && kind.1 == refused.code;
         if let Some((_, _, told, count)) = self.kinds.iter_mut().find(same) {
             *count += 1;
             if told.after(REPORT_EVERY_MS) > now {

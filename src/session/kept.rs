@@ -3,9 +3,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes};
-
-use crate::frame;
+use crate::frame::Encoded;
 
 /// Counted messages kept.
 pub const KEPT_MAX: u64 = 256;
@@ -16,19 +14,15 @@ pub const KEPT_BYTES_MAX: usize = 256 * 1024;
 /// them. The newest is always kept.
 #[derive(Debug, Default)]
 pub struct Kept {
-    chunks: VecDeque<Chunk>,
+    /// Frames that were sent together, oldest first.
+    rows: VecDeque<Encoded>,
+    /// How many messages of the oldest row are forgotten.
+    forgotten: u32,
     bytes: usize,
-    /// Messages in `chunks`.
+    /// Messages in `rows`, without those that are forgotten.
     messages: u64,
     sent: u64,
     acked: u64,
-}
-
-/// Frames that were sent together, one after the other.
-#[derive(Debug)]
-struct Chunk {
-    frames: Bytes,
-    messages: u32,
 }
 
 /// The client acknowledged what it cannot have received, or less than before.
@@ -36,13 +30,13 @@ struct Chunk {
 pub struct BadAck;
 
 impl Kept {
-    /// So many more were sent, as frames one after the other.
-    pub fn push(&mut self, frames: Bytes, messages: u32) {
-        self.sent += u64::from(messages);
-        self.messages += u64::from(messages);
-        self.bytes += frames.len();
-        self.chunks.push_back(Chunk { frames, messages });
-        while self.chunks.len() > 1 && self.bytes > KEPT_BYTES_MAX {
+    /// These were sent.
+    pub fn push(&mut self, row: Encoded) {
+        self.sent += u64::from(row.messages());
+        self.messages += u64::from(row.messages());
+        self.bytes += row.len();
+        self.rows.push_back(row);
+        while self.rows.len() > 1 && self.bytes > KEPT_BYTES_MAX {
             self.forget_oldest(u64::MAX);
         }
         while self.messages > KEPT_MAX {
@@ -50,18 +44,20 @@ impl Kept {
         }
     }
 
-    /// Forgets the oldest chunk, or the first of its messages, if it has more than `most`.
+    /// Forgets the oldest row, or the first of its messages, if it has more than `most`.
     fn forget_oldest(&mut self, most: u64) {
-        let Some(oldest) = self.chunks.front_mut() else { return };
-        let messages = most.min(oldest.messages.into());
-        self.messages -= messages;
-        if messages < oldest.messages.into() {
-            let len = frame::length_of(&oldest.frames, messages);
-            oldest.frames.advance(len);
-            oldest.messages -= u32::try_from(messages).unwrap_or(u32::MAX);
-            self.bytes -= len;
-        } else if let Some(chunk) = self.chunks.pop_front() {
-            self.bytes -= chunk.frames.len();
+        let Some(oldest) = self.rows.front() else { return };
+        let before = oldest.length_of(self.forgotten);
+        let left = oldest.messages() - self.forgotten;
+        let goes = u32::try_from(most).map_or(left, |most| most.min(left));
+        self.messages -= u64::from(goes);
+        if goes < left {
+            self.forgotten += goes;
+            self.bytes -= oldest.length_of(self.forgotten) - before;
+        } else {
+            self.forgotten = 0;
+            self.bytes -= oldest.len() - before;
+            self.rows.pop_front();
         }
     }
 
@@ -71,12 +67,13 @@ impl Kept {
             return Err(BadAck);
         }
         self.acked = n;
-        while self.chunks.front().is_some_and(|oldest| self.before() + u64::from(oldest.messages) <= n) {
+        while let Some(oldest) = self.rows.front()
+            && self.before() + u64::from(oldest.messages() - self.forgotten) <= n
+        {
             self.forget_oldest(u64::MAX);
         }
-        // Most sessions get a few signals when a call begins and none after it.
-        if self.chunks.is_empty() {
-            self.chunks = VecDeque::new();
+        if self.rows.is_empty() {
+            self.rows = VecDeque::new();
         }
         Ok(())
     }
@@ -88,15 +85,17 @@ impl Kept {
 
     /// What a client that has the first `received` still lacks; `None` when that is not kept, or
     /// it claims more than was sent.
-    pub fn after(&self, received: u64) -> Option<Vec<Bytes>> {
-        let mut skip = received.checked_sub(self.before()).filter(|&skip| skip <= self.messages)?;
+    pub fn after(&self, received: u64) -> Option<Vec<Encoded>> {
+        let skip = received.checked_sub(self.before()).filter(|&skip| skip <= self.messages)?;
+        // Counted from the first message of the oldest row.
+        let mut had = skip + u64::from(self.forgotten);
         let mut lacking = Vec::new();
-        for Chunk { frames, messages } in &self.chunks {
-            let had = skip.min(u64::from(*messages));
-            skip -= had;
-            if had < u64::from(*messages) {
-                lacking.push(frames.slice(frame::length_of(frames, had)..));
+        for row in &self.rows {
+            match u32::try_from(had) {
+                Ok(had) if had < row.messages() => lacking.push(row.without(had)),
+                _ => {}
             }
+            had = had.saturating_sub(row.messages().into());
         }
         Some(lacking)
     }
@@ -155,12 +154,14 @@ mod tests {
     use proptest::prelude::*;
     use rallypoint_protocol::Encoding;
 
-    fn frame(n: u64) -> Bytes {
-        frame::payload(&n.to_be_bytes(), Encoding::MsgPack)
+    fn frame(n: u64) -> Encoded {
+        crate::frame::payload(&n.to_be_bytes(), Encoding::MsgPack)
     }
 
     fn lacking(kept: &Kept, received: u64) -> Option<Vec<u64>> {
-        let frames = kept.after(received)?.concat();
+        let frames = kept.after(received)?;
+        let frames = Encoded::row(&frames);
+        assert_eq!(frames.len(), 10 * frames.messages() as usize);
         Some(frames.chunks(10).map(|frame| u64::from_be_bytes(frame[2..].try_into().unwrap())).collect())
     }
 
@@ -169,7 +170,7 @@ mod tests {
         let mut kept = Kept::default();
         assert_eq!(lacking(&kept, 0), Some(vec![]));
         assert_eq!(lacking(&kept, 1), None, "more than was sent");
-        (1..=5).for_each(|n| kept.push(frame(n), 1));
+        (1..=5).for_each(|n| kept.push(frame(n)));
         assert_eq!(lacking(&kept, 2), Some(vec![3, 4, 5]));
         assert_eq!(kept.ack(3), Ok(()));
         assert_eq!(lacking(&kept, 2), None, "it said that it had three");
@@ -183,12 +184,12 @@ mod tests {
     #[test]
     fn it_is_bounded_by_number_and_by_bytes() {
         let mut kept = Kept::default();
-        (1..=300).for_each(|n| kept.push(frame(n), 1));
+        (1..=300).for_each(|n| kept.push(frame(n)));
         assert_eq!(lacking(&kept, 43), None);
         assert_eq!(lacking(&kept, 44).map(|frames| frames.len()), Some(256));
         assert_eq!(kept.ack(10), Ok(()), "an acknowledgement of what is forgotten is no mistake");
-        kept.push(Bytes::from(vec![0; KEPT_BYTES_MAX + 1]), 1);
-        assert_eq!(kept.chunks.len(), 1, "the newest is kept whatever its size");
+        kept.push(Encoded::new(vec![0; KEPT_BYTES_MAX + 1], 1));
+        assert_eq!(kept.rows.len(), 1, "the newest is kept whatever its size");
         assert!(kept.after(300).is_some() && kept.after(299).is_none());
     }
 
@@ -218,7 +219,7 @@ mod tests {
                 match kind {
                     0 | 1 => {
                         let frames: Vec<_> = (1..=together).map(|n| frame(sent + u64::from(n))).collect();
-                        kept.push(frames.concat().into(), together);
+                        kept.push(Encoded::row(&frames));
                         sent += u64::from(together);
                     }
                     _ => {

@@ -5,9 +5,13 @@ use rallypoint_protocol::event::Millis;
 /// A token bucket. It starts full and refills evenly.
 #[derive(Clone, Copy, Debug)]
 pub struct Bucket {
-    level: f64,
+    level: Level,
     updated: Millis,
 }
+
+/// What is in a bucket.
+#[derive(Clone, Copy, Debug)]
+struct Level(f64);
 
 /// How fast a bucket refills, and how much it holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,29 +22,40 @@ pub struct Rate {
     pub burst: f64,
 }
 
+impl Level {
+    fn gain(&mut self, ms: f64, rate: Rate) {
+        self.0 = (self.0 + ms * rate.per_second / 1000.0).min(rate.burst);
+    }
+
+    /// Takes `units`, or tells in how many milliseconds there would be enough.
+    fn take(&mut self, units: f64, rate: Rate) -> Result<(), u64> {
+        if units <= self.0 {
+            self.0 -= units;
+            return Ok(());
+        }
+        let wait = (units.min(rate.burst) - self.0) / rate.per_second * 1000.0;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and small")]
+        Err(wait.ceil().max(1.0) as u64)
+    }
+}
+
 impl Bucket {
     /// A full bucket.
     pub fn full(rate: Rate, now: Millis) -> Self {
-        Self { level: rate.burst, updated: now }
+        Self { level: Level(rate.burst), updated: now }
     }
 
     /// Whether it holds all that it may.
-    pub fn is_full(&self, rate: Rate, now: Millis) -> bool {
-        self.level + now.since(self.updated) * rate.per_second / 1000.0 >= rate.burst
+    pub fn is_full(mut self, rate: Rate, now: Millis) -> bool {
+        self.level.gain(now.since(self.updated), rate);
+        self.level.0 >= rate.burst
     }
 
     /// Takes `units`, or tells in how many milliseconds there would be enough.
     pub fn take(&mut self, units: f64, rate: Rate, now: Millis) -> Result<(), u64> {
-        let gained = now.since(self.updated) * rate.per_second / 1000.0;
-        self.level = (self.level + gained).min(rate.burst);
+        self.level.gain(now.since(self.updated), rate);
         self.updated = now;
-        if units <= self.level {
-            self.level -= units;
-            return Ok(());
-        }
-        let wait = (units.min(rate.burst) - self.level) / rate.per_second * 1000.0;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and small")]
-        Err(wait.ceil().max(1.0) as u64)
+        self.level.take(units, rate)
     }
 }
 
@@ -70,49 +85,58 @@ pub struct TooFast {
 /// and so often a second all the time.
 const PATIENCE: Rate = Rate { per_second: 20.0, burst: 500.0 };
 
-/// The buckets of one session.
+/// The buckets of one session. They refill together, so one clock is enough.
 #[derive(Clone, Copy, Debug)]
 pub struct Buckets {
-    requests: Bucket,
-    moves: Bucket,
-    bytes: Bucket,
-    patience: Bucket,
+    requests: Level,
+    moves: Level,
+    bytes: Level,
+    patience: Level,
+    updated: Millis,
 }
 
 impl Buckets {
     /// Full buckets.
     pub fn full(rates: &Rates, now: Millis) -> Self {
-        Self {
-            requests: Bucket::full(rates.requests, now),
-            moves: Bucket::full(rates.moves, now),
-            bytes: Bucket::full(rates.bytes, now),
-            patience: Bucket::full(PATIENCE, now),
-        }
+        let full = |rate: Rate| Level(rate.burst);
+        let Rates { requests, moves, bytes } = *rates;
+        let (requests, moves, bytes, patience) = (full(requests), full(moves), full(bytes), full(PATIENCE));
+        Self { requests, moves, bytes, patience, updated: now }
     }
 
     /// Room for one request of `len` bytes?
     pub fn request(&mut self, len: usize, rates: &Rates, now: Millis) -> Result<(), TooFast> {
         self.bytes(len, rates, now)?;
-        let taken = self.requests.take(1.0, rates.requests, now);
-        taken.map_err(|wait| self.too_fast(wait, "requests_per_second", now))
+        let taken = self.requests.take(1.0, rates.requests);
+        taken.map_err(|wait| self.too_fast(wait, "requests_per_second"))
     }
 
     /// Room for one move of `len` bytes?
     pub fn step(&mut self, len: usize, rates: &Rates, now: Millis) -> Result<(), TooFast> {
         self.bytes(len, rates, now)?;
-        let taken = self.moves.take(1.0, rates.moves, now);
-        taken.map_err(|wait| self.too_fast(wait, "moves_per_second", now))
+        let taken = self.moves.take(1.0, rates.moves);
+        taken.map_err(|wait| self.too_fast(wait, "moves_per_second"))
     }
 
     /// Room for `len` bytes, whatever they are?
     pub fn bytes(&mut self, len: usize, rates: &Rates, now: Millis) -> Result<(), TooFast> {
+        self.refill(rates, now);
         #[expect(clippy::cast_precision_loss, reason = "frames are bounded")]
-        let taken = self.bytes.take(len as f64, rates.bytes, now);
-        taken.map_err(|wait| self.too_fast(wait, "bytes_per_second", now))
+        let taken = self.bytes.take(len as f64, rates.bytes);
+        taken.map_err(|wait| self.too_fast(wait, "bytes_per_second"))
     }
 
-    fn too_fast(&mut self, wait: u64, limit: &'static str, now: Millis) -> TooFast {
-        TooFast { wait, limit, persistent: self.patience.take(1.0, PATIENCE, now).is_err() }
+    fn refill(&mut self, rates: &Rates, now: Millis) {
+        let passed = now.since(self.updated);
+        self.updated = now;
+        self.requests.gain(passed, rates.requests);
+        self.moves.gain(passed, rates.moves);
+        self.bytes.gain(passed, rates.bytes);
+        self.patience.gain(passed, PATIENCE);
+    }
+
+    fn too_fast(&mut self, wait: u64, limit: &'static str) -> TooFast {
+        TooFast { wait, limit, persistent: self.patience.take(1.0, PATIENCE).is_err() }
     }
 }
 

@@ -12,7 +12,7 @@ pub mod pulse;
 use std::sync::Arc;
 
 use rallypoint_protocol::{
-    PeerId, Request, RoomName, Verb,
+    PeerId, Request, RoomName, Verb, Verbs,
     code::ErrorCode,
     codec::Refused,
     event::{Entry, From, Millis},
@@ -43,6 +43,15 @@ pub struct Seat<P> {
     pub part: Part,
     /// What the hub wants to find again.
     pub place: P,
+    /// What the token allows there, so that no move asks its patterns.
+    verbs: Verbs,
+}
+
+impl<P> Seat<P> {
+    /// A place in a room.
+    pub fn new(room: RoomName, handle: u32, part: Part, place: P) -> Self {
+        Self { room, handle, part, place, verbs: Verbs::NONE }
+    }
 }
 
 /// The bounds a session keeps.
@@ -121,15 +130,15 @@ pub struct Session<P> {
     seats: Vec<Seat<P>>,
     buckets: Buckets,
     answers: Answers,
-    reports: Reports,
+    /// Most sessions never have one.
+    reports: Option<Box<Reports>>,
 }
 
 impl<P: Clone> Session<P> {
     /// A new place for the user of `grant`.
     pub fn new(peer: PeerId, grant: Arc<Grant>, bounds: Arc<Bounds>, now: Millis) -> Self {
         let buckets = Buckets::full(&bounds.rates, now);
-        let (answers, reports) = (Answers::default(), Reports::default());
-        Self { peer, grant, bounds, seats: Vec::new(), buckets, answers, reports }
+        Self { peer, grant, bounds, seats: Vec::new(), buckets, answers: Answers::default(), reports: None }
     }
 
     /// The public identity.
@@ -176,9 +185,10 @@ impl<P: Clone> Session<P> {
     /// It has a seat now. The room and the session agree on seats because both change under the
     /// room's lock.
     pub fn sit(&mut self, seat: Seat<P>) {
+        let verbs = self.grant.verbs(&seat.room);
         // Most sessions sit in one room: no memory for four.
         self.seats.reserve_exact(1);
-        self.seats.push(seat);
+        self.seats.push(Seat { verbs, ..seat });
     }
 
     /// It has no seat there any more.
@@ -273,7 +283,7 @@ impl<P: Clone> Session<P> {
         };
         rate.map_err(|too_fast| about(too_fast.into()))?;
         let seat = seat.ok_or(ErrorCode::NotJoined)?;
-        if !self.grant.allows(&seat.room, Verb::Move) {
+        if !seat.verbs.has(Verb::Move) {
             return Err(about(forbidden(Verb::Move).into()));
         }
         Ok(seat)
@@ -309,7 +319,7 @@ impl<P: Clone> Session<P> {
 
     /// How many refusals of this kind to report now, if any.
     pub fn report(&mut self, refused: &Refused, now: Millis) -> Option<u64> {
-        self.reports.count(refused, now)
+        self.reports.get_or_insert_default().count(refused, now)
     }
 
     /// Takes newer rights and bounds over; they must be of the same user. Returns the rooms that are
@@ -320,9 +330,10 @@ impl<P: Clone> Session<P> {
         }
         self.grant = grant;
         self.bounds = bounds;
+        self.seats.iter_mut().for_each(|seat| seat.verbs = self.grant.verbs(&seat.room));
         let kept = |seat: &Seat<P>| match seat.part {
-            Part::Member => self.grant.allows(&seat.room, Verb::Join),
-            Part::Watcher => self.grant.allows(&seat.room, Verb::Watch),
+            Part::Member => seat.verbs.has(Verb::Join),
+            Part::Watcher => seat.verbs.has(Verb::Watch),
         };
         Ok(self.seats.iter().filter(|seat| !kept(seat)).map(|seat| seat.room.clone()).collect())
     }

@@ -5,8 +5,9 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use rustc_hash::FxHashMap;
+
+use crate::frame::Encoded;
 
 /// Which latest move a frame carries. A newer frame of the same slot takes its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,7 +24,7 @@ pub struct Slot {
 
 #[derive(Debug)]
 struct Entry {
-    frame: Bytes,
+    frame: Encoded,
     slot: Option<Slot>,
 }
 
@@ -58,8 +59,8 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct Many {
     /// The frame that is partly written, and how much of it is. It is always finished first.
-    current: Option<(Bytes, usize)>,
-    control: VecDeque<Bytes>,
+    current: Option<(Encoded, usize)>,
+    control: VecDeque<Encoded>,
     queue: VecDeque<Entry>,
     /// Slot to entry number, once the queue is long; numbers count on from `popped`.
     index: Option<FxHashMap<Slot, u64>>,
@@ -83,24 +84,24 @@ impl Outbox {
     }
 
     /// Adds a control frame (pong, ping, close): ahead of queued frames, never inside one.
-    pub fn push_control(&mut self, frame: Bytes) -> Result<(), OverBudget> {
+    pub fn push_control(&mut self, frame: Encoded) -> Result<(), OverBudget> {
         self.among_many(|many| many.push_control(frame))
     }
 
     /// Adds a frame that must arrive. What waits already decides: a single frame may be larger
     /// than what is left of the budget.
-    pub fn push(&mut self, frame: Bytes, budget: usize) -> Result<Pushed, OverBudget> {
+    pub fn push(&mut self, frame: Encoded, budget: usize) -> Result<Pushed, OverBudget> {
         self.add(Entry { frame, slot: None }, budget)
     }
 
     /// Adds a latest move, or puts it in the place of the one it follows.
-    pub fn push_latest(&mut self, frame: Bytes, slot: Slot, budget: usize) -> Result<Pushed, OverBudget> {
+    pub fn push_latest(&mut self, frame: Encoded, slot: Slot, budget: usize) -> Result<Pushed, OverBudget> {
         self.add(Entry { frame, slot: Some(slot) }, budget)
     }
 
     /// Adds a frame that the server owes whatever its size, such as the picture of a room after a
     /// resume: it is bounded by other means, and must not cost the receiver its budget.
-    pub fn push_owed(&mut self, frame: Bytes) {
+    pub fn push_owed(&mut self, frame: Encoded) {
         self.among_many(|many| {
             many.allowed += frame.len();
             _ = many.add(frame, None, usize::MAX);
@@ -208,7 +209,7 @@ impl Many {
         self.current.is_none() && self.control.is_empty() && self.queue.is_empty()
     }
 
-    fn push_control(&mut self, frame: Bytes) -> Result<(), OverBudget> {
+    fn push_control(&mut self, frame: Encoded) -> Result<(), OverBudget> {
         if self.control_bytes + frame.len() > CONTROL_MAX {
             return Err(OverBudget);
         }
@@ -217,7 +218,7 @@ impl Many {
         Ok(())
     }
 
-    fn push_latest(&mut self, frame: Bytes, slot: Slot, budget: usize) -> Result<Pushed, OverBudget> {
+    fn push_latest(&mut self, frame: Encoded, slot: Slot, budget: usize) -> Result<Pushed, OverBudget> {
         if let Some(at) = self.find(slot) {
             let entry = &mut self.queue[at];
             self.bytes = self.bytes - entry.frame.len() + frame.len();
@@ -227,7 +228,7 @@ impl Many {
         self.add(frame, Some(slot), budget)
     }
 
-    fn add(&mut self, frame: Bytes, slot: Option<Slot>, budget: usize) -> Result<Pushed, OverBudget> {
+    fn add(&mut self, frame: Encoded, slot: Option<Slot>, budget: usize) -> Result<Pushed, OverBudget> {
         if self.bytes > budget.saturating_add(self.allowed) {
             return Err(OverBudget);
         }
@@ -314,7 +315,7 @@ impl Many {
     }
 
     /// The next whole frame. Control frames join the count of bytes when their turn comes.
-    fn pop(&mut self) -> Option<Bytes> {
+    fn pop(&mut self) -> Option<Encoded> {
         if let Some(frame) = self.control.pop_front() {
             self.control_bytes -= frame.len();
             self.bytes += frame.len();
@@ -340,6 +341,10 @@ mod tests {
         Slot { room: 1, from, key: 0, named: false }
     }
 
+    fn frame(bytes: impl Into<Vec<u8>>) -> Encoded {
+        Encoded::new(bytes.into(), 1)
+    }
+
     /// Writes at most `limit` bytes of what waits and returns them.
     fn write(outbox: &mut Outbox, limit: usize) -> Vec<u8> {
         let mut out = outbox.next(&mut [0; 32]).to_vec();
@@ -351,10 +356,10 @@ mod tests {
     #[test]
     fn control_goes_first_but_never_inside_a_frame() {
         let mut outbox = Outbox::default();
-        outbox.push(Bytes::from_static(b"aaaa"), BUDGET).unwrap();
-        outbox.push(Bytes::from_static(b"bb"), BUDGET).unwrap();
+        outbox.push(frame(b"aaaa"), BUDGET).unwrap();
+        outbox.push(frame(b"bb"), BUDGET).unwrap();
         assert_eq!(write(&mut outbox, 2), b"aa");
-        outbox.push_control(Bytes::from_static(b"PP")).unwrap();
+        outbox.push_control(frame(b"PP")).unwrap();
         assert_eq!(write(&mut outbox, 100), b"aaPPbb");
         assert!(outbox.is_empty());
         assert_eq!(outbox.bytes(), 0);
@@ -363,9 +368,8 @@ mod tests {
     #[test]
     fn the_newest_takes_the_place_of_the_older() {
         let mut outbox = Outbox::default();
-        let push = |outbox: &mut Outbox, frame: &'static [u8], from| {
-            outbox.push_latest(Bytes::from_static(frame), slot(from), BUDGET).unwrap()
-        };
+        let push =
+            |outbox: &mut Outbox, bytes: &[u8], from| outbox.push_latest(frame(bytes), slot(from), BUDGET).unwrap();
         assert_eq!(push(&mut outbox, b"a1", 1), Pushed::Queued);
         assert_eq!(push(&mut outbox, b"b1", 2), Pushed::Queued);
         assert_eq!(push(&mut outbox, b"a2.", 1), Pushed::Replaced);
@@ -379,39 +383,39 @@ mod tests {
     #[test]
     fn over_the_budget_nothing_is_added() {
         let mut outbox = Outbox::default();
-        outbox.push(Bytes::from(vec![0; BUDGET + 1]), BUDGET).unwrap();
-        assert_eq!(outbox.push(Bytes::from_static(b"x"), BUDGET), Err(OverBudget));
-        assert_eq!(outbox.push_latest(Bytes::from_static(b"x"), slot(1), BUDGET), Err(OverBudget));
-        assert_eq!(outbox.push_control(Bytes::from(vec![0; CONTROL_MAX + 1])), Err(OverBudget));
+        outbox.push(frame(vec![0; BUDGET + 1]), BUDGET).unwrap();
+        assert_eq!(outbox.push(frame(b"x"), BUDGET), Err(OverBudget));
+        assert_eq!(outbox.push_latest(frame(b"x"), slot(1), BUDGET), Err(OverBudget));
+        assert_eq!(outbox.push_control(frame(vec![0; CONTROL_MAX + 1])), Err(OverBudget));
         write(&mut outbox, 1);
-        outbox.push(Bytes::from_static(b"x"), BUDGET).unwrap();
+        outbox.push(frame(b"x"), BUDGET).unwrap();
     }
 
     #[test]
     fn a_leaver_takes_its_moves_along() {
         let mut outbox = Outbox::default();
         for n in 0..100u8 {
-            outbox.push_latest(Bytes::from(vec![n]), slot(u32::from(n)), BUDGET).unwrap();
+            outbox.push_latest(frame(vec![n]), slot(u32::from(n)), BUDGET).unwrap();
         }
         outbox.forget(1, 50);
         outbox.forget(2, 51);
         assert_eq!(outbox.bytes(), 99);
-        assert_eq!(outbox.push_latest(Bytes::from_static(b"\xff"), slot(51), BUDGET), Ok(Pushed::Replaced));
-        assert_eq!(outbox.push_latest(Bytes::from_static(b"\xfe"), slot(50), BUDGET), Ok(Pushed::Queued));
+        assert_eq!(outbox.push_latest(frame(b"\xff"), slot(51), BUDGET), Ok(Pushed::Replaced));
+        assert_eq!(outbox.push_latest(frame(b"\xfe"), slot(50), BUDGET), Ok(Pushed::Queued));
     }
 
     #[test]
     fn no_move_goes_ahead_of_a_picture() {
         for others in [0, 1, 100] {
             let mut outbox = Outbox::default();
-            outbox.push_latest(Bytes::from_static(b"old."), slot(0), BUDGET).unwrap();
+            outbox.push_latest(frame(b"old."), slot(0), BUDGET).unwrap();
             for n in 0..others {
-                outbox.push_latest(Bytes::from_static(b"oth."), Slot { room: 2, ..slot(n) }, BUDGET).unwrap();
+                outbox.push_latest(frame(b"oth."), Slot { room: 2, ..slot(n) }, BUDGET).unwrap();
             }
             outbox.settle(1);
-            outbox.push(Bytes::from_static(b"pic."), BUDGET).unwrap();
-            assert_eq!(outbox.push_latest(Bytes::from_static(b"new."), slot(0), BUDGET), Ok(Pushed::Queued));
-            assert_eq!(outbox.push_latest(Bytes::from_static(b"NEW."), slot(0), BUDGET), Ok(Pushed::Replaced));
+            outbox.push(frame(b"pic."), BUDGET).unwrap();
+            assert_eq!(outbox.push_latest(frame(b"new."), slot(0), BUDGET), Ok(Pushed::Queued));
+            assert_eq!(outbox.push_latest(frame(b"NEW."), slot(0), BUDGET), Ok(Pushed::Replaced));
             let mut out = Vec::new();
             while !outbox.is_empty() {
                 out.extend(write(&mut outbox, usize::MAX));
@@ -424,17 +428,17 @@ mod tests {
     #[test]
     fn what_is_owed_does_not_count() {
         let mut outbox = Outbox::default();
-        outbox.push_owed(Bytes::from(vec![0; 5 * BUDGET]));
-        outbox.push_owed(Bytes::from(vec![0; 5 * BUDGET]));
+        outbox.push_owed(frame(vec![0; 5 * BUDGET]));
+        outbox.push_owed(frame(vec![0; 5 * BUDGET]));
         for _ in 0..=10 {
-            assert_eq!(outbox.push(Bytes::from(vec![0; BUDGET / 10]), BUDGET), Ok(Pushed::Queued));
+            assert_eq!(outbox.push(frame(vec![0; BUDGET / 10]), BUDGET), Ok(Pushed::Queued));
         }
-        assert_eq!(outbox.push(Bytes::from_static(b"x"), BUDGET), Err(OverBudget));
+        assert_eq!(outbox.push(frame(b"x"), BUDGET), Err(OverBudget));
         while !outbox.is_empty() {
             write(&mut outbox, usize::MAX);
         }
-        assert_eq!(outbox.push(Bytes::from(vec![0; BUDGET + 1]), BUDGET), Ok(Pushed::Queued));
-        assert_eq!(outbox.push(Bytes::from_static(b"x"), BUDGET), Err(OverBudget), "the allowance is used up");
+        assert_eq!(outbox.push(frame(vec![0; BUDGET + 1]), BUDGET), Ok(Pushed::Queued));
+        assert_eq!(outbox.push(frame(b"x"), BUDGET), Err(OverBudget), "the allowance is used up");
     }
 
     proptest! {
@@ -451,11 +455,10 @@ mod tests {
                 let n = u16::try_from(n).unwrap();
                 let [a, b] = n.to_be_bytes();
                 if kind < 2 {
-                    outbox.push(Bytes::from(vec![0, 0, a, b]), 1 << 20).unwrap();
+                    outbox.push(frame(vec![0, 0, a, b]), 1 << 20).unwrap();
                     reliable.push(n);
                 } else if kind < 7 {
-                    let frame = vec![1, u8::try_from(from).unwrap(), a, b];
-                    outbox.push_latest(Bytes::from(frame), slot(from), 1 << 20).unwrap();
+                    outbox.push_latest(frame([1, u8::try_from(from).unwrap(), a, b]), slot(from), 1 << 20).unwrap();
                     newest.insert(from, n);
                 } else {
                     out.extend(write(&mut outbox, limit));

@@ -41,7 +41,7 @@ fn session(verbs: &[Verb]) -> Session<()> {
 }
 
 fn seat(name: &str, handle: u32, part: Part) -> Seat<()> {
-    Seat { room: room(name), handle, part, place: () }
+    Seat::new(room(name), handle, part, ())
 }
 
 /// One request of every type that names a room.

@@ -3,6 +3,7 @@
 //! with a length, since a session is given whole ones.
 
 use bytes::Bytes;
+use rallypoint::frame::Encoded;
 use rallypoint_protocol::{PeerId, Position, Request, moves::Lane, position::Tag};
 
 /// Kind of frame and length of the rest.
@@ -150,7 +151,7 @@ impl<'a> Reader<'a> {
 
 impl Down {
     /// The frame.
-    pub(crate) fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Encoded {
         let mut out = Writer(vec![0; HEAD]);
         let kind = match self {
             Self::Connected { session, resumed, life, token } => {
@@ -197,7 +198,7 @@ impl Down {
         let len = u32::try_from(out.len() - HEAD).expect("frames are small");
         out[0] = kind;
         out[1..HEAD].copy_from_slice(&len.to_be_bytes());
-        out.into()
+        Encoded::new(out, 1)
     }
 
     /// The first frame of `bytes` and how long it is, once all of it is there.

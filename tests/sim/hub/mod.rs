@@ -167,8 +167,9 @@ impl Hub {
         }
         let seated = place.session.seat(&room()).is_some();
         let missed = since.filter(|_| seated).map(|since| self.room.since(since).map(Iterator::collect::<Vec<_>>));
-        let missed =
-            missed.transpose().map(|missed| missed.map(|events| events.iter().map(|e| e.bytes.clone()).collect()));
+        let missed = missed
+            .transpose()
+            .map(|missed| missed.map(|events| events.iter().map(|e| Bytes::copy_from_slice(&e.bytes)).collect()));
         let resumed = place.kept.after(received).is_some() && missed.is_ok();
         ledger.resumed(number, place.life, received, since.filter(|_| seated), resumed, &self.plan.settings);
         let picture = seated.then(|| self.picture(None, missed.unwrap_or(None).filter(|_| resumed)));
@@ -190,7 +191,7 @@ impl Hub {
         let before = std::mem::replace(&mut place.standing, Standing::Here(at));
         self.sockets[at].place = Some(number);
         self.push(at, &Down::Connected { session: number, resumed, life, token }, ledger);
-        self.sockets[at].owed = owed.iter().map(Bytes::len).sum();
+        self.sockets[at].owed = owed.iter().map(|frame| frame.len()).sum();
         owed.into_iter().for_each(|frame| self.sockets[at].outbox.push_owed(frame));
         if let Standing::Here(old) = before {
             self.close(old, 4410);
@@ -282,7 +283,7 @@ impl Hub {
     fn push_counted(&mut self, place: usize, unique: u64, size: usize, ledger: &mut Ledger) {
         let frame = Down::Counted { unique, size }.encode();
         let Place { kept, life, standing, .. } = &mut self.places[place];
-        kept.push(frame.clone(), 1);
+        kept.push(frame.clone());
         ledger.owe(place, *life, unique, frame.len(), |received| kept.after(received).is_some());
         if let Standing::Here(at) = *standing {
             let budget = self.plan.budget;

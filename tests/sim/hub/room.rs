@@ -43,7 +43,7 @@ impl Hub {
                 self.publish(EventBody::PeerJoined { peer: entry }, None, None, ledger);
             }
             ledger.moves.joined(place, self.room.member(peer).map_or(0, |member| member.handle));
-            self.places[place].session.sit(Seat { room: room(), handle: ROOM, part: Part::Member, place: () });
+            self.places[place].session.sit(Seat::new(room(), ROOM, Part::Member, ()));
         }
         self.places[place].session.answered(id, Answer::View);
         let picture = self.picture(Some(id), None);
@@ -85,7 +85,7 @@ impl Hub {
     ) -> Position {
         let bytes: Bytes = Event { time: millis(self.now), from, body }.to_bytes().into();
         let position = self.room.position().next(&bytes);
-        let publication = Publication::new(room(), position, bytes.clone()).expect("our own event");
+        let publication = Publication::new(room(), position, bytes[..].into()).expect("our own event");
         let outcome = self.room.apply(Command::Apply(Arc::new(publication)), millis(self.now));
         match outcome {
             Ok(Outcome::Event { left, .. }) => {
