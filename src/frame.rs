@@ -1,7 +1,7 @@
 //! One message, each encoding of it made at most once: bytes ready for the socket, WebSocket
 //! header included.
 
-use std::{ops::Deref, sync::Arc};
+use std::{cell::RefCell, ops::Deref, sync::Arc};
 
 use rallypoint_protocol::{
     CloseCode, Encoding, RoomName, ServerMessage,
@@ -29,16 +29,14 @@ pub struct Encoded(Arc<Written>);
 
 #[derive(Debug)]
 struct Written {
-    bytes: Vec<u8>,
-    /// Where the first frame begins in `bytes`.
-    begin: usize,
+    bytes: Box<[u8]>,
     messages: u32,
 }
 
 impl Encoded {
     /// So many whole frames of a message each.
-    pub fn new(bytes: Vec<u8>, messages: u32) -> Self {
-        Self(Arc::new(Written { bytes, begin: 0, messages }))
+    pub fn new(bytes: impl Into<Box<[u8]>>, messages: u32) -> Self {
+        Self(Arc::new(Written { bytes: bytes.into(), messages }))
     }
 
     /// Several, one after the other.
@@ -74,7 +72,7 @@ impl Encoded {
         if count == 0 {
             return self.clone();
         }
-        Self::new(self[self.length_of(count)..].to_vec(), self.messages() - count)
+        Self::new(&self[self.length_of(count)..], self.messages() - count)
     }
 }
 
@@ -82,7 +80,7 @@ impl Deref for Encoded {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0.bytes[self.0.begin..]
+        &self.0.bytes
     }
 }
 
@@ -107,21 +105,33 @@ fn header(opcode: u8, len: usize, out: &mut [u8; HEADER_MAX]) -> usize {
     }
 }
 
-/// A frame whose payload is written where it stays: the header goes in front of it once its length is known, and what
-/// is left of the gap there is cut off.
-fn framed(opcode: u8, capacity: usize, write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
-    let mut out = Vec::with_capacity(HEADER_MAX + capacity);
-    out.resize(HEADER_MAX, 0);
-    write(&mut out);
-    let mut head = [0; HEADER_MAX];
-    let len = header(opcode, out.len() - HEADER_MAX, &mut head);
-    let begin = HEADER_MAX - len;
-    out[begin..HEADER_MAX].copy_from_slice(&head[..len]);
-    Encoded(Arc::new(Written { bytes: out, begin, messages: 1 }))
+thread_local! {
+    /// Where payloads are written before their length is known.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::default();
+}
+
+/// More room than this is not kept for the next frame.
+const SCRATCH_MAX: usize = 64 * 1024;
+
+/// A frame of the payload that `write` appends. What it becomes takes no more memory than it needs: many are kept.
+fn framed(opcode: u8, write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
+    SCRATCH.with_borrow_mut(|out| {
+        // The header goes in front of the payload; what is left of the gap there is left out.
+        out.clear();
+        out.resize(HEADER_MAX, 0);
+        write(out);
+        let mut head = [0; HEADER_MAX];
+        let len = header(opcode, out.len() - HEADER_MAX, &mut head);
+        let begin = HEADER_MAX - len;
+        out[begin..HEADER_MAX].copy_from_slice(&head[..len]);
+        let frame = Encoded::new(&out[begin..], 1);
+        out.shrink_to(SCRATCH_MAX);
+        frame
+    })
 }
 
 fn whole(opcode: u8, payload: &[u8]) -> Encoded {
-    framed(opcode, payload.len(), |out| out.extend_from_slice(payload))
+    framed(opcode, |out| out.extend_from_slice(payload))
 }
 
 fn opcode(encoding: Encoding) -> u8 {
@@ -133,7 +143,7 @@ fn opcode(encoding: Encoding) -> u8 {
 
 /// A message as one frame of the connection's encoding.
 pub fn message(message: &ServerMessage, encoding: Encoding) -> Encoded {
-    framed(opcode(encoding), 0, |out| message.encode_into(encoding, out))
+    framed(opcode(encoding), |out| message.encode_into(encoding, out))
 }
 
 /// An encoded message as one frame.
@@ -263,7 +273,7 @@ impl Source {
                     time: *time,
                     payload: &payload,
                 };
-                framed(BINARY, ServerMove::HEAD_MAX + payload.len(), |out| moved.encode(out))
+                framed(BINARY, |out| moved.encode(out))
             }
         }
     }

@@ -5,7 +5,10 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -15,6 +18,7 @@ use crate::{
     msgpack::{Head, Reader},
     pack,
     payload::Payload,
+    unpack::{self, Field},
 };
 
 /// What serde's error text begins with when a name is misspelled.
@@ -84,15 +88,19 @@ impl From<ErrorCode> for Refused {
     }
 }
 
-/// A message taken apart: JSON of everything but `data`, and `data` as it came.
+/// A message taken apart.
 #[derive(Debug)]
-pub(crate) struct Parts<'a> {
-    /// The whole object in JSON; in MessagePack without the top-level `data`.
-    json: Cow<'a, [u8]>,
-    /// The top-level `data` of a MessagePack map.
-    packed: Option<&'a [u8]>,
-    /// Its `type`, unless something about the envelope is wrong.
-    kind: Option<&'a str>,
+pub(crate) enum Parts<'a> {
+    /// The whole object, as it came.
+    Json(&'a [u8]),
+    /// A map, as it came.
+    MsgPack {
+        /// Its fields without `data`.
+        fields: Vec<Field<'a>>,
+        data: Option<&'a [u8]>,
+        /// Its `type`, unless something about the envelope is wrong.
+        kind: Option<&'a str>,
+    },
 }
 
 /// The keys of [`Envelope`].
@@ -114,7 +122,7 @@ impl<'a> Parts<'a> {
                 if frame.trim_ascii_start().starts_with(b"[") {
                     return Err(ErrorCode::Malformed);
                 }
-                Ok(Self { json: Cow::Borrowed(frame), packed: None, kind: None })
+                Ok(Self::Json(frame))
             }
             Encoding::MsgPack => Self::of_map(frame, depth_max),
         }
@@ -129,16 +137,16 @@ impl<'a> Parts<'a> {
     fn of_checked_map(frame: &'a [u8], depth_max: usize) -> Result<Self, ErrorCode> {
         let mut reader = Reader::new(frame);
         let Head::Map(count) = reader.head()? else { return Err(ErrorCode::Malformed) };
-        let mut json = Vec::with_capacity(256);
-        let (mut packed, mut kind) = (None, None);
+        // What is announced reserves nothing.
+        let mut fields = Vec::with_capacity(8.min(count));
+        let (mut data, mut kind) = (None, None);
         let (mut met, mut is_repeated) = ([false; ENVELOPE.len()], false);
-        json.push(b'{');
         for _ in 0..count {
             let Head::Text(len) = reader.head()? else { return Err(ErrorCode::Malformed) };
             let key = reader.text(len)?;
             let value = reader.skip(depth_max.saturating_sub(1))?;
             if key == "data" {
-                if packed.replace(value).is_some() {
+                if data.replace(value).is_some() {
                     return Err(ErrorCode::Malformed);
                 }
                 continue;
@@ -147,62 +155,73 @@ impl<'a> Parts<'a> {
                 is_repeated |= std::mem::replace(&mut met[at], true);
                 kind = if at == 0 { text_of(value) } else { kind };
             }
-            if json.len() > 1 {
-                json.push(b',');
-            }
-            convert::write_text(key, &mut json);
-            json.push(b':');
-            convert::checked_to_json(value, &mut json)?;
+            fields.push((key, value));
         }
-        json.push(b'}');
         if !reader.rest().is_empty() {
             return Err(ErrorCode::TrailingBytes);
         }
-        Ok(Self { json: Cow::Owned(json), packed, kind: kind.filter(|_| !is_repeated) })
+        Ok(Self::MsgPack { fields, data, kind: kind.filter(|_| !is_repeated) })
     }
 
     /// The `type`.
     pub(crate) fn kind(&self) -> Result<Cow<'_, str>, Refused> {
-        match self.kind {
-            Some(kind) => Ok(Cow::Borrowed(kind)),
-            None => self.read().map(|envelope: Envelope<'_>| envelope.kind),
+        match self {
+            Self::MsgPack { kind: Some(kind), .. } => Ok(Cow::Borrowed(kind)),
+            _ => self.envelope().map(|envelope| envelope.kind),
         }
     }
 
     /// The refusal of the message, with whatever of its envelope can be read.
     pub(crate) fn refused(&self, refused: Refused) -> Refused {
-        match self.read::<Envelope<'_>>() {
-            Ok(envelope) => refused.about(envelope.id(), envelope.room().as_ref()),
+        match self.envelope() {
+            Ok(envelope) => refused.about(envelope.id, envelope.room.as_ref()),
             Err(_) => refused,
+        }
+    }
+
+    fn envelope(&self) -> Result<Envelope<'_>, Refused> {
+        match self {
+            Self::Json(_) => {
+                let Raw { kind, id, room } = self.read()?;
+                let (id, room) = (id.map(RawValue::get), room.map(RawValue::get));
+                let id = id.and_then(|id| serde_json::from_str(id).ok());
+                let room = room.and_then(|room| serde_json::from_str(room).ok());
+                Ok(Envelope { kind, id, room }.safe())
+            }
+            Self::MsgPack { fields, .. } => {
+                let Checked { kind, .. } = self.read()?;
+                let field = |name: &str| fields.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+                let id = field("id").and_then(|id| unpack::value(id).ok());
+                let room = field("room").and_then(|room| unpack::value(room).ok());
+                Ok(Envelope { kind, id, room }.safe())
+            }
         }
     }
 
     /// Reads the fields; the error says what was wrong with them.
     pub(crate) fn read<'b, T: Deserialize<'b>>(&'b self) -> Result<T, Refused> {
-        serde_json::from_slice(&self.json).map_err(|error| refusal(&error))
+        let read = match self {
+            Self::Json(json) => serde_json::from_slice(json),
+            Self::MsgPack { fields, .. } => unpack::read(fields.iter().copied()),
+        };
+        read.map_err(|error| refusal(&error))
     }
 
     /// The opaque value, in the encoding it came in.
     pub(crate) fn data(&self) -> Result<Payload, Refused> {
-        match self.packed {
-            Some(bytes) => Ok(Payload::MsgPack(bytes.to_vec().into())),
-            None => {
-                let DataOnly { data } = self.read()?;
-                convert::check_json_values(data.get())?;
-                Ok(Payload::from_raw_json(data))
-            }
+        if let Self::MsgPack { data: Some(data), .. } = self {
+            return Ok(Payload::MsgPack(data.to_vec().into()));
         }
+        let DataOnly { data } = self.read()?;
+        convert::check_json_values(data.get())?;
+        Ok(Payload::from_raw_json(data))
     }
 
     /// Reads the fields, `data` among them: for messages whose `data` is JSON anyway.
     pub(crate) fn read_whole<T: DeserializeOwned>(&self) -> Result<T, Refused> {
-        let Some(packed) = self.packed else { return self.read() };
-        let mut json = self.json.clone().into_owned();
-        json.pop();
-        json.extend_from_slice(if json.len() > 1 { b",\"data\":" } else { b"\"data\":" });
-        convert::checked_to_json(packed, &mut json)?;
-        json.push(b'}');
-        serde_json::from_slice(&json).map_err(|error| refusal(&error))
+        let Self::MsgPack { fields, data, .. } = self else { return self.read() };
+        let fields = fields.iter().copied().chain(data.map(|data| ("data", data)));
+        unpack::read(fields).map_err(|error| refusal(&error))
     }
 }
 
@@ -273,9 +292,23 @@ pub(crate) fn encode_into<T: Serialize>(
     }
 }
 
-/// Only the envelope of a message.
-#[derive(Deserialize)]
+/// The envelope of a message, with an id and a room that can be read or none.
 struct Envelope<'a> {
+    kind: Cow<'a, str>,
+    id: Option<u64>,
+    room: Option<RoomName>,
+}
+
+impl Envelope<'_> {
+    /// Without an id that JSON does not keep exactly.
+    fn safe(self) -> Self {
+        Self { id: self.id.filter(|id| *id <= crate::SAFE_INTEGER_MAX), ..self }
+    }
+}
+
+/// The envelope in JSON, each field once.
+#[derive(Deserialize)]
+struct Raw<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -284,21 +317,15 @@ struct Envelope<'a> {
     room: Option<&'a RawValue>,
 }
 
-impl Envelope<'_> {
-    /// The request id, if there is a readable one.
-    fn id(&self) -> Option<u64> {
-        self.id.and_then(|raw| read_id(raw).ok())
-    }
-
-    /// The room, if there is a readable one.
-    fn room(&self) -> Option<RoomName> {
-        self.room.and_then(|raw| serde_json::from_str(raw.get()).ok())
-    }
-}
-
-fn read_id(raw: &RawValue) -> Result<u64, ErrorCode> {
-    let id: u64 = serde_json::from_str(raw.get()).map_err(|_| ErrorCode::Malformed)?;
-    if id <= crate::SAFE_INTEGER_MAX { Ok(id) } else { Err(ErrorCode::BadValue) }
+/// The envelope in MessagePack, each field once.
+#[derive(Deserialize)]
+struct Checked<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(default, rename = "id")]
+    _id: Option<IgnoredAny>,
+    #[serde(default, rename = "room")]
+    _room: Option<IgnoredAny>,
 }
 
 /// Reads the JSON body of an HTTP request, bounded in depth.

@@ -34,7 +34,7 @@ pub(crate) fn checked_to_json(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Err
 }
 
 /// Writes the next value; the bytes have been checked, so recursion is bounded.
-fn write_json(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
+pub(crate) fn write_json(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
     match reader.head()? {
         Head::Nil => out.extend_from_slice(b"null"),
         Head::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
@@ -121,7 +121,7 @@ pub(crate) fn pack_float(value: f64, out: &mut Vec<u8>) {
 }
 
 /// The integer that a float stands for, if it is one that JSON keeps exactly.
-fn whole(value: f64) -> Option<i64> {
+pub(crate) fn whole(value: f64) -> Option<i64> {
     #[expect(clippy::cast_precision_loss, reason = "2^53 - 1 is exact")]
     let safe = value.abs() <= SAFE as f64;
     #[expect(clippy::cast_possible_truncation, reason = "bounded by the line above")]

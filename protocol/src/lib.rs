@@ -17,6 +17,7 @@ pub mod position;
 pub mod request;
 pub mod rights;
 pub mod server;
+mod unpack;
 
 pub use code::{CloseCode, ErrorCode};
 pub use codec::Encoding;

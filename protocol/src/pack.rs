@@ -14,8 +14,8 @@ use crate::{
     msgpack::{Head, Reader},
 };
 
-/// What `serde_json` calls raw JSON when it gives it to a serializer that is not its own.
-const RAW_JSON: &str = "$serde_json::private::RawValue";
+/// What `serde_json` calls raw JSON when a serializer or deserializer is not its own.
+pub(crate) const RAW_JSON: &str = "$serde_json::private::RawValue";
 const MEMORY: &str = "writing to memory cannot fail";
 
 /// Appends the map `{"type": kind, …fields, "data": data}`; `fields` must be a struct or a map.

@@ -284,8 +284,7 @@ struct PublishFields {
 struct UpdateFields<'a> {
     id: Whole,
     room: String,
-    #[serde(borrow)]
-    state: &'a RawValue,
+    state: Cow<'a, RawValue>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -628,9 +627,12 @@ impl Request {
                 let fields = PublishFields { id: (*id).into(), room: text(room), kind: event.to_string() };
                 codec::encode(encoding, kind, &fields, Some(&Payload::from_raw_json(data)))
             }
-            Self::Update { id, room, state } => {
-                codec::encode(encoding, kind, &UpdateFields { id: (*id).into(), room: text(room), state }, None)
-            }
+            Self::Update { id, room, state } => codec::encode(
+                encoding,
+                kind,
+                &UpdateFields { id: (*id).into(), room: text(room), state: Cow::Borrowed(state) },
+                None,
+            ),
             Self::Members { id, room, after, limit, handles } => {
                 let fields = MembersFields {
                     id: (*id).into(),

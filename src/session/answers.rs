@@ -68,6 +68,10 @@ impl Answers {
     }
 
     fn find(&self, id: u64) -> Option<usize> {
+        // Nearly always it is about the last.
+        if self.kept.back().is_some_and(|(last, _)| *last == id) {
+            return Some(self.kept.len() - 1);
+        }
         self.kept.binary_search_by_key(&id, |(kept, _)| *kept).ok()
     }
 
