@@ -7,7 +7,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use rallypoint_protocol::{CloseCode, ErrorCode};
+use rallypoint_protocol::{CloseCode, ErrorCode, moves::Lane};
 
 /// A label set of one word.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -25,9 +25,8 @@ pub struct Code {
 
 /// A label set of one lane.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct LaneLabel {
-    /// `latest` or `reliable`.
-    pub lane: &'static str,
+struct LaneLabel {
+    lane: &'static str,
 }
 
 /// A label set of one word.
@@ -66,8 +65,8 @@ pub struct Metrics {
     pub spectators: Gauge,
     /// Offers, answers and candidates relayed.
     pub signals: Counter,
-    /// Moves taken.
-    pub moves: Family<LaneLabel, Counter>,
+    /// Moves taken, by lane.
+    moves: [Counter; 2],
     /// Latest moves that took the place of an older one in an outbox.
     pub moves_replaced: Counter,
     /// Moves dropped for an old sequence number.
@@ -110,7 +109,9 @@ impl Metrics {
         registry.register("members", "Members of all rooms", m.members.clone());
         registry.register("spectators", "Spectators of all rooms", m.spectators.clone());
         registry.register("signals", "Offers, answers and candidates relayed", m.signals.clone());
-        registry.register("moves", "Moves taken, by lane", m.moves.clone());
+        let moves = Family::<LaneLabel, Counter>::default();
+        m.moves = ["latest", "reliable"].map(|lane| moves.get_or_create_owned(&LaneLabel { lane }));
+        registry.register("moves", "Moves taken, by lane", moves);
         registry.register("moves_replaced", "Queued latest moves replaced by newer ones", m.moves_replaced.clone());
         registry.register("moves_stale", "Moves dropped for an old sequence number", m.moves_stale.clone());
         registry.register("outbox_bytes_max", "Most bytes that waited for one full socket", m.outbox_bytes_max.clone());
@@ -132,6 +133,11 @@ impl Metrics {
     pub fn waits(&self, bytes: usize) {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         self.outbox_bytes_max.inner().fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts a move. There are far more of them than of anything else.
+    pub fn moved(&self, lane: Lane) {
+        self.moves[usize::from(lane == Lane::Reliable)].inc();
     }
 
     /// Counts a refusal.

@@ -66,12 +66,20 @@ pub struct Standing {
     pub broken: bool,
 }
 
+/// What holds for all links of a node.
+pub struct Terms {
+    /// Bytes that may wait for a receiver.
+    pub budget: usize,
+    /// Tells since when one takes nothing.
+    pub clock: Clock,
+    /// Counts what goes out.
+    pub metrics: Arc<Metrics>,
+}
+
 /// The way out to one WebSocket.
 pub struct Link<C: ?Sized = dyn Carrier> {
     encoding: Encoding,
-    budget: usize,
-    clock: Clock,
-    metrics: Arc<Metrics>,
+    terms: Arc<Terms>,
     state: Mutex<State>,
     owner: AtomicWaker,
     carrier: C,
@@ -79,9 +87,9 @@ pub struct Link<C: ?Sized = dyn Carrier> {
 
 impl<C: Carrier> Link<C> {
     /// A link over an open socket.
-    pub fn new(encoding: Encoding, budget: usize, clock: Clock, metrics: Arc<Metrics>, carrier: C) -> Self {
+    pub fn new(encoding: Encoding, terms: Arc<Terms>, carrier: C) -> Self {
         let (state, owner) = (Mutex::default(), AtomicWaker::new());
-        Self { encoding, budget, clock, metrics, state, owner, carrier }
+        Self { encoding, terms, state, owner, carrier }
     }
 
     /// The socket.
@@ -132,12 +140,12 @@ impl<C: Carrier + ?Sized> Link<C> {
             let written = SCRATCH.with_borrow_mut(|scratch| self.carrier.try_write(state.outbox.next(scratch)));
             match written {
                 Ok(written) => {
-                    self.metrics.bytes_sent.inc_by(written as u64);
+                    self.terms.metrics.bytes_sent.inc_by(written as u64);
                     state.outbox.advance(written);
                     state.blocked = None;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    state.blocked.get_or_insert_with(|| self.clock.now());
+                    state.blocked.get_or_insert_with(|| self.terms.clock.now());
                     self.owner.wake();
                     return;
                 }
@@ -207,16 +215,16 @@ impl Link {
         if state.over || state.broken {
             return;
         }
-        match push(&mut state.outbox, self.budget) {
+        match push(&mut state.outbox, self.terms.budget) {
             Ok(Pushed::Queued) => {}
-            Ok(Pushed::Replaced) => _ = self.metrics.moves_replaced.inc(),
+            Ok(Pushed::Replaced) => _ = self.terms.metrics.moves_replaced.inc(),
             Err(_) => {
-                self.metrics.limited("outbound_budget");
+                self.terms.metrics.limited("outbound_budget");
                 self.begin_close(&mut state, CloseCode::SlowConsumer, "more waits than the budget allows", None);
             }
         }
         if state.blocked.is_some() {
-            self.metrics.waits(state.outbox.bytes());
+            self.terms.metrics.waits(state.outbox.bytes());
         }
         if out == Out::AtTurnEnd || state.closing.is_some() {
             self.mark(state);
@@ -274,7 +282,7 @@ impl Link {
     fn begin_close(&self, state: &mut State, code: CloseCode, detail: &str, last: Option<Encoded>) {
         state.closing = Some(code);
         self.push_last(state, last.into_iter().chain([frame::close(code, detail)]));
-        self.metrics.closed(code);
+        self.terms.metrics.closed(code);
         self.owner.wake();
     }
 

@@ -29,7 +29,7 @@ use std::{
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use rallypoint_protocol::{
-    CloseCode, ErrorCode, Event, EventBody, PeerId, Position, RoomName, ServerMessage, UserName,
+    CloseCode, Encoding, ErrorCode, Event, EventBody, PeerId, Position, RoomName, ServerMessage, UserName,
     codec::Refused,
     event::{From, LeaveReason, Millis},
     server::{Connected, IceServer, LimitsTold, Reconnect, Reset, ResetReason},
@@ -51,7 +51,7 @@ use crate::{
     },
 };
 use clock::Clock;
-use link::Link;
+use link::{Carrier, Link};
 use lost::Lost;
 use rooms::{RoomCell, Rooms};
 use sessions::SessionCell;
@@ -65,6 +65,7 @@ pub struct Hub {
     config: Arc<Config>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    link_terms: Arc<link::Terms>,
     rooms: Rooms,
     users: Users,
     broker: Arc<dyn Broker>,
@@ -110,6 +111,8 @@ impl Hub {
             bytes: rate(limits.bytes_per_second, limits.bytes_per_second),
         };
         let session_bounds = Arc::new(session::Bounds { rooms: limits.rooms_per_session, rates });
+        let link_terms = link::Terms { budget: limits.outbound_budget, clock, metrics: metrics.clone() };
+        let link_terms = Arc::new(link_terms);
         Arc::new_cyclic(|hub: &std::sync::Weak<Self>| Self {
             clock,
             resume_key,
@@ -117,6 +120,7 @@ impl Hub {
             started: clock.now(),
             lost: Lost::default(),
             metrics,
+            link_terms,
             rooms: Rooms::new(limits.rooms),
             users: Users::default(),
             broker: Arc::new(Memory::new(ceilings, hub.clone())),
@@ -136,6 +140,11 @@ impl Hub {
     /// The limits of the configuration.
     pub fn limits(&self) -> &Limits {
         &self.config.limits
+    }
+
+    /// The way out to a client.
+    pub fn link<C: Carrier>(&self, encoding: Encoding, carrier: C) -> Arc<Link<C>> {
+        Arc::new(Link::new(encoding, self.link_terms.clone(), carrier))
     }
 
     /// What the node counts.

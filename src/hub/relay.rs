@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rallypoint_protocol::{
     ErrorCode, PeerId, RoomName, ServerMessage,
     codec::Refused,
+    event::Millis,
     moves::{ClientMove, Lane},
     payload::Payload,
     request::{JsonMove, SignalKind},
@@ -20,7 +21,6 @@ use super::{
 };
 use crate::{
     frame::Frame,
-    metrics::LaneLabel,
     room::command::{Command, Move, Outcome},
     session::{Refusal, outbox::Slot},
 };
@@ -42,7 +42,7 @@ impl Hub {
         let ClientMove { lane, key, seq, to, payload, .. } = step;
         let payload = Payload::MsgPack(payload.to_vec().into());
         let refused = |code| Refused::from(code).about(None, Some(cell.name())).into();
-        self.relay_step(session, &cell, Step { lane, key, seq: Some(seq), to, payload }).map_err(refused)
+        self.relay_step(session, &cell, Step { lane, key, seq: Some(seq), to, payload }, now).map_err(refused)
     }
 
     /// A move in its JSON form, already let through by the session.
@@ -50,12 +50,17 @@ impl Hub {
         let JsonMove { room, lane, key, seq, to, data } = step;
         let cell = place_of(session, &room)?;
         let refused = |code| Refused::from(code).about(None, Some(&room)).into();
-        self.relay_step(session, &cell, Step { lane, key, seq, to, payload: data }).map_err(refused)
+        self.relay_step(session, &cell, Step { lane, key, seq, to, payload: data }, self.now()).map_err(refused)
     }
 
-    fn relay_step(&self, session: &Arc<SessionCell>, cell: &Arc<RoomCell>, step: Step) -> Result<(), ErrorCode> {
+    fn relay_step(
+        &self,
+        session: &Arc<SessionCell>,
+        cell: &Arc<RoomCell>,
+        step: Step,
+        now: Millis,
+    ) -> Result<(), ErrorCode> {
         let _turn = Turn::begin();
-        let now = self.now();
         let Step { lane, key, seq, to, payload } = step;
         let named = to.is_some();
         let mut state = cell.lock_for_a_move().ok_or(ErrorCode::NotJoined)?;
@@ -67,11 +72,7 @@ impl Hub {
                 return Ok(());
             }
         };
-        let label = match lane {
-            Lane::Latest => "latest",
-            Lane::Reliable => "reliable",
-        };
-        self.metrics().moves.get_or_create(&LaneLabel { lane: label }).inc();
+        self.metrics().moved(lane);
         let name = cell.name().clone();
         let len = payload.len();
         let mut frame = Frame::of_move(name, cell.handle(), from, key, seq, now.whole(), lane, payload);
@@ -115,12 +116,7 @@ impl Hub {
     }
 
     /// The latest moves changed: watchers and feeds that asked for the state will be told.
-    fn state_changed(
-        &self,
-        cell: &Arc<RoomCell>,
-        state: &mut super::rooms::State,
-        now: rallypoint_protocol::event::Millis,
-    ) {
+    fn state_changed(&self, cell: &Arc<RoomCell>, state: &mut super::rooms::State, now: Millis) {
         if state.watchers.is_empty() && state.feeds.is_empty() {
             return;
         }

@@ -137,14 +137,13 @@ pub fn run(
     place: Option<Arc<Place>>,
 ) -> impl Future<Output = ()> + Send {
     let hub = setting.hub.clone();
-    let (limits, clock) = (hub.limits(), hub.clock());
     let open = Open::new(hub.metrics().open("websocket"));
-    let link = Arc::new(Link::new(encoding, limits.outbound_budget, clock, hub.metrics().clone(), socket));
+    let link = hub.link(encoding, socket);
     let now = hub.now();
     let mut connection = Connection {
         link,
         parser: Parser::default(),
-        phase: Phase::Waiting { until: now.after(limits.auth_deadline_ms) },
+        phase: Phase::Waiting { until: now.after(hub.limits().auth_deadline_ms) },
         busy: None,
         pulse: pulse(&hub),
         opened: false,
@@ -608,8 +607,7 @@ mod tests {
         let (socket, _) = listener.accept().await.unwrap();
         let setting = setting();
         let hub = setting.hub.clone();
-        let link = Link::new(Encoding::Json, hub.limits().outbound_budget, hub.clock(), hub.metrics().clone(), socket);
-        let link = Arc::new(link);
+        let link = hub.link(Encoding::Json, socket);
         let connection = Connection {
             link,
             parser: Parser::default(),
@@ -688,7 +686,7 @@ mod tests {
         ];
         println!("{sizes:?}");
         // With what the runtime and the allocator add, each fills one of the allocator's sizes to its end.
-        let at_most = [384, 32, 176, 304, 112, 80, 144];
+        let at_most = [384, 32, 144, 304, 112, 80, 144];
         for ((what, size), limit) in sizes.into_iter().zip(at_most) {
             assert!(size <= limit, "{what}: {size} bytes, at most {limit}");
         }
