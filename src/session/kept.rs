@@ -88,14 +88,14 @@ impl Kept {
     pub fn after(&self, received: u64) -> Option<Vec<Encoded>> {
         let skip = received.checked_sub(self.before()).filter(|&skip| skip <= self.messages)?;
         // Counted from the first message of the oldest row.
-        let mut had = skip + u64::from(self.forgotten);
+        let mut had = self.forgotten + u32::try_from(skip).ok()?;
         let mut lacking = Vec::new();
         for row in &self.rows {
-            match u32::try_from(had) {
-                Ok(had) if had < row.messages() => lacking.push(row.without(had)),
-                _ => {}
+            let gone = had.min(row.messages());
+            had -= gone;
+            if gone < row.messages() {
+                lacking.push(row.without(gone));
             }
-            had = had.saturating_sub(row.messages().into());
         }
         Some(lacking)
     }
