@@ -1,5 +1,5 @@
-//! The spectators' doors over plain HTTP/1.1, without hyper: one who waits costs a socket and a small
-//! future, where hyper keeps two buffers of 8 KiB, and a poll costs less than half.
+//! The doors of guests and spectators over plain HTTP/1.1, without hyper: one who waits costs a socket and a small
+//! future, where hyper keeps two buffers of 8 KiB, and a poll or a handshake costs less than half.
 //!
 //! Only what is plain is answered here: a whole `GET` without a body that asks for nothing but an
 //! answer. Anything else is hyper's, together with the connection and what was read of it.
@@ -23,7 +23,12 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{Context, ask::Ask, ask::Peer, feed};
+use super::{
+    Context,
+    ask::{Ask, Peer},
+    feed,
+    upgrade::{self, Handshake},
+};
 use crate::transport::{
     Ear, poll_alarm, send,
     sse::{self, Events},
@@ -34,7 +39,7 @@ use crate::transport::{
 const HEAD_MAX: usize = 8 * 1024;
 const LINES_MAX: usize = 64;
 
-/// Serves a connection for as long as it asks for feeds and nothing else. What is left is for hyper.
+/// Serves a connection for as long as it asks for feeds or a WebSocket and nothing else. What is left is for hyper.
 pub(crate) async fn serve(
     socket: TcpStream,
     context: &Arc<Context>,
@@ -81,6 +86,12 @@ pub(crate) async fn serve(
                 tokio::spawn(sse::serve(socket, out, *events, peer.place.clone()));
                 return None;
             }
+            Body::WebSocket(handshake) => {
+                if send(&socket, &out, stalled).await {
+                    handshake.go_on(socket, Bytes::new());
+                }
+                return None;
+            }
             Body::Whole(body) => out.extend_from_slice(&body),
         }
         if !send(&socket, &out, stalled).await {
@@ -107,9 +118,10 @@ async fn hear(socket: &TcpStream) -> io::Result<Bytes> {
     }
 }
 
-/// The two routes.
-#[derive(Clone, Copy)]
+/// The three routes.
+#[derive(Clone, Copy, PartialEq)]
 enum Door {
+    WebSocket,
     Events,
     Poll,
 }
@@ -130,9 +142,8 @@ impl Request {
     }
 
     fn parse(bytes: &Bytes) -> Option<Self> {
-        if !(bytes.starts_with(b"GET /v1/events") || bytes.starts_with(b"GET /v1/poll"))
-            || !bytes.ends_with(b"\r\n\r\n")
-            || bytes.len() > HEAD_MAX
+        let doors: [&[u8]; 3] = [b"GET /v1/ws", b"GET /v1/events", b"GET /v1/poll"];
+        if !doors.iter().any(|door| bytes.starts_with(door)) || !bytes.ends_with(b"\r\n\r\n") || bytes.len() > HEAD_MAX
         {
             return None;
         }
@@ -143,6 +154,7 @@ impl Request {
         }
         let target = PathAndQuery::from_maybe_shared(bytes.slice_ref(parsed.path?.as_bytes())).ok()?;
         let door = match target.path() {
+            "/v1/ws" => Door::WebSocket,
             "/v1/events" => Door::Events,
             "/v1/poll" => Door::Poll,
             _ => return None,
@@ -155,12 +167,8 @@ impl Request {
                 header::CONNECTION if line.value.eq_ignore_ascii_case(b"close") => closes = true,
                 header::CONNECTION if line.value.eq_ignore_ascii_case(b"keep-alive") => {}
                 // A body, another protocol, a dialogue: none of it is plain.
-                header::CONNECTION
-                | header::CONTENT_LENGTH
-                | header::TRANSFER_ENCODING
-                | header::UPGRADE
-                | header::EXPECT
-                | header::TE => return None,
+                header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::EXPECT | header::TE => return None,
+                header::CONNECTION | header::UPGRADE if door != Door::WebSocket => return None,
                 _ => {
                     let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value)).ok()?;
                     headers.append(name, value);
@@ -176,6 +184,7 @@ impl Request {
         let ask = Ask::new(context, Method::GET, self.headers, query, Some(peer), body);
         drop(self.target);
         match self.door {
+            Door::WebSocket => upgrade::open(ask, true, |handshake| Body::WebSocket(Box::new(handshake))).await,
             Door::Events => feed::events(ask, |events| Body::Events(Box::new(events))).await,
             Door::Poll => feed::poll(ask, sleep).await,
         }
@@ -186,6 +195,7 @@ impl Request {
 enum Body {
     Whole(Vec<u8>),
     Events(Box<Events>),
+    WebSocket(Box<Handshake>),
 }
 
 impl From<Vec<u8>> for Body {
@@ -212,8 +222,9 @@ fn head(response: &Response<Body>, closes: bool) -> Vec<u8> {
     match response.body() {
         Body::Whole(body) => line([b"\r\ncontent-length: ", body.len().to_string().as_bytes(), b"", b""]),
         Body::Events(_) => line([b"\r\ntransfer-encoding: chunked", b"", b"", b""]),
+        Body::WebSocket(_) => {}
     }
-    if closes {
+    if closes && !matches!(response.body(), Body::WebSocket(_)) {
         line([b"\r\nconnection: close", b"", b"", b""]);
     }
     DATE.with_borrow_mut(|date| line([b"\r\ndate: ", date.now().as_bytes(), b"\r\n\r\n", b""]));

@@ -71,7 +71,7 @@ pub fn routes(context: Arc<Context>) -> BoxedFilter<(Response,)> {
     let ask = ask_filter(context.clone());
     let pages = context.hub.config().pages;
 
-    let socket = warp::path!("v1" / "ws").and(ask.clone()).and(warp::ext::optional()).then(upgrade::open);
+    let socket = warp::path!("v1" / "ws").and(ask.clone()).and(warp::ext::optional()).then(upgrade::open_through_hyper);
     let events = warp::path!("v1" / "events")
         .and(ask.clone())
         .then(|ask| feed::events(ask, |events| warp::reply::stream(sse::stream(events)).into_response().into_body()));

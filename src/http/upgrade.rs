@@ -1,52 +1,82 @@
-//! `GET /v1/ws`: the handshake of RFC 6455 section 4.2, answered here so that the raw socket comes
-//! back afterwards. The token is checked before the 101: a bad one costs no task.
+//! `GET /v1/ws`: the handshake of RFC 6455 section 4.2. The token is checked before the 101: a bad one costs no task.
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use rallypoint_protocol::{Encoding, ErrorCode, codec::Refused};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use warp::reply::{Reply, Response};
 
-use super::{
-    ask::{Ask, Peer},
-    direct::Rewound,
-    on,
-};
+use super::{ask::Ask, direct::Rewound, on};
 use crate::{
     auth::credentials::Door,
+    ceilings::Place,
     transport::ws::{self, Opening},
 };
 
-/// Opens a WebSocket.
-pub(super) async fn open(ask: Ask, upgrade: Option<OnUpgrade>) -> Response {
+/// A WebSocket that may be opened.
+pub(super) struct Handshake {
+    encoding: Encoding,
+    opening: Opening,
+    setting: Arc<ws::Setting>,
+    place: Option<Arc<Place>>,
+}
+
+impl Handshake {
+    /// Goes on as a task of its own, once the answer is out. `early` is what was read behind the request.
+    pub(super) fn go_on(self, socket: TcpStream, early: Bytes) {
+        let Self { encoding, opening, setting, place } = self;
+        tokio::spawn(ws::run(socket, early, encoding, opening, setting, place));
+    }
+}
+
+/// `GET /v1/ws`; `carry` makes a body of what is opened, which comes into being once the answer is out.
+pub(super) async fn open<B: From<String>>(
+    ask: Ask,
+    can_upgrade: bool,
+    carry: impl FnOnce(Handshake) -> B,
+) -> Response<B> {
     on(ask, &[Method::GET], |ask| async move {
         let key = handshake_key(&ask)?;
         // Test suites for WebSockets offer no subprotocol, and an echo has no use for one.
         let echo = ask.context.sockets.echo;
         let encoding = if echo { Encoding::Json } else { offered(&ask)? };
-        let upgrade = upgrade.ok_or_else(|| malformed("this connection cannot be upgraded"))?;
+        if !can_upgrade {
+            return Err(malformed("this connection cannot be upgraded").into());
+        }
         if ask.context.hub.is_draining() {
             return Err(ErrorCode::ShuttingDown.into());
         }
-        let opening = match ask.credential(Door::WebSocket).map(|token| token.map(str::to_owned)) {
+        let opening = match ask.credential(Door::WebSocket) {
             Ok(None) => Opening::Asked,
-            Ok(Some(token)) => match ask.context.sockets.verify(&token) {
+            Ok(Some(token)) => match ask.context.sockets.verify(token) {
                 Ok(grant) => Opening::Granted(Box::new(grant)),
                 Err(refused) => refuse(&ask, refused)?,
             },
             Err(code) => refuse(&ask, code.into())?,
         };
-        let (setting, peer) = (ask.context.sockets.clone(), ask.peer.clone());
+        let place = ask.peer.as_ref().map(|peer| peer.place.clone());
+        let handshake = Handshake { encoding, opening, setting: ask.context.sockets.clone(), place };
+        Ok(switching(&key, (!echo).then_some(encoding), carry(handshake)))
+    })
+    .await
+}
+
+/// The same through hyper, from which the raw socket comes back.
+pub(super) async fn open_through_hyper(ask: Ask, upgrade: Option<OnUpgrade>) -> warp::reply::Response {
+    open(ask, upgrade.is_some(), |handshake| {
         tokio::spawn(async move {
             // A client that goes away during the handshake leaves nothing behind.
-            if let Ok(upgraded) = upgrade.await {
-                take_over(upgraded, encoding, opening, setting, peer);
+            if let Some(upgrade) = upgrade
+                && let Ok(upgraded) = upgrade.await
+            {
+                take_over(upgraded, handshake);
             }
         });
-        Ok(switching(&key, (!echo).then_some(encoding)))
+        String::new().into()
     })
     .await
 }
@@ -57,21 +87,14 @@ fn refuse(ask: &Ask, refused: Refused) -> Result<Opening, Refused> {
     if ask.origin().is_some() { Ok(Opening::Refused(refused)) } else { Err(refused) }
 }
 
-/// The raw socket comes back from hyper; a task of its own lets hyper's buffers go.
-fn take_over(
-    upgraded: Upgraded,
-    encoding: Encoding,
-    opening: Opening,
-    setting: Arc<ws::Setting>,
-    peer: Option<Arc<Peer>>,
-) {
+/// A task of its own lets hyper's buffers go.
+fn take_over(upgraded: Upgraded, handshake: Handshake) {
     match downcast::<TokioIo<Rewound>>(upgraded) {
         Ok(parts) => {
             let (socket, unread) = parts.io.into_inner().into_parts();
             // One read may have brought more than hyper's buffer holds.
             let early = if unread.is_empty() { parts.read_buf } else { [parts.read_buf, unread].concat().into() };
-            let place = peer.map(|peer| peer.place.clone());
-            tokio::spawn(ws::run(socket, early, encoding, opening, setting, place));
+            handshake.go_on(socket, early);
         }
         Err(_) => tracing::error!("an upgraded connection is not a TCP stream"),
     }
@@ -106,8 +129,9 @@ fn offered(ask: &Ask) -> Result<Encoding, Refused> {
     known.ok_or_else(|| malformed("offer the subprotocol rallypoint.v1.json or rallypoint.v1.msgpack"))
 }
 
-fn switching(key: &str, encoding: Option<Encoding>) -> Response {
-    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+fn switching<B>(key: &str, encoding: Option<Encoding>, body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

@@ -58,6 +58,33 @@ async fn paths_and_methods() {
     is_well(node).await;
 }
 
+/// A handshake alone is answered without hyper, one with something right behind it through hyper. Nobody can tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_is_the_same_on_both_roads() {
+    let node = Node::with(|config| config.origins = vec!["https://app.test".to_owned()]).await;
+    let plain = |offer: &str| Ask::new("GET", "/v1/ws").upgrade(offer);
+    let ask = |offer: &str| plain(offer).header("origin", "https://app.test");
+    for (ask, status) in [
+        (ask("rallypoint.v1.json").pass(&ada()), 101),
+        (ask("x, rallypoint.v1.msgpack").pass(&ada()), 101),
+        (ask("rallypoint.v1.json").bearer("x"), 101),
+        (plain("rallypoint.v1.json").bearer("x"), 401),
+        (ask("graphql-ws"), 400),
+        (plain("rallypoint.v1.json").header("origin", "https://other.test"), 403),
+    ] {
+        let mut heads = Vec::new();
+        for behind in [&b""[..], b"\x89\x80\0\0\0\0"] {
+            let mut answer = node.send(ask.clone().body(behind)).await;
+            answer.headers.retain(|(name, _)| name != "date");
+            answer.headers.sort();
+            heads.push((answer.status, answer.headers));
+        }
+        assert_eq!(heads[0].0, status, "{ask:?}");
+        assert_eq!(heads[0], heads[1], "{ask:?}");
+    }
+    is_well(node).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies() {
     let node = Node::start().await;
