@@ -87,9 +87,7 @@ pub(crate) async fn serve(
                 return None;
             }
             Body::WebSocket(handshake) => {
-                if send(&socket, &out, stalled).await {
-                    handshake.go_on(socket, Bytes::new());
-                }
+                handshake.go_on(socket, out, Bytes::new());
                 return None;
             }
             Body::Whole(body) => out.extend_from_slice(&body),

@@ -26,14 +26,15 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    /// Goes on as a task of its own, once the answer is out. `early` is what was read behind the request.
-    pub(super) fn go_on(self, socket: TcpStream, early: Bytes) {
+    /// Goes on as a task of its own. `head` is what of the answer is not out yet, `early` what was read behind the
+    /// request.
+    pub(super) fn go_on(self, socket: TcpStream, head: Vec<u8>, early: Bytes) {
         let Self { encoding, opening, setting, place } = self;
-        tokio::spawn(ws::run(socket, early, encoding, opening, setting, place));
+        tokio::spawn(ws::run(socket, head, early, encoding, opening, setting, place));
     }
 }
 
-/// `GET /v1/ws`; `carry` makes a body of what is opened, which comes into being once the answer is out.
+/// `GET /v1/ws`; `carry` makes a body of what is opened, which goes on behind the head of the answer.
 pub(super) async fn open<B: From<String>>(
     ask: Ask,
     can_upgrade: bool,
@@ -94,7 +95,7 @@ fn take_over(upgraded: Upgraded, handshake: Handshake) {
             let (socket, unread) = parts.io.into_inner().into_parts();
             // One read may have brought more than hyper's buffer holds.
             let early = if unread.is_empty() { parts.read_buf } else { [parts.read_buf, unread].concat().into() };
-            handshake.go_on(socket, early);
+            handshake.go_on(socket, Vec::new(), early);
         }
         Err(_) => tracing::error!("an upgraded connection is not a TCP stream"),
     }

@@ -165,6 +165,13 @@ impl<C: Carrier + ?Sized> Link<C> {
 }
 
 impl Link {
+    /// Begins with the end of the handshake, which goes out with whatever is said first.
+    pub fn begin_with(self: &Arc<Self>, head: Vec<u8>) {
+        let mut state = self.state.lock();
+        state.outbox.begin_with(Encoded::new(head, 0));
+        self.mark(state);
+    }
+
     /// Sends a message that must arrive.
     pub fn send(self: &Arc<Self>, message: &ServerMessage) {
         self.push(frame::message(message, self.encoding));

@@ -58,7 +58,7 @@ pub struct Outbox {
 /// Frames that wait together, or with something to be remembered of them.
 #[derive(Debug, Default)]
 struct Many {
-    /// The frame that is partly written, and how much of it is. It is always finished first.
+    /// The frame that is partly written, and how much of it is. It is always finished first, and never dropped.
     current: Option<(Encoded, usize)>,
     control: VecDeque<Encoded>,
     queue: VecDeque<Entry>,
@@ -81,6 +81,14 @@ impl Outbox {
     /// Bytes that wait, control frames aside.
     pub fn bytes(&self) -> usize {
         self.alone.as_ref().map_or(0, |entry| entry.frame.len()) + self.many.as_ref().map_or(0, |many| many.bytes)
+    }
+
+    /// Begins with bytes that go first and are never dropped.
+    pub fn begin_with(&mut self, head: Encoded) {
+        self.among_many(|many| {
+            many.bytes += head.len();
+            many.current = Some((head, 0));
+        });
     }
 
     /// Adds a control frame (pong, ping, close): ahead of queued frames, never inside one.
@@ -363,6 +371,20 @@ mod tests {
         assert_eq!(write(&mut outbox, 100), b"aaPPbb");
         assert!(outbox.is_empty());
         assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[test]
+    fn what_it_begins_with_outlives_a_close() {
+        let mut outbox = Outbox::default();
+        outbox.begin_with(frame(b"head"));
+        outbox.push(frame(b"a"), BUDGET).unwrap();
+        outbox.push_control(frame(b"P")).unwrap();
+        assert_eq!(outbox.next(&mut [0; 32]), b"headPa");
+        outbox.abandon();
+        outbox.push_control(frame(b"C")).unwrap();
+        assert_eq!(outbox.bytes(), 4);
+        assert_eq!(write(&mut outbox, 100), b"headC");
+        assert!(outbox.is_empty() && outbox.bytes() == 0);
     }
 
     #[test]

@@ -123,13 +123,14 @@ struct Connection {
     ended: Option<LeaveReason>,
 }
 
-/// Runs a connection to its end. `early` is what hyper had read beyond the handshake.
-/// `place` is given back with the connection.
+/// Runs a connection to its end. `head` is what of the handshake's answer is not out yet, `early` what was read beyond
+/// the handshake. `place` is given back with the connection.
 ///
 /// The future is what an idle connection costs most, so this is no `async fn`, whose arguments
 /// would be kept in it beside what is made of them.
 pub fn run(
     socket: TcpStream,
+    head: Vec<u8>,
     early: Bytes,
     encoding: Encoding,
     opening: Opening,
@@ -151,13 +152,19 @@ pub fn run(
         ended: None,
         setting,
     };
-    match opening {
-        Opening::Granted(grant) => connection.open(*grant, None),
-        Opening::Asked => {}
-        Opening::Refused(refused) => connection.fail(refused),
+    {
+        let _turn = Turn::begin();
+        if !head.is_empty() {
+            connection.shared().begin_with(head);
+        }
+        match opening {
+            Opening::Granted(grant) => connection.open(*grant, None),
+            Opening::Asked => {}
+            Opening::Refused(refused) => connection.fail(refused),
+        }
+        // It pins hyper's whole read buffer, so it must not live as long as the connection.
+        connection.take_in(&mut Vec::from(early));
     }
-    // It pins hyper's whole read buffer, so it must not live as long as the connection.
-    connection.take_in(&mut Vec::from(early));
     async move {
         connection.serve().await;
         // The end is rare and its future large: not a part of every connection's.
@@ -674,7 +681,7 @@ mod tests {
     async fn a_connection_is_small() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let future = run(socket, Bytes::new(), Encoding::Json, Opening::Asked, setting(), None);
+        let future = run(socket, Vec::new(), Bytes::new(), Encoding::Json, Opening::Asked, setting(), None);
         let sizes = [
             ("future", size_of_val(&future)),
             ("parser", size_of::<Parser>()),
