@@ -140,7 +140,8 @@ impl<C: Carrier + ?Sized> Link<C> {
             let written = SCRATCH.with_borrow_mut(|scratch| self.carrier.try_write(state.outbox.next(scratch)));
             match written {
                 Ok(written) => {
-                    self.terms.metrics.bytes_sent.inc_by(written as u64);
+                    let of_frames = written.saturating_sub(state.outbox.head());
+                    self.terms.metrics.bytes_sent.inc_by(of_frames as u64);
                     state.outbox.advance(written);
                     state.blocked = None;
                 }
@@ -168,7 +169,7 @@ impl Link {
     /// Begins with the end of the handshake, which goes out with whatever is said first.
     pub fn begin_with(self: &Arc<Self>, head: Vec<u8>) {
         let mut state = self.state.lock();
-        state.outbox.begin_with(Encoded::new(head, 0));
+        state.outbox.begin_with(head);
         self.mark(state);
     }
 

@@ -83,12 +83,19 @@ impl Outbox {
         self.alone.as_ref().map_or(0, |entry| entry.frame.len()) + self.many.as_ref().map_or(0, |many| many.bytes)
     }
 
-    /// Begins with bytes that go first and are never dropped.
-    pub fn begin_with(&mut self, head: Encoded) {
+    /// Begins with bytes that are no frame, go first and are never dropped.
+    pub fn begin_with(&mut self, head: Vec<u8>) {
+        let head = Encoded::new(head, 0);
         self.among_many(|many| {
             many.bytes += head.len();
             many.current = Some((head, 0));
         });
+    }
+
+    /// How much of that is left.
+    pub fn head(&self) -> usize {
+        let current = self.many.as_ref().and_then(|many| many.current.as_ref());
+        current.filter(|(first, _)| first.messages() == 0).map_or(0, |(head, done)| head.len() - done)
     }
 
     /// Adds a control frame (pong, ping, close): ahead of queued frames, never inside one.
@@ -376,14 +383,16 @@ mod tests {
     #[test]
     fn what_it_begins_with_outlives_a_close() {
         let mut outbox = Outbox::default();
-        outbox.begin_with(frame(b"head"));
+        outbox.begin_with(b"head".to_vec());
         outbox.push(frame(b"a"), BUDGET).unwrap();
         outbox.push_control(frame(b"P")).unwrap();
         assert_eq!(outbox.next(&mut [0; 32]), b"headPa");
         outbox.abandon();
         outbox.push_control(frame(b"C")).unwrap();
         assert_eq!(outbox.bytes(), 4);
-        assert_eq!(write(&mut outbox, 100), b"headC");
+        assert_eq!((write(&mut outbox, 1), outbox.head()), (b"h".to_vec(), 3));
+        assert_eq!((write(&mut outbox, 3), outbox.head()), (b"ead".to_vec(), 0));
+        assert_eq!(write(&mut outbox, 100), b"C");
         assert!(outbox.is_empty() && outbox.bytes() == 0);
     }
 
