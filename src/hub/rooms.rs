@@ -21,7 +21,7 @@ use rustc_hash::FxHashMap;
 use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
 
-use super::{feeds::Wake, link::Out, sessions::SessionCell};
+use super::{feeds::Wake, link::Out, row::Row, sessions::SessionCell, ticks::Ticks};
 use crate::{
     frame::Frame,
     room::{
@@ -97,50 +97,6 @@ pub(super) struct State {
     row: Row,
     ticks: Ticks,
 }
-
-/// When the moves of a room with `tick_ms` go out.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Ticks {
-    /// When they may go out next.
-    next: Millis,
-    /// Some wait in outboxes until then.
-    waits: bool,
-}
-
-impl Ticks {
-    /// Whether moves of this moment go out when their turn ends, and the clock starts anew; if not they wait.
-    fn goes_out(&mut self, tick_ms: u64, now: Millis) -> bool {
-        if self.waits || now < self.next {
-            self.waits = true;
-            return false;
-        }
-        self.next = now.after(tick_ms);
-        true
-    }
-
-    /// Whether those that waited go out now.
-    fn is_over(&mut self, tick_ms: u64, now: Millis) -> bool {
-        let is_over = self.waits && self.next <= now;
-        if is_over {
-            *self = Self { next: now.after(tick_ms), waits: false };
-        }
-        is_over
-    }
-}
-
-/// Reliable moves of one sender, in order. Those of one turn go out together: for each receiver they are one thing to
-/// keep, to queue and to write. Whoever locks the room for anything else sends them first, so nobody can tell.
-#[derive(Default)]
-struct Row {
-    from: u32,
-    frames: Vec<Frame>,
-    bytes: usize,
-    out: Out,
-}
-
-/// More moves, or bytes of moves, are not held back.
-const ROW_MAX: usize = 64;
-const ROW_BYTES_MAX: usize = 16 * 1024;
 
 /// A room and those it talks to.
 pub struct RoomCell {
@@ -303,24 +259,21 @@ impl State {
     /// Holds a reliable move to all others back until the turn ends. Whether nothing was held back before: the turn has
     /// to be told then.
     pub(super) fn hold_back(&mut self, from: u32, frame: Frame, len: usize, now: Millis) -> bool {
-        if self.row.from != from || self.row.frames.len() >= ROW_MAX || self.row.bytes + len > ROW_BYTES_MAX {
+        if !self.row.takes(from, len) {
             self.send_row();
         }
-        if self.row.frames.is_empty() {
-            (self.row.from, self.row.out) = (from, self.out(now));
+        let is_first = self.row.is_empty();
+        if is_first {
+            let out = self.out(now);
+            self.row.begin(from, out);
         }
-        self.row.bytes += len;
-        self.row.frames.push(frame);
-        self.row.frames.len() == 1
+        self.row.push(frame, len);
+        is_first
     }
 
     /// Sends the moves that were held back.
     pub(super) fn send_row(&mut self) {
-        if self.row.frames.is_empty() {
-            return;
-        }
-        let Row { from, frames, out, .. } = std::mem::take(&mut self.row);
-        let mut row = Frame::row(frames);
+        let Some((from, mut row, out)) = self.row.take() else { return };
         let receivers = self.seats.iter().filter(|seat| seat.handle != from);
         receivers.for_each(|seat| seat.session.push_counted(&mut row, out));
     }
@@ -333,7 +286,7 @@ impl State {
 
     /// When the moves that wait go out.
     pub(super) fn tick_due(&self) -> Option<Millis> {
-        self.ticks.waits.then_some(self.ticks.next)
+        self.ticks.due()
     }
 
     /// Sends a frame to every member but one.
@@ -691,19 +644,6 @@ impl Rooms {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn moves_go_out_at_most_once_a_tick() {
-        let mut ticks = Ticks::default();
-        let at = |ms: u64| Millis(1e12).after(ms);
-        assert!(ticks.goes_out(20, at(0)), "after a pause at once");
-        assert!(!ticks.is_over(20, at(20)), "nothing waits");
-        assert!(!ticks.goes_out(20, at(5)) && !ticks.goes_out(20, at(19)));
-        assert!(!ticks.goes_out(20, at(21)), "the others go first");
-        assert!(!ticks.is_over(20, at(19)) && ticks.is_over(20, at(21)));
-        assert!(!ticks.goes_out(20, at(22)), "counted from when they went out");
-        assert!(ticks.is_over(20, at(41)) && ticks.goes_out(20, at(61)));
-    }
 
     /// A thread may be stopped between the log and the room while others publish hundreds of events. None of them may be
     /// missing when it comes at last: the room would wait for it for ever.
