@@ -31,8 +31,8 @@ use super::{
 };
 use crate::transport::{
     Ear, poll_alarm, send,
+    socket::{linger, read},
     sse::{self, Events},
-    ws::port::{linger, read},
 };
 
 /// Longer heads, and more lines in one, are hyper's to judge.

@@ -1,6 +1,7 @@
 //! Three transports, one session: each carries frames in and out and decides nothing.
 
 pub mod poll;
+pub(crate) mod socket;
 pub mod sse;
 pub mod ws;
 

@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::{net::TcpStream, sync::mpsc};
 use uuid::Uuid;
 
-use super::{Ear, Open, poll_alarm, send, ws::port::linger};
+use super::{Ear, Open, poll_alarm, send, socket::linger};
 use crate::{
     ceilings::Place,
     hub::{

@@ -6,7 +6,6 @@
 //! flush writes to the socket.
 
 pub mod parser;
-pub(crate) mod port;
 
 use std::{
     future::poll_fn,
@@ -30,7 +29,7 @@ use rallypoint_protocol::{
 use tokio::{net::TcpStream, time::Sleep};
 
 use self::parser::{Fault, Parser, Said};
-use super::Open;
+use super::{Open, socket};
 use crate::{
     auth::{Grant, jwt::Verifier},
     ceilings::Place,
@@ -335,7 +334,7 @@ impl Connection {
 
     fn read(&mut self) {
         let link = self.link.clone();
-        let read = port::read(link.carrier(), |bytes| {
+        let read = socket::read(link.carrier(), |bytes| {
             if bytes.is_empty() {
                 self.ended = self.ended.or(Some(LeaveReason::Lost));
             }
@@ -580,7 +579,7 @@ impl Connection {
         // before the socket is shut.
         self.link.flush();
         if !standing.broken && standing.closing.is_some() {
-            port::linger(self.link.carrier()).await;
+            socket::linger(self.link.carrier()).await;
         }
     }
 }

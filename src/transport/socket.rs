@@ -1,5 +1,5 @@
-//! Between the socket and the connection: the read buffer that a thread's connections share, and the one call that
-//! writes.
+//! What the transports do with a TCP socket: read into the buffer that a thread's connections share, write with one
+//! call, and close without losing what was written last.
 
 use std::{cell::RefCell, io};
 
@@ -36,7 +36,7 @@ pub(crate) fn read(socket: &TcpStream, take: impl FnOnce(&mut [u8])) -> io::Resu
 }
 
 /// Lends the thread's read buffer. Nothing that is called with it may ask for it again.
-pub(super) fn with_buffer<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
+fn with_buffer<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
     BUFFER.with_borrow_mut(|buffer| read(buffer))
 }
 
