@@ -222,14 +222,8 @@ impl Frame {
     }
 
     /// Several messages for the same receivers, one after the other.
-    pub fn row(mut frames: Vec<Self>) -> Self {
-        match frames.pop() {
-            Some(only) if frames.is_empty() => only,
-            last => {
-                frames.extend(last);
-                Self { source: Source::Row(frames), json: None, msgpack: None }
-            }
-        }
+    pub fn row(frames: Vec<Self>) -> Self {
+        Self { source: Source::Row(frames), json: None, msgpack: None }
     }
 
     /// The frame in one encoding.

@@ -36,15 +36,21 @@ impl Row {
     /// Holds a move back.
     pub(super) fn push(&mut self, frame: Frame, len: usize) {
         self.bytes += len;
+        if self.frames.is_empty() {
+            self.frames.reserve_exact(1);
+        }
         self.frames.push(frame);
     }
 
     /// Who sent what was held back, all of it as one frame, and when that goes out; the row is empty then.
     pub(super) fn take(&mut self) -> Option<(u32, Frame, Out)> {
-        if self.is_empty() {
-            return None;
-        }
-        let Self { from, frames, out, .. } = std::mem::take(self);
-        Some((from, Frame::row(frames), out))
+        let frame = match self.frames.len() {
+            0 => return None,
+            // Most rows are of one, and the room for it stays.
+            1 => self.frames.pop()?,
+            _ => Frame::row(std::mem::take(&mut self.frames)),
+        };
+        self.bytes = 0;
+        Some((self.from, frame, self.out))
     }
 }
