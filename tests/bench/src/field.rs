@@ -75,6 +75,14 @@ pub struct Programs {
     pub scratch: PathBuf,
 }
 
+impl Programs {
+    /// Ours beside the program that runs, the others' in this folder.
+    pub fn with_peers(peers: PathBuf) -> io::Result<Self> {
+        let binaries = std::env::current_exe()?.parent().map(PathBuf::from).unwrap_or_default();
+        Ok(Self { binaries, peers, scratch: std::env::temp_dir() })
+    }
+}
+
 /// A server that runs.
 pub struct Server {
     /// Who it is.

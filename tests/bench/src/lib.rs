@@ -8,6 +8,7 @@ pub mod dialect;
 pub mod field;
 pub mod heard;
 pub mod net;
+pub mod options;
 pub mod plan;
 pub mod process;
 pub mod stamp;

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt::{self, Write},
-    fs, io,
+    io,
     path::PathBuf,
     process::ExitCode,
 };
@@ -12,6 +12,7 @@ use clap::Parser;
 use rallypoint_bench::{
     chart::{Bar, Panel, digits, draw},
     field::{CONFIGURATION, Peer, Programs, Server},
+    options::{Processors, leave},
     plan::{Bound, LINES, Length, Line, Must},
     process::pin,
     stats::{Ratio, median, ratio},
@@ -43,15 +44,17 @@ struct Options {
     /// A folder for the tables, the picture and all figures: field.md, field.svg, field.json
     #[arg(long)]
     out: Option<PathBuf>,
-    /// The server's processor
-    #[arg(long, default_value_t = 0)]
-    server_core: usize,
-    /// The generator's processor
-    #[arg(long, default_value_t = 1)]
-    own_core: usize,
+    #[command(flatten)]
+    processors: Processors,
     /// The folder of the other servers' programs, with their packages installed
     #[arg(long, default_value = "tests/bench/peers")]
     peers: PathBuf,
+}
+
+impl Options {
+    fn pairs(&self) -> u16 {
+        if self.quick { 1 } else { self.pairs }
+    }
 }
 
 fn main() -> ExitCode {
@@ -66,9 +69,8 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> io::Result<bool> {
-    let binaries = std::env::current_exe()?.parent().map(PathBuf::from).unwrap_or_default();
-    let programs = Programs { binaries, peers: options.peers.clone(), scratch: std::env::temp_dir() };
-    pin(&[options.own_core])?;
+    let programs = Programs::with_peers(options.peers.clone())?;
+    pin(&[options.processors.own_core])?;
     println!("rallypoint runs with this configuration:\n\n{CONFIGURATION}");
     let mut outcomes = Vec::new();
     for line in LINES.iter().filter(|line| line.name.contains(&options.only)) {
@@ -79,10 +81,7 @@ fn run(options: &Options) -> io::Result<bool> {
         outcomes.push(outcome);
     }
     if let Some(folder) = &options.out {
-        fs::create_dir_all(folder)?;
-        fs::write(folder.join("field.md"), table(&outcomes))?;
-        fs::write(folder.join("field.svg"), picture(&outcomes, options))?;
-        fs::write(folder.join("field.json"), figures(&outcomes, options))?;
+        leave(folder, "field", &table(&outcomes), &picture(&outcomes, options), &figures(&outcomes, options))?;
         println!("{}: field.md, field.svg, field.json", folder.display());
     }
     Ok(options.quick || outcomes.iter().flat_map(Outcome::verdicts).all(|verdict| verdict.holds))
@@ -91,7 +90,7 @@ fn run(options: &Options) -> io::Result<bool> {
 /// Runs one workload on everybody, in turn and over again.
 fn measure(line: &Line, options: &Options, programs: &Programs) -> io::Result<BTreeMap<Peer, Vec<Figures>>> {
     let length = if options.quick { Length::Quick } else { Length::Full };
-    let pairs = if options.quick { 1 } else { options.pairs };
+    let Processors { server_core, own_core } = options.processors;
     let wanted = |peer: &Peer| {
         let everybody = options.with.is_empty() && !options.alone;
         *peer == Peer::Rallypoint
@@ -100,11 +99,11 @@ fn measure(line: &Line, options: &Options, programs: &Programs) -> io::Result<BT
     };
     let peers: Vec<_> = line.peers.iter().copied().filter(wanted).collect();
     let mut runs: BTreeMap<Peer, Vec<Figures>> = BTreeMap::new();
-    for pair in 0..pairs {
+    for pair in 0..options.pairs() {
         for place in 0..peers.len() {
             // Another one begins each time, so that nobody always comes after the same neighbour.
             let peer = peers[(place + usize::from(pair)) % peers.len()];
-            let server = Server::start(peer, programs, &[options.server_core, options.own_core])?;
+            let server = Server::start(peer, programs, &[server_core, own_core])?;
             let figures = (line.run)(&server, length);
             let figures =
                 figures.map_err(|error| io::Error::other(format!("{}, {}: {error}", line.name, peer.name())))?;
@@ -218,19 +217,18 @@ fn picture(outcomes: &[Outcome], options: &Options) -> String {
         (bars.len() > 1).then(|| Panel { title: outcome.line.name.to_owned(), note, unit: String::new(), bars })
     };
     let panels: Vec<_> = outcomes.iter().filter_map(panel).collect();
-    let pairs = if options.quick { 1 } else { options.pairs };
-    let note = format!("one processor for each server; medians of {pairs} runs each, in turn");
+    let note = format!("one processor for each server; medians of {} runs each, in turn", options.pairs());
     draw("rallypoint and the field", &note, "Bars for each workload and each server that does it.", &panels)
 }
 
-fn figures(outcomes: &[Outcome], options: &Options) -> String {
+fn figures(outcomes: &[Outcome], options: &Options) -> serde_json::Value {
     let of_line = |outcome: &Outcome| {
         let peers: serde_json::Map<_, _> =
             outcome.runs.iter().map(|(peer, runs)| (peer.name().to_owned(), json!(runs))).collect();
         (outcome.line.name.to_owned(), json!(peers))
     };
     let lines: serde_json::Map<_, _> = outcomes.iter().map(of_line).collect();
-    format!("{:#}\n", json!({ "quick": options.quick, "workloads": lines }))
+    json!({ "quick": options.quick, "workloads": lines })
 }
 
 /// Three digits that count.

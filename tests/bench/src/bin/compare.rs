@@ -1,11 +1,12 @@
 //! Measures the transports of rallypoint beside each other: `compare --help`.
 
-use std::{fmt::Write, fs, io, path::PathBuf, process::ExitCode};
+use std::{fmt::Write, io, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use rallypoint_bench::{
     chart::{Bar, Panel, digits, draw},
     field::{Peer, Programs, Server},
+    options::{Processors, leave},
     process::pin,
     stats::median,
     work::{
@@ -30,12 +31,8 @@ struct Options {
     /// A folder for the table, the picture and the figures: transports.md, transports.svg, transports.json
     #[arg(long)]
     out: Option<PathBuf>,
-    /// The server's processor
-    #[arg(long, default_value_t = 0)]
-    server_core: usize,
-    /// The generator's processor
-    #[arg(long, default_value_t = 1)]
-    own_core: usize,
+    #[command(flatten)]
+    processors: Processors,
 }
 
 /// What each transport came to.
@@ -52,17 +49,16 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> io::Result<()> {
-    let binaries = std::env::current_exe()?.parent().map(PathBuf::from).unwrap_or_default();
-    let programs = Programs { binaries, peers: PathBuf::new(), scratch: std::env::temp_dir() };
+    let programs = Programs::with_peers(PathBuf::new())?;
     let (spectators, messages, runs) = if options.quick { (100, 20, 1) } else { (1000, 100, options.runs) };
-    pin(&[options.own_core])?;
+    pin(&[options.processors.own_core])?;
     let mut all: Vec<Vec<Figures>> = vec![Vec::new(); Transport::ALL.len()];
     for run in 0..usize::from(runs) {
         for place in 0..Transport::ALL.len() {
             // Another one begins each time, so that nobody always comes after the same neighbour.
             let which = (place + run) % Transport::ALL.len();
             let transport = Transport::ALL[which];
-            let server = Server::start(Peer::Rallypoint, &programs, &[options.server_core])?;
+            let server = Server::start(Peer::Rallypoint, &programs, &[options.processors.server_core])?;
             let figures = Compare { transport, spectators, messages }.run(&server);
             let named = |error| io::Error::other(format!("{}: {error}", transport.name()));
             all[which].push(figures.map_err(named)?);
@@ -87,13 +83,10 @@ fn run(options: &Options) -> io::Result<()> {
         }
     }
     if let Some(folder) = &options.out {
-        fs::create_dir_all(folder)?;
-        fs::write(folder.join("transports.md"), table)?;
-        fs::write(folder.join("transports.svg"), picture(&what, &results))?;
         let figures: serde_json::Map<_, _> =
             results.iter().map(|(transport, figures)| (transport.name().to_owned(), json!(figures))).collect();
         let json = json!({ "spectators": spectators, "messages": messages, "runs": runs, "transports": figures });
-        fs::write(folder.join("transports.json"), format!("{json:#}\n"))?;
+        leave(folder, "transports", &table, &picture(&what, &results), &json)?;
     }
     Ok(())
 }
