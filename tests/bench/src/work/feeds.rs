@@ -152,9 +152,10 @@ impl<'a> Stage<'a> {
         format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{more}\r\n")
     }
 
-    /// Brings spectators in. Polls wait when this returns; rallypoint's first answer tells where they begin.
+    /// Brings spectators in: each hears what is said when this has returned. rallypoint's first answer tells where polls
+    /// begin; the others' begin before the first message.
     fn enter(&mut self, count: usize) -> io::Result<()> {
-        // The others' polls begin before the first message.
+        let wanted = self.subscribers()?.map(|before| before + count);
         let answers_first = self.feed == Feed::Events || self.server.peer == Peer::Rallypoint;
         let mut coming = 0;
         while self.spectators.len() < count || coming > 0 {
@@ -210,9 +211,37 @@ impl<'a> Stage<'a> {
                 }
             }
         }
-        // What was asked last may not have been read yet. A second of nothing is long enough for all of it.
-        std::thread::sleep(std::time::Duration::from_secs(1));
+        // What was asked last may not have been read yet. rallypoint and Bun keep what is said for polls that come late.
+        let until = self.net.now() + PATIENCE_NS;
+        while self.subscribers()? < wanted {
+            if self.net.now() > until {
+                return Err(io::Error::other("spectators do not come in"));
+            }
+        }
         Ok(())
+    }
+
+    /// How many hear, as nchan tells its back end: it answers a poll only when something is said, and then it is too late.
+    /// Nothing for the others.
+    fn subscribers(&mut self) -> io::Result<Option<usize>> {
+        let Speaker::Http(net) = &mut self.speaker else { return Ok(None) };
+        net.send(0, b"GET /publish/stage HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")?;
+        let until = net.now() + PATIENCE_NS;
+        let mut told = None;
+        while told.is_none() {
+            if net.now() > until {
+                return Err(io::Error::other("nchan does not tell how many subscribers it has"));
+            }
+            net.turn(until, |_, bytes| {
+                let Some((_, head)) = dialect::head(bytes)? else { return Ok(0) };
+                let Some(end) = body(bytes, head)? else { return Ok(0) };
+                // There is no channel before its first subscriber.
+                let subscribers = header(&bytes[head..end], "active subscribers");
+                told = Some(subscribers.and_then(|value| value.parse().ok()).unwrap_or_default());
+                Ok(end)
+            })?;
+        }
+        Ok(told)
     }
 
     fn say(&mut self, n: u32) -> io::Result<()> {
