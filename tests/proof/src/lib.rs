@@ -12,6 +12,7 @@
 pub mod check;
 pub mod history;
 pub mod hostile;
+pub mod options;
 pub mod proxy;
 pub mod run;
 pub mod seed;

@@ -10,75 +10,44 @@ use std::{
     time::Instant,
 };
 
+use clap::Parser;
 use rallypoint_proof::{
     check::{Report, check},
-    history::{History, unix_ms},
+    history::History,
+    options::seed,
     run::{
         cast::Scale,
         course::{Course, Done, SETTINGS},
     },
 };
 
-const HELP: &str = "\
-Clients of every kind talk through a proxy that cuts their connections; the server is restarted in between. What they
-saw is recorded and checked: nothing lost, doubled, reordered or silently skipped.
-
-  --server PATH   the server's binary [target/release/rallypoint]
-  --n N           cuts [300]
-  --seed S        [of the time]; the same seed gives the same plans and the same traffic, not the same timing
-  --every E       cuts between two restarts [N / 20, at least 100]
-  --small         one room and few clients: a history that a person can read
-  --out DIR       where a history that breaks a promise is left [target]
-";
-
+/// Clients of every kind talk through a proxy that cuts their connections; the server is restarted in between. What they
+/// saw is recorded and checked: nothing lost, doubled, reordered or silently skipped.
+#[derive(Debug, Parser)]
 struct Options {
+    /// The server's binary
+    #[arg(long, default_value = "target/release/rallypoint")]
     server: PathBuf,
+    /// Cuts
+    #[arg(long = "n", value_name = "N", default_value_t = 300)]
     cuts: u64,
+    /// The same seed gives the same plans and the same traffic, not the same timing [default: of the time]
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = seed)]
     seed: u64,
+    /// Cuts between two restarts [default: N / 20, at least 100]
+    #[arg(long)]
     every: Option<u64>,
+    /// One room and few clients: a history that a person can read
+    #[arg(long)]
     small: bool,
+    /// Where a history that breaks a promise is left
+    #[arg(long, default_value = "target")]
     out: PathBuf,
-}
-
-impl Options {
-    fn read(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (server, out) = (PathBuf::from("target/release/rallypoint"), PathBuf::from("target"));
-        let mut options = Self { server, cuts: 300, seed: unix_ms() as u64, every: None, small: false, out };
-        while let Some(name) = args.next() {
-            let mut value = || args.next().ok_or_else(|| format!("{name} needs a value"));
-            let number = |text: String| text.parse().map_err(|_| format!("{text} is not a whole number"));
-            match name.as_str() {
-                "--server" => options.server = value()?.into(),
-                "--n" => options.cuts = number(value()?)?,
-                // An empty one is as good as none: `make history SEED=`.
-                "--seed" => match value()?.as_str() {
-                    "" => {}
-                    text => options.seed = number(text.to_owned())?,
-                },
-                "--every" => options.every = Some(number(value()?)?),
-                "--small" => options.small = true,
-                "--out" => options.out = value()?.into(),
-                "--help" | "-h" => return Err(String::new()),
-                other => return Err(format!("there is no option {other}")),
-            }
-        }
-        Ok(options)
-    }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = match Options::read(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(why) if why.is_empty() => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Err(why) => {
-            eprintln!("{why}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
+    let options = Options::parse();
     let folder = options.out.join(format!("history-{}", options.seed));
     match run(&options, &folder).await {
         Ok(true) => {

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::Parser;
 use rallypoint_proof::{
     hostile::{
         ATTACKS, Attack, SETTINGS, SETTLES,
@@ -22,14 +23,6 @@ use rallypoint_proof::{
     },
 };
 use tokio::time::sleep;
-
-const HELP: &str = "\
-Carries out attacks against a server of its own, each at least twice. What the server answers must be what the protocol
-says; its gauges must return to what they were; another round must add no memory; a normal pair must not be disturbed.
-
-  --server PATH   the server's binary [target/release/rallypoint]
-  --only WORD     the attacks whose names have this word
-";
 
 /// Descriptors of this process, and of the server.
 const DESCRIPTORS: u64 = 20_000;
@@ -55,44 +48,32 @@ const GAUGES: &[&str] = &[
     "log_bytes",
 ];
 
+/// Carries out attacks against a server of its own, each at least twice. What the server answers must be what the
+/// protocol says; its gauges must return to what they were; another round must add no memory; a normal pair must not be
+/// disturbed.
+#[derive(Debug, Parser)]
+#[command(after_help = attacks())]
 struct Options {
+    /// The server's binary
+    #[arg(long, default_value = "target/release/rallypoint")]
     server: PathBuf,
+    /// The attacks whose names have this word
+    #[arg(long, default_value = "", value_parser = word_of_an_attack)]
     only: String,
 }
 
-impl Options {
-    fn read(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { server: "target/release/rallypoint".into(), only: String::new() };
-        while let Some(name) = args.next() {
-            let mut value = || args.next().ok_or_else(|| format!("{name} needs a value"));
-            match name.as_str() {
-                "--server" => options.server = value()?.into(),
-                "--only" => options.only = value()?,
-                "--help" | "-h" => return Err(String::new()),
-                other => return Err(format!("there is no option {other}")),
-            }
-        }
-        if !ATTACKS.iter().any(|attack| attack.name.contains(&options.only)) {
-            return Err(format!("no attack has {} in its name", options.only));
-        }
-        Ok(options)
-    }
+fn attacks() -> String {
+    ATTACKS.iter().fold("The attacks:".to_owned(), |list, attack| list + "\n  " + attack.name)
+}
+
+fn word_of_an_attack(word: &str) -> Result<String, &'static str> {
+    let known = ATTACKS.iter().any(|attack| attack.name.contains(word));
+    known.then(|| word.to_owned()).ok_or("no attack has it in its name")
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = match Options::read(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(why) if why.is_empty() => {
-            print!("{HELP}\nThe attacks:\n");
-            ATTACKS.iter().for_each(|attack| println!("  {}", attack.name));
-            return ExitCode::SUCCESS;
-        }
-        Err(why) => {
-            eprintln!("{why}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
+    let options = Options::parse();
     match run(&options).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

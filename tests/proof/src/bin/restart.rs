@@ -11,9 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::Parser;
 use rallypoint_proof::{
     check::check,
     history::{History, LogNo, Role, What, unix_ms},
+    options::seed,
     proxy::Mix,
     run::{
         cast::Scale,
@@ -23,18 +25,6 @@ use rallypoint_proof::{
     },
 };
 use tokio::time::{MissedTickBehavior, interval};
-
-const HELP: &str = "\
-Fills a server, asks it to end (SIGTERM), starts it again on the same address, and looks at who comes back, when, and as
-whom. How often clients knock is listed for each second.
-
-  --server PATH    the server's binary [target/release/rallypoint]
-  --sockets N      WebSockets of members, ten in a room [1500]
-  --streams N      event streams [300]
-  --polls N        long polls [200]
-  --within S       seconds after the new start within which everybody is back [10]
-  --seed S         [of the time]
-";
 
 /// The server's settings that differ from the defaults: everybody comes from one address. What the node takes from all
 /// addresses together is the default.
@@ -55,50 +45,33 @@ const STEP: Duration = Duration::from_millis(100);
 /// How long everybody may take to come in at the beginning.
 const ENTER_WITHIN: Duration = Duration::from_secs(120);
 
+/// Fills a server, asks it to end (SIGTERM), starts it again on the same address, and looks at who comes back, when, and
+/// as whom. How often clients knock is listed for each second.
+#[derive(Debug, Parser)]
 struct Options {
+    /// The server's binary
+    #[arg(long, default_value = "target/release/rallypoint")]
     server: PathBuf,
+    /// WebSockets of members, ten in a room; at least 2
+    #[arg(long, default_value_t = 1500, value_parser = |text: &str| text.parse().map(|sockets: usize| sockets.max(2)))]
     sockets: usize,
+    /// Event streams
+    #[arg(long, default_value_t = 300)]
     streams: usize,
+    /// Long polls
+    #[arg(long, default_value_t = 200)]
     polls: usize,
+    /// Seconds after the new start within which everybody is back
+    #[arg(long, default_value_t = 10)]
     within: u64,
+    /// What all plans follow from [default: of the time]
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = seed)]
     seed: u64,
-}
-
-impl Options {
-    fn read(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let server = PathBuf::from("target/release/rallypoint");
-        let mut options = Self { server, sockets: 1500, streams: 300, polls: 200, within: 10, seed: unix_ms() as u64 };
-        while let Some(name) = args.next() {
-            let mut value = || args.next().ok_or_else(|| format!("{name} needs a value"));
-            let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text} is not a whole number"));
-            match name.as_str() {
-                "--server" => options.server = value()?.into(),
-                "--sockets" => options.sockets = number(value()?)?.max(2) as usize,
-                "--streams" => options.streams = number(value()?)? as usize,
-                "--polls" => options.polls = number(value()?)? as usize,
-                "--within" => options.within = number(value()?)?,
-                "--seed" => options.seed = number(value()?)?,
-                "--help" | "-h" => return Err(String::new()),
-                other => return Err(format!("there is no option {other}")),
-            }
-        }
-        Ok(options)
-    }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = match Options::read(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(why) if why.is_empty() => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Err(why) => {
-            eprintln!("{why}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
+    let options = Options::parse();
     match run(&options).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

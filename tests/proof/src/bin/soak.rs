@@ -10,8 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::Parser;
 use rallypoint_proof::{
-    history::unix_ms,
+    options::seed,
     proxy::{Mix, Proxy},
     run::{
         churn::Churn,
@@ -23,16 +24,6 @@ use rallypoint_proof::{
 };
 use rallypoint_protocol::RoomName;
 use tokio::{sync::watch, task::JoinSet, time::sleep};
-
-const HELP: &str = "\
-A constant number of guests connect, join, move, are cut off, resume and leave. Every few seconds the server's gauges
-must add up; over the second half its memory must not grow.
-
-  --server PATH   the server's binary [target/release/rallypoint]
-  --minutes M     how long [20]
-  --guests N      at the same time, a third of them on raw sockets [300]
-  --seed S        [of the time]
-";
 
 /// The server's settings that differ from the defaults: everybody comes from one address.
 const SETTINGS: &[(&str, &str)] = &[
@@ -70,49 +61,32 @@ const GROWTH: f64 = 0.01;
 /// A run shorter than this says nothing about growth.
 const GROWTH_FROM: Duration = Duration::from_secs(600);
 
+/// A constant number of guests connect, join, move, are cut off, resume and leave. Every few seconds the server's gauges
+/// must add up; over the second half its memory must not grow.
+#[derive(Debug, Parser)]
 struct Options {
+    /// The server's binary
+    #[arg(long, default_value = "target/release/rallypoint")]
     server: PathBuf,
+    /// How long, minutes
+    #[arg(long = "minutes", value_name = "MINUTES", default_value = "20", value_parser = minutes)]
     time: Duration,
+    /// Guests at the same time, a third of them on raw sockets; at least 3
+    #[arg(long, default_value_t = 300, value_parser = |text: &str| text.parse().map(|guests: usize| guests.max(3)))]
     guests: usize,
+    /// What all plans follow from [default: of the time]
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = seed)]
     seed: u64,
 }
 
-impl Options {
-    fn read(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let server = PathBuf::from("target/release/rallypoint");
-        let mut options = Self { server, time: Duration::from_secs(1200), guests: 300, seed: unix_ms() as u64 };
-        while let Some(name) = args.next() {
-            let mut value = || args.next().ok_or_else(|| format!("{name} needs a value"));
-            let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text} is not a whole number"));
-            match name.as_str() {
-                "--server" => options.server = value()?.into(),
-                "--minutes" => {
-                    let minutes = value()?.parse::<f64>().ok().filter(|minutes| (0.1..1e4).contains(minutes));
-                    options.time = Duration::from_secs_f64(60.0 * minutes.ok_or("minutes are 0.1 to 10000")?);
-                }
-                "--guests" => options.guests = number(value()?)?.max(3) as usize,
-                "--seed" => options.seed = number(value()?)?,
-                "--help" | "-h" => return Err(String::new()),
-                other => return Err(format!("there is no option {other}")),
-            }
-        }
-        Ok(options)
-    }
+fn minutes(text: &str) -> Result<Duration, &'static str> {
+    let minutes = text.parse::<f64>().ok().filter(|minutes| (0.1..1e4).contains(minutes));
+    minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)).ok_or("minutes are 0.1 to 10000")
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = match Options::read(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(why) if why.is_empty() => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Err(why) => {
-            eprintln!("{why}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
+    let options = Options::parse();
     match run(&options).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

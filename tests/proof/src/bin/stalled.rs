@@ -5,79 +5,62 @@
 
 use std::{fs, io, path::PathBuf, process::ExitCode, time::Duration};
 
+use clap::{Parser, builder::RangedU64ValueParser};
 use rallypoint_proof::{
     run::server::descriptors,
     stalled::{Plan, Run, run as one_run},
 };
 
-const HELP: &str = "\
-Rooms in which much is said, once without and once with members that stop reading, in pairs one after the other. What is
-said are events (`publish` of 2000 bytes): nothing may be left out of them, so a member that stops must be closed.
-
-  --server PATH   the server's binary [target/release/rallypoint]
-  --seconds S     how long each run talks [60]
-  --rooms N       rooms [20]
-  --clients N     members of each room that read [50]
-  --stalled N     members of each room that stop reading, besides these [5]
-  --rate N        events a second in each room, by senders in turn [20]
-  --bytes N       bytes of an event's data [2000]
-  --pairs N       pairs of runs [3]
-";
-
 /// The most that the p99 of those who read may be, in parts of that of the run before it without stalled members.
 const SLOWER: f64 = 1.5;
 const DESCRIPTORS: u64 = 20_000;
 
+/// Rooms in which much is said, once without and once with members that stop reading, in pairs one after the other. What
+/// is said are events (`publish` of 2000 bytes): nothing may be left out of them, so a member that stops must be closed.
+#[derive(Debug, Parser)]
 struct Options {
+    /// The server's binary
+    #[arg(long, default_value = "target/release/rallypoint")]
     server: PathBuf,
-    plan: Plan,
+    /// How long each run talks, seconds
+    #[arg(long, default_value_t = 60, value_parser = at_least(1))]
+    seconds: usize,
+    /// Rooms
+    #[arg(long, default_value_t = 20, value_parser = at_least(1))]
+    rooms: usize,
+    /// Members of each room that read
+    #[arg(long, default_value_t = 50, value_parser = at_least(2))]
+    clients: usize,
+    /// Members of each room that stop reading, besides these
+    #[arg(long, default_value_t = 5, value_parser = at_least(1))]
     stalled: usize,
+    /// Events a second in each room, by senders in turn
+    #[arg(long, default_value_t = 20, value_parser = at_least(1))]
+    rate: usize,
+    /// Bytes of an event's data
+    #[arg(long, default_value_t = 2000, value_parser = at_least(1))]
+    bytes: usize,
+    /// Pairs of runs
+    #[arg(long, default_value_t = 3, value_parser = at_least(1))]
     pairs: usize,
 }
 
+fn at_least(least: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(least..=100_000)
+}
+
 impl Options {
-    fn read(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let plan = Plan { time: Duration::from_secs(60), rooms: 20, clients: 50, stalled: 0, rate: 20, bytes: 2000 };
-        let mut options = Self { server: "target/release/rallypoint".into(), plan, stalled: 5, pairs: 3 };
-        while let Some(name) = args.next() {
-            let mut value = || args.next().ok_or_else(|| format!("{name} needs a value"));
-            let number = |text: String| {
-                let number = text.parse::<usize>().ok().filter(|number| (1..=100_000).contains(number));
-                number.ok_or_else(|| format!("{text} is not a whole number from 1 to 100000"))
-            };
-            match name.as_str() {
-                "--server" => options.server = value()?.into(),
-                "--seconds" => options.plan.time = Duration::from_secs(number(value()?)? as u64),
-                "--rooms" => options.plan.rooms = number(value()?)?,
-                "--clients" => options.plan.clients = number(value()?)?,
-                "--stalled" => options.stalled = number(value()?)?,
-                "--rate" => options.plan.rate = number(value()?)?,
-                "--bytes" => options.plan.bytes = number(value()?)?,
-                "--pairs" => options.pairs = number(value()?)?,
-                "--help" | "-h" => return Err(String::new()),
-                other => return Err(format!("there is no option {other}")),
-            }
-        }
-        if options.plan.clients < 2 {
-            return Err("at least two of a room must read".to_owned());
-        }
-        Ok(options)
+    /// A run with so many members of each room that stop reading.
+    fn plan(&self, stalled: usize) -> Plan {
+        let Self { rooms, clients, rate, bytes, .. } = *self;
+        let time = Duration::from_secs(self.seconds as u64);
+        Plan { time, rooms, clients: clients + stalled, stalled, rate, bytes }
     }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = match Options::read(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(why) if why.is_empty() => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Err(why) => {
-            eprintln!("{why}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
+    let options = Options::parse();
     match run(&options).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -93,9 +76,8 @@ async fn run(options: &Options) -> io::Result<bool> {
     let log = std::env::temp_dir().join(format!("rallypoint-stalled-{}.log", std::process::id()));
     let (mut ratios, mut wrong) = (Vec::new(), 0);
     for pair in 0..options.pairs {
-        let calm = one(options, &options.plan, &log).await?;
-        let clients = options.plan.clients + options.stalled;
-        let plan = Plan { clients, stalled: options.stalled, ..options.plan };
+        let calm = one(options, &options.plan(0), &log).await?;
+        let plan = options.plan(options.stalled);
         let with = one(options, &plan, &log).await?;
         let more = with.memory_peak - calm.memory_peak;
         let bound = plan.bound();
@@ -124,8 +106,8 @@ async fn run(options: &Options) -> io::Result<bool> {
     println!(
         "stalled: {} rooms of {} readers, {} stalled besides; {} violations; p99 {median:.2} times that without (median of {:.2?}, \
          at most {SLOWER}); {}",
-        options.plan.rooms,
-        options.plan.clients,
+        options.rooms,
+        options.clients,
         options.stalled,
         wrong,
         ratios,
