@@ -198,6 +198,7 @@ async fn accept(listener: TcpListener, routes: BoxedFilter<(Response,)>, doors: 
                 Ok(place) => _ = tokio::spawn(converse(socket, from, place, routes.clone(), doors.clone())),
                 Err(away) => turn_away(&socket, away),
             },
+            Err(error) if is_closed(&error) => return,
             Err(error) => {
                 // Out of descriptors, most likely: those that end give some back.
                 tracing::warn!(%error, "cannot accept");
@@ -205,6 +206,12 @@ async fn accept(listener: TcpListener, routes: BoxedFilter<(Response,)>, doors: 
             }
         }
     }
+}
+
+/// Whether an error says that the listener listens no more, and no waiting will help.
+fn is_closed(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP))
 }
 
 /// Refuses a connection without spending a task on it.
@@ -309,5 +316,22 @@ fn tune(socket: &TcpSocket, limits: &Limits) {
         if let Err(error) = set {
             tracing::warn!(%error, "a socket option was refused");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It had better be started again than live on where nobody reaches it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_server_stops_when_its_port_is_closed() {
+        let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
+        config.auth.dev = true;
+        let server = Server::bind(config).await.unwrap();
+        let port = rustix::io::dup(&server.listener).unwrap();
+        let running = tokio::spawn(server.run(std::future::pending()));
+        rustix::net::shutdown(&port, rustix::net::Shutdown::Both).unwrap();
+        tokio::time::timeout(Duration::from_secs(60), running).await.expect("it stops").unwrap();
     }
 }
