@@ -83,7 +83,7 @@ fn answer(mut request: Request<Full<Bytes>>) -> (Response<()>, Vec<u8>) {
         let paces = Arc::new(Paces::new(hub.limits()));
         let context = Context { hub, verifier: world.verifier.clone(), origins: world.origins.clone(), sockets, paces };
         ensure_path(&mut request);
-        let response = warp::service(routes(context)).call(request).await.expect("routes answer everything");
+        let response = warp::service(routes(context.into())).call(request).await.expect("routes answer everything");
         let (head, mut body) = response.into_parts();
         let mut bytes = Vec::new();
         for _ in 0..PARTS_MAX {
