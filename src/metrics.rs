@@ -9,11 +9,21 @@ use prometheus_client::{
 };
 use rallypoint_protocol::{CloseCode, ErrorCode, moves::Lane};
 
-/// A label set of one word.
+/// How a client is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A WebSocket.
+    WebSocket,
+    /// An event stream.
+    Sse,
+    /// A poll that is being answered.
+    Poll,
+}
+
+/// A label set of one transport.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Transport {
-    /// `websocket`, `sse` or `poll`.
-    pub transport: &'static str,
+struct TransportLabel {
+    transport: &'static str,
 }
 
 /// A label set of one number.
@@ -48,7 +58,7 @@ pub struct LimitLabel {
 pub struct Metrics {
     registry: Registry,
     /// Open connections by transport.
-    pub connections: Family<Transport, Gauge>,
+    connections: [Gauge; 3],
     /// TCP connections, whatever they carry.
     pub sockets: Gauge,
     /// Sessions.
@@ -100,7 +110,10 @@ impl Metrics {
     pub fn new() -> Self {
         let mut m = Self::default();
         let mut registry = Registry::with_prefix("rallypoint");
-        registry.register("connections", "Open connections by transport", m.connections.clone());
+        let connections = Family::<TransportLabel, Gauge>::default();
+        m.connections = ["websocket", "sse", "poll"]
+            .map(|transport| connections.get_or_create_owned(&TransportLabel { transport }));
+        registry.register("connections", "Open connections by transport", connections);
         registry.register("sockets", "Open TCP connections", m.sockets.clone());
         registry.register("sessions", "Sessions", m.sessions.clone());
         registry.register("sessions_lost", "Sessions that wait for their client", m.sessions_lost.clone());
@@ -156,8 +169,8 @@ impl Metrics {
     }
 
     /// The gauge of open connections of a transport.
-    pub fn open(&self, transport: &'static str) -> Gauge {
-        self.connections.get_or_create_owned(&Transport { transport })
+    pub fn open(&self, transport: Transport) -> Gauge {
+        self.connections[transport as usize].clone()
     }
 
     /// OpenMetrics text.

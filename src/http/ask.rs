@@ -9,7 +9,12 @@ use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, Method, header};
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
-use rallypoint_protocol::{ErrorCode, Kind, PeerId, RoomName, UserName, codec::Refused, event::From, rights};
+use rallypoint_protocol::{
+    ErrorCode, Kind, PeerId, RoomName, UserName,
+    codec::Refused,
+    event::{From, Millis},
+    rights,
+};
 use serde::de::DeserializeOwned;
 
 use super::Context;
@@ -93,6 +98,8 @@ pub(super) struct Ask {
     pub(super) headers: HeaderMap,
     /// The query, pair by pair, decoded.
     pub(super) query: Vec<(String, String)>,
+    /// When it came.
+    pub(super) now: Millis,
     /// Who asks; unknown only to tests without a socket.
     pub(super) peer: Option<Arc<Peer>>,
     body: Body,
@@ -115,7 +122,8 @@ impl Ask {
         let query = pairs.map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
         let whole = |mut part: B| part.copy_to_bytes(part.remaining());
         let body = Box::pin(body.map(move |part| part.map(whole)));
-        Self { context, method, headers, query, peer, body }
+        let now = context.hub.now();
+        Self { context, method, headers, query, now, peer, body }
     }
 
     /// A header as text.
@@ -158,7 +166,7 @@ impl Ask {
     /// Refuses haste, an Origin that is not on the list, and a query that is out of all proportion.
     pub(super) fn check(&self) -> Result<(), Refusal> {
         if let Some(peer) = &self.peer {
-            let taken = self.context.paces.address.take(&peer.address.ip(), self.context.hub.now());
+            let taken = self.context.paces.address.take(&peer.address.ip(), self.now);
             taken.map_err(|wait| too_fast(wait, "requests_per_second_per_ip"))?;
         }
         self.context.origins.check(self.origin())?;
@@ -195,7 +203,7 @@ impl Ask {
         });
         let Context { hub, verifier, sockets, .. } = &*self.context;
         if let Some(grant) = known {
-            verifier.check_time(&grant, hub.now().0)?;
+            verifier.check_time(&grant, self.now.0)?;
             return hub.admit(grant);
         }
         let grant = Arc::new(sockets.verify(token)?);
@@ -210,7 +218,7 @@ impl Ask {
         let token = self.credential(door)?.ok_or_else(|| Refused::new(ErrorCode::TokenMissing, "a token is needed"))?;
         let grant = self.verify(token)?;
         if grant.admin == AdminRights::NONE {
-            let taken = self.context.paces.user.take(&grant.user, self.context.hub.now());
+            let taken = self.context.paces.user.take(&grant.user, self.now);
             taken.map_err(|wait| too_fast(wait, "requests_per_second_per_user"))?;
         }
         Ok(grant)

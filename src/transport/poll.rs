@@ -6,9 +6,12 @@ use rallypoint_protocol::{ErrorCode, event::Millis};
 use tokio::time::Sleep;
 
 use super::{Open, poll_alarm};
-use crate::hub::{
-    Hub,
-    feeds::{Feed, Item},
+use crate::{
+    hub::{
+        Hub,
+        feeds::{Feed, Item},
+    },
+    metrics::Transport,
 };
 
 /// Waits up to `wait` for something to answer, and answers in JSON. Without a cursor the answer comes at once, so that
@@ -22,15 +25,15 @@ pub async fn answer(
     until: Millis,
     mut sleep: Pin<&mut Sleep>,
 ) -> Result<Vec<u8>, ErrorCode> {
-    let _open = Open::new(hub.metrics().open("poll"));
-    let end = tokio::time::Instant::now() + wait;
+    let _open = Open::new(hub.metrics().open(Transport::Poll));
+    let mut now = tokio::time::Instant::now();
+    let end = now + wait;
     let expiry = hub.clock().instant(until).into();
     loop {
         if let Some(code) = feed.wake().ended() {
             return Err(code);
         }
         let items = feed.read().await;
-        let now = tokio::time::Instant::now();
         if !items.is_empty() || !has_cursor || now >= end {
             return Ok(render(&items, &mut feed));
         }
@@ -44,6 +47,7 @@ pub async fn answer(
             Poll::Pending => poll_alarm(sleep.as_mut(), due, cx),
         })
         .await;
+        now = tokio::time::Instant::now();
     }
 }
 

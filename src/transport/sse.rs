@@ -21,6 +21,7 @@ use crate::{
         Hub,
         feeds::{BATCH_MAX, Feed, Item},
     },
+    metrics::Transport,
 };
 
 /// How long a browser waits before it reconnects, milliseconds.
@@ -60,7 +61,7 @@ impl Events {
         // The last line end of the block comes after the id.
         greeting.pop();
         id(&mut greeting, &feed);
-        let open = Open::new(hub.metrics().open("sse"));
+        let open = Open::new(hub.metrics().open(Transport::Sse));
         Self { hub, feed, until, heartbeat, greeting, _open: open }
     }
 

@@ -35,7 +35,7 @@ use crate::{
     ceilings::Place,
     frame,
     hub::{Hub, link::Link, requests::Errand, sessions::SessionCell, turn::Turn},
-    metrics::Metrics,
+    metrics::{Metrics, Transport},
     session::pulse::{Due, Pulse},
 };
 
@@ -137,7 +137,7 @@ pub fn run(
     place: Option<Arc<Place>>,
 ) -> impl Future<Output = ()> + Send {
     let hub = setting.hub.clone();
-    let open = Open::new(hub.metrics().open("websocket"));
+    let open = Open::new(hub.metrics().open(Transport::WebSocket));
     let link = hub.link(encoding, socket);
     let now = hub.now();
     let mut connection = Connection {
