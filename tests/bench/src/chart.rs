@@ -33,7 +33,7 @@ const COLUMNS: usize = 2;
 const WIDTH: usize = 880;
 const MARGIN: usize = 20;
 /// From the left edge of a panel to its bars.
-const NAMES: usize = 104;
+const NAMES: usize = 120;
 /// For a value behind the longest bar.
 const VALUES: usize = 96;
 const PANEL: usize = (WIDTH - MARGIN) / COLUMNS - MARGIN;
@@ -200,7 +200,8 @@ pub fn digits(value: f64) -> String {
         size if size >= 99.95 => format!("{value:.0}"),
         size if size >= 9.995 => format!("{value:.1}"),
         0.0 => "0".to_owned(),
-        _ => format!("{value:.2}"),
+        size if size >= 0.0995 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
     }
 }
 

@@ -211,8 +211,10 @@ fn picture(outcomes: &[Outcome], options: &Options) -> String {
             is_marked: peer == Peer::Rallypoint,
         };
         let bars: Vec<_> = outcome.peers().map(bar).collect();
-        let mut bounds = outcome.line.bounds.iter().filter(|bound| bound.figure == figure);
-        let less_is_better = bounds.any(|bound| matches!(bound.must, Must::AtMost(_)));
+        // Two workers are measured against one: what is at most for the one is at least for them.
+        let of_ours = |bound: &&Bound| bound.figure == figure && bound.against != Some(Peer::TwoWorkers);
+        let less_is_better =
+            outcome.line.bounds.iter().filter(of_ours).any(|bound| matches!(bound.must, Must::AtMost(_)));
         let note = format!("{figure}, {} is better", if less_is_better { "less" } else { "more" });
         (bars.len() > 1).then(|| Panel { title: outcome.line.name.to_owned(), note, unit: String::new(), bars })
     };

@@ -135,7 +135,7 @@ fn picture(what: &str, results: &Results) -> String {
     let panels = [
         panel("Requests", "of all spectators", "", &|figures| figures["requests"]),
         panel("Bytes beyond the payload", "both ways", "MiB", &|figures| figures["overhead bytes"] / 1_048_576.0),
-        panel("Latency, average", "from when a message was due", "ms", &|figures| figures["avg ms"]),
+        panel("Latency, average", "from when it was due", "ms", &|figures| figures["avg ms"]),
         panel("Latency of the slowest hundredth", "the 99th percentile", "ms", &|figures| figures["p99 ms"]),
         panel("Processor time of the server", "for all messages", "ms", &|figures| figures["cpu ms"]),
         panel("Memory of the server", "for 1 000 connections", "KiB", &|figures| figures["memory KiB"]),
