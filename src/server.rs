@@ -208,10 +208,11 @@ async fn accept(listener: TcpListener, routes: BoxedFilter<(Response,)>, doors: 
     }
 }
 
-/// Whether an error says that the listener listens no more, and no waiting will help.
+/// Whether an error says that the listener listens no more, and no waiting will help. Whatever else accept(2) knows may
+/// be of the connection that was to be accepted, EOPNOTSUPP among it: no guest must end the server with that.
 fn is_closed(error: &std::io::Error) -> bool {
     use rustix::io::Errno;
-    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP))
+    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::BADF | Errno::NOTSOCK))
 }
 
 /// Refuses a connection without spending a task on it.
