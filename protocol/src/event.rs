@@ -29,6 +29,13 @@ impl Millis {
         Self(self.0 + ms as f64)
     }
 
+    /// This moment `ms` milliseconds earlier.
+    #[must_use]
+    pub fn before(self, ms: u64) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "durations are far below 2^53")]
+        Self(self.0 - ms as f64)
+    }
+
     /// Milliseconds from `earlier` to this moment, 0 if it lies ahead.
     pub fn since(self, earlier: Self) -> f64 {
         (self.0 - earlier.0).max(0.0)

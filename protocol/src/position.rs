@@ -123,6 +123,14 @@ impl LogKey {
     }
 }
 
+impl FromIterator<(LogKey, Position)> for Cursor {
+    fn from_iter<I: IntoIterator<Item = (LogKey, Position)>>(logs: I) -> Self {
+        let mut cursor = Self::new();
+        logs.into_iter().for_each(|(log, position)| cursor.set(log, position));
+        cursor
+    }
+}
+
 /// Rooms that one feed may follow.
 pub const FEED_ROOMS_MAX: usize = 16;
 /// The rooms of a feed and the user's own log.

@@ -1,6 +1,6 @@
 //! The spectators' doors: SSE and long poll over the same feed, under the same cursor.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, time::Duration};
 
 use http::{HeaderValue, Method, Response, header};
 use rallypoint_protocol::{
@@ -19,9 +19,8 @@ use crate::{
 /// `GET /v1/events`; `carry` makes a body of the stream.
 pub(super) async fn events<B: From<String>>(ask: Ask, carry: impl FnOnce(Events) -> B) -> Response<B> {
     on(ask, &[Method::GET], |ask| async move {
-        let Subscription { grant, feed, until, .. } = subscribe(&ask, "GET /v1/events").await?;
-        let events = Events::new(ask.context.hub.clone(), feed, grant.user.as_str(), until);
-        let mut response = Response::new(carry(events));
+        let Subscription { feed, until, .. } = subscribe(&ask, "GET /v1/events").await?;
+        let mut response = Response::new(carry(Events::new(feed, until)));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         // Compression and buffering on the way would hold events back.
@@ -39,17 +38,15 @@ pub(super) async fn poll<B: From<String> + From<Vec<u8>>>(ask: Ask, sleep: Pin<&
         #[expect(clippy::cast_precision_loss, reason = "waits are below a minute")]
         let (default, max) = (limits.poll_wait_ms as f64 / 1000.0, limits.poll_wait_max_ms as f64 / 1000.0);
         let wait = Duration::from_secs_f64(ask.number("wait", default, [0.0, max])?);
-        let Subscription { feed, until, has_cursor, .. } = subscribe(&ask, "GET /v1/poll").await?;
-        let hub = ask.context.hub.clone();
+        let Subscription { feed, until, has_cursor } = subscribe(&ask, "GET /v1/poll").await?;
         // The headers of somebody who waits are of no use.
         drop(ask);
-        Ok(json_text(long_poll::answer(hub, feed, has_cursor, wait, until, sleep).await?))
+        Ok(json_text(long_poll::answer(feed, has_cursor, wait, until, sleep).await?))
     })
     .await
 }
 
 struct Subscription {
-    grant: Arc<Grant>,
     feed: Feed,
     /// The client said where it stands.
     has_cursor: bool,
@@ -69,7 +66,7 @@ async fn subscribe(ask: &Ask, route: &str) -> Result<Subscription, Refusal> {
     let mut feed = Feed::open(&ask.context.hub, &grant, &rooms, &start, state).await?;
     feed.set_state_versions(&state_versions(ask)?);
     let until = Millis(grant.expires_at_ms).after(ask.context.hub.limits().expiry_grace_ms);
-    Ok(Subscription { grant, feed, has_cursor, until })
+    Ok(Subscription { feed, has_cursor, until })
 }
 
 fn rooms(ask: &Ask, grant: &Grant, route: &str) -> Result<Vec<RoomName>, Refused> {

@@ -23,6 +23,11 @@ impl Clock {
         Millis(self.unix_ms + self.anchor.elapsed().as_secs_f64() * 1000.0)
     }
 
+    /// The moment of an instant.
+    pub fn moment(&self, instant: Instant) -> Millis {
+        Millis(self.unix_ms + instant.saturating_duration_since(self.anchor).as_secs_f64() * 1000.0)
+    }
+
     /// The instant of a moment, for timers.
     pub fn instant(&self, moment: Millis) -> Instant {
         let after = (moment.0 - self.unix_ms).clamp(0.0, 1e12);

@@ -13,12 +13,11 @@ use std::{
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use rallypoint_protocol::{
-    Cursor, ErrorCode, Position, RoomName, Verb,
+    Cursor, ErrorCode, Position, RoomName, UserName, Verb,
     event::Millis,
     position::LogKey,
     server::{ResetReason, State as StateMessage},
 };
-
 use smallvec::SmallVec;
 
 use super::{
@@ -48,8 +47,10 @@ pub struct Wake {
 impl Wake {
     /// There may be something to read.
     pub fn wake(&self) {
-        self.rung.store(true, Ordering::Release);
-        self.listener.wake();
+        // Whoever rang before has woken the listener as well.
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.listener.wake();
+        }
     }
 
     /// There is something to read in the user's own log.
@@ -93,6 +94,9 @@ pub struct Start {
     pub since: Vec<(RoomName, Position)>,
 }
 
+/// What one read of a feed brings: mostly a single event.
+pub type Items = SmallVec<[Item; 1]>;
+
 /// What a feed has to tell.
 #[derive(Clone, Debug)]
 pub enum Item {
@@ -129,28 +133,34 @@ impl Item {
 struct Followed {
     cell: Arc<RoomCell>,
     key: LogKey,
+    /// What the client holds.
     position: Position,
     reset: Option<ResetReason>,
-    state_version: Option<u64>,
     /// Not read yet: the position may be of another life of the log with the same sequence.
     fresh: bool,
 }
 
-/// One subscription of up to sixteen rooms and the user's own log.
+/// What a feed needs that wants the state of its rooms.
+struct States {
+    every_ms: u64,
+    due: Millis,
+    /// Which version of each room's state the client has, in the order of the rooms.
+    seen: SmallVec<[u64; 1]>,
+}
+
+/// One subscription of up to sixteen rooms and the user's own log. What each event needs is small and lies together:
+/// thousands of feeds hear the same event, and reading their memory is most of what that costs.
 pub struct Feed {
-    hub: Arc<Hub>,
-    id: u64,
     wake: Arc<Wake>,
     rooms: SmallVec<[Followed; 1]>,
-    user: Arc<UserCell>,
-    user_key: LogKey,
-    user_position: Position,
+    own_key: LogKey,
+    own_position: Position,
     /// There may be something after it.
-    user_due: bool,
-    cursor: Cursor,
-    /// How often the state is wanted.
-    state_every_ms: Option<u64>,
-    state_due: Millis,
+    own_due: bool,
+    states: Option<Box<States>>,
+    hub: Arc<Hub>,
+    user: Arc<UserCell>,
+    id: u64,
 }
 
 /// A room as a feed found it.
@@ -182,25 +192,17 @@ impl Feed {
         let user = hub.users().enter_feed(&grant.user, id, &wake, hub.limits().connections_per_user);
         let user = user.inspect_err(|&code| hub.user_refused(code))?;
         let own = RoomName::of_user(&grant.user);
-        let user_key = LogKey::of(&own);
+        let own_key = LogKey::of(&own);
         let Ends { edge, head } = hub.broker().ends(hub.user_log(&own)).await;
-        let known = start.cursor.as_ref().map(|cursor| cursor.get(user_key).unwrap_or(edge));
-        let user_position = known.unwrap_or(if start.oldest { edge } else { head });
-        let mut feed = Self {
-            hub: hub.clone(),
-            id,
-            wake,
-            rooms: SmallVec::new(),
-            user,
-            user_key,
-            user_due: user_position != head,
-            user_position,
-            cursor: Cursor::new(),
+        let known = start.cursor.as_ref().map(|cursor| cursor.get(own_key).unwrap_or(edge));
+        let own_position = known.unwrap_or(if start.oldest { edge } else { head });
+        let states = state_hz.map(|hz| {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0.1 to 10 Hz was checked")]
-            state_every_ms: state_hz.map(|hz| (1000.0 / hz) as u64),
-            state_due: hub.now(),
-        };
-        feed.cursor.set(user_key, feed.user_position);
+            let every_ms = (1000.0 / hz) as u64;
+            Box::new(States { every_ms, due: hub.now(), seen: SmallVec::new() })
+        });
+        let (hub, own_due) = (hub.clone(), own_position != head);
+        let mut feed = Self { wake, rooms: SmallVec::new(), own_key, own_position, own_due, states, hub, user, id };
         for name in rooms {
             // A feed that is dropped here on an error leaves the rooms it has entered.
             feed.enter(name, start, grant.allows(name, Verb::History)).await?;
@@ -214,28 +216,38 @@ impl Feed {
         loop {
             let cell = self.hub.open_room(name).await?;
             let Some(mut state) = cell.lock() else { continue };
-            let follower = Follower { wake: self.wake.clone(), wants_state: self.state_every_ms.is_some() };
+            let follower = Follower { wake: self.wake.clone(), wants_state: self.states.is_some() };
             state.feeds.insert(self.id, follower);
             state.count_spectators(now);
             let head = state.room.position();
-            let wanted = match start.cursor.as_ref().and_then(|cursor| cursor.get(key)) {
+            let position = match start.cursor.as_ref().and_then(|cursor| cursor.get(key)) {
                 Some(position) => position,
                 None if start.oldest => state.room.history().edge(),
                 None => start.since.iter().find(|(room, _)| room == name).map_or(head, |&(_, position)| position),
             };
             drop(state);
-            let reset = (wanted != head && !history).then_some(ResetReason::NoHistory);
-            self.cursor.set(key, wanted);
-            let state_version = self.state_every_ms.map(|_| 0);
-            let fresh = wanted != head;
-            self.rooms.push(Followed { cell, key, position: wanted, reset, state_version, fresh });
+            let fresh = position != head;
+            let reset = (fresh && !history).then_some(ResetReason::NoHistory);
+            self.states.iter_mut().for_each(|states| states.seen.push(0));
+            self.rooms.push(Followed { cell, key, position, reset, fresh });
             return Ok(());
         }
     }
 
     /// Where the subscription stands.
-    pub fn cursor(&self) -> &Cursor {
-        &self.cursor
+    pub fn cursor(&self) -> Cursor {
+        let rooms = self.rooms.iter().map(|followed| (followed.key, followed.position));
+        rooms.chain([(self.own_key, self.own_position)]).collect()
+    }
+
+    /// The node it is on.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Whose it is.
+    pub fn user(&self) -> &UserName {
+        self.user.name()
     }
 
     /// The bell.
@@ -259,93 +271,79 @@ impl Feed {
 
     /// When the state is due again, for a feed that wants it.
     pub fn state_due(&self) -> Option<Millis> {
-        let behind = |followed: &Followed| followed.state_version.is_some_and(|v| v != followed.cell.state_version());
-        self.rooms.iter().any(behind).then_some(self.state_due)
+        let states = self.states.as_ref()?;
+        let mut both = self.rooms.iter().zip(&states.seen);
+        both.any(|(followed, &seen)| seen != followed.cell.state_version()).then_some(states.due)
     }
 
     /// Begins where a poll left off with the state of its rooms.
     pub fn set_state_versions(&mut self, versions: &[(Option<RoomName>, u64)]) {
-        for followed in &mut self.rooms {
+        let Some(states) = &mut self.states else { return };
+        for (followed, seen) in self.rooms.iter().zip(&mut states.seen) {
             let named = |(room, _): &&(Option<RoomName>, u64)| room.as_ref().is_none_or(|r| r == followed.cell.name());
-            if let (Some(version), Some(&(_, seen))) = (&mut followed.state_version, versions.iter().find(named)) {
-                *version = seen;
+            if let Some(&(_, version)) = versions.iter().find(named) {
+                *seen = version;
             }
         }
     }
 
     /// Reads what there is, at most a batch; empty when there is nothing new. Whoever tells an item to
-    /// the client has to [`advance`](Self::advance) past it.
-    pub async fn read(&mut self) -> Vec<Item> {
-        let mut items = Vec::new();
-        for at in 0..self.rooms.len() {
-            self.read_room(at, &mut items);
+    /// the client has to [`advance`](Self::advance) past it, and past all of them before the next read.
+    pub async fn read(&mut self) -> Items {
+        let mut items = Items::new();
+        if self.own_is_due() {
+            self.read_own(&mut items).await;
         }
-        self.read_user(&mut items).await;
-        self.read_state(&mut items);
+        self.read_rooms(&mut items);
         items
     }
 
-    fn read_room(&mut self, at: usize, items: &mut Vec<Item>) {
-        let followed = &mut self.rooms[at];
-        if !followed.fresh && followed.position.seq == followed.cell.head_seq() {
-            return;
+    /// Like [`read`](Self::read), where nobody has to be asked: `None` if there may be notifications.
+    pub fn read_at_once(&mut self) -> Option<Items> {
+        if self.own_is_due() {
+            return None;
         }
-        let room_left = BATCH_MAX.saturating_sub(items.len());
-        let Some(state) = followed.cell.lock() else { return };
-        followed.fresh = false;
-        let reason = match followed.reset.take() {
-            Some(reason) => reason,
-            None => match state.room.since(followed.position) {
-                Ok(events) => {
-                    for publication in events.take(room_left) {
-                        followed.position = publication.position;
-                        items.push(Item::Event(followed.key, publication.clone()));
-                    }
-                    return;
-                }
-                Err(reason) => reason,
-            },
-        };
-        followed.position = state.room.position();
-        let counts = [state.room.count(), state.room.spectators()];
-        items.push(Item::reset(followed.key, reason, followed.position, followed.cell.name(), counts));
+        let mut items = Items::new();
+        self.read_rooms(&mut items);
+        Some(items)
     }
 
-    async fn read_user(&mut self, items: &mut Vec<Item>) {
-        let limit = BATCH_MAX.saturating_sub(items.len());
-        self.user_due |= self.wake.news.swap(false, Ordering::AcqRel);
-        if limit == 0 || !self.user_due {
-            return;
-        }
+    fn own_is_due(&self) -> bool {
+        self.own_due || self.wake.news.load(Ordering::Acquire)
+    }
+
+    fn read_rooms(&mut self, items: &mut Items) {
+        self.rooms.iter_mut().for_each(|followed| followed.read(items));
+        self.read_states(items);
+    }
+
+    async fn read_own(&mut self, items: &mut Items) {
+        // Before the log is read, so that what comes meanwhile is read another time.
+        self.wake.news.store(false, Ordering::Release);
         let own = RoomName::of_user(self.user.name());
         let log: Log<'_> = self.hub.user_log(&own);
-        let page = match self.hub.broker().read(log, self.user_position, limit).await {
+        let page = match self.hub.broker().read(log, self.own_position, BATCH_MAX).await {
             Ok(page) => page,
             Err(reason) => {
                 // Notifications have no snapshot to start from: all that is kept is told from its edge.
                 let Ends { edge: position, .. } = self.hub.broker().ends(log).await;
-                items.push(Item::reset(self.user_key, reason, position, &own, [0, 0]));
-                self.user_position = position;
+                items.push(Item::reset(self.own_key, reason, position, &own, [0, 0]));
                 // What is trimmed in between is noticed by the next read.
-                self.hub.broker().read(log, position, limit).await.unwrap_or_default()
+                self.hub.broker().read(log, position, BATCH_MAX).await.unwrap_or_default()
             }
         };
-        self.user_due = page.len() >= limit;
-        for publication in page {
-            self.user_position = publication.position;
-            items.push(Item::Event(self.user_key, publication));
-        }
+        self.own_due = page.len() >= BATCH_MAX;
+        items.extend(page.into_iter().map(|publication| Item::Event(self.own_key, publication)));
     }
 
-    fn read_state(&mut self, items: &mut Vec<Item>) {
-        let Some(every_ms) = self.state_every_ms else { return };
+    fn read_states(&mut self, items: &mut Items) {
+        let Some(states) = &mut self.states else { return };
         let now = self.hub.now();
-        if now < self.state_due {
+        if now < states.due {
             return;
         }
         let mut told = false;
-        for followed in &mut self.rooms {
-            let Some(seen) = &mut followed.state_version else { continue };
+        for (followed, seen) in self.rooms.iter().zip(&mut states.seen) {
             if *seen == followed.cell.state_version() {
                 continue;
             }
@@ -355,17 +353,42 @@ impl Feed {
             told = true;
         }
         if told {
-            self.state_due = now.after(every_ms);
+            states.due = now.after(states.every_ms);
         }
     }
 
     /// The cursor is what the client holds after this item.
     pub fn advance(&mut self, item: &Item) {
-        match item {
-            Item::Event(log, publication) => self.cursor.set(*log, publication.position),
-            Item::Reset { log, position, .. } => self.cursor.set(*log, *position),
-            Item::State(_) => {}
+        let (log, to) = match item {
+            Item::Event(log, publication) => (*log, publication.position),
+            Item::Reset { log, position, .. } => (*log, *position),
+            Item::State(_) => return,
+        };
+        let room = self.rooms.iter_mut().find(|followed| followed.key == log);
+        *room.map_or(&mut self.own_position, |followed| &mut followed.position) = to;
+    }
+}
+
+impl Followed {
+    fn read(&mut self, items: &mut Items) {
+        if !self.fresh && self.position.seq == self.cell.head_seq() {
+            return;
         }
+        let left = BATCH_MAX.saturating_sub(items.len());
+        let Some(state) = self.cell.lock() else { return };
+        self.fresh = false;
+        let reason = match self.reset.take() {
+            Some(reason) => reason,
+            None => match state.room.since(self.position) {
+                Ok(events) => {
+                    items.extend(events.take(left).map(|publication| Item::Event(self.key, publication.clone())));
+                    return;
+                }
+                Err(reason) => reason,
+            },
+        };
+        let counts = [state.room.count(), state.room.spectators()];
+        items.push(Item::reset(self.key, reason, state.room.position(), self.cell.name(), counts));
     }
 }
 

@@ -1,16 +1,13 @@
 //! A feed as long poll: one answer as soon as there is anything, or an empty one after a while.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use rallypoint_protocol::{ErrorCode, event::Millis};
 use tokio::time::Sleep;
 
 use super::{Open, poll_alarm};
 use crate::{
-    hub::{
-        Hub,
-        feeds::{Feed, Item},
-    },
+    hub::feeds::{Feed, Item},
     metrics::Transport,
 };
 
@@ -18,17 +15,17 @@ use crate::{
 /// the client has one. `until` is when the token no longer carries the request. `sleep` is any timer: a connection that
 /// polls again and again has one for all of them.
 pub async fn answer(
-    hub: Arc<Hub>,
     mut feed: Feed,
     has_cursor: bool,
     wait: Duration,
     until: Millis,
     mut sleep: Pin<&mut Sleep>,
 ) -> Result<Vec<u8>, ErrorCode> {
-    let _open = Open::new(hub.metrics().open(Transport::Poll));
+    let _open = Open::new(feed.hub().metrics().open(Transport::Poll));
+    let clock = feed.hub().clock();
     let mut now = tokio::time::Instant::now();
     let end = now + wait;
-    let expiry = hub.clock().instant(until).into();
+    let expiry = clock.instant(until).into();
     loop {
         if let Some(code) = feed.wake().ended() {
             return Err(code);
@@ -40,7 +37,7 @@ pub async fn answer(
         if now >= expiry {
             return Err(ErrorCode::TokenExpired);
         }
-        let state = feed.state_due().map_or(end, |due| hub.clock().instant(due).into());
+        let state = feed.state_due().map_or(end, |due| clock.instant(due).into());
         let due = end.min(state).min(expiry);
         poll_fn(|cx| match feed.wake().poll_woken(cx) {
             Poll::Ready(()) => Poll::Ready(()),

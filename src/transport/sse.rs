@@ -5,7 +5,7 @@
 //! otherwise a task hands it to hyper, one chunk at a time: hyper asks a body for more only while the
 //! reader reads, so whoever stalls, expires or is sent away is noticed there.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{cell::RefCell, future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream::Stream;
@@ -18,8 +18,8 @@ use super::{Ear, Open, poll_alarm, send, socket::linger};
 use crate::{
     ceilings::Place,
     hub::{
-        Hub,
-        feeds::{BATCH_MAX, Feed, Item},
+        feeds::{BATCH_MAX, Feed, Item, Items},
+        link::Carrier,
     },
     metrics::Transport,
 };
@@ -29,13 +29,10 @@ pub const RETRY_MS: u64 = 2000;
 
 /// A feed as a stream of blocks.
 pub struct Events {
-    hub: Arc<Hub>,
     feed: Feed,
     /// When the token no longer carries it.
     until: Millis,
     heartbeat: Millis,
-    /// The first block, until it is out.
-    greeting: Vec<u8>,
     _open: Open,
 }
 
@@ -52,43 +49,49 @@ enum Next {
 
 impl Events {
     /// A stream that has not said anything. `until` is when the token no longer carries it.
-    pub fn new(hub: Arc<Hub>, feed: Feed, user: &str, until: Millis) -> Self {
-        let every = hub.limits().sse_heartbeat_ms;
-        let heartbeat = hub.now().after(every);
+    pub fn new(feed: Feed, until: Millis) -> Self {
+        let hub = feed.hub();
+        let open = Open::new(hub.metrics().open(Transport::Sse));
+        let heartbeat = hub.now().after(hub.limits().sse_heartbeat_ms);
+        Self { feed, until, heartbeat, _open: open }
+    }
+
+    /// The first block.
+    fn greeting(&self) -> Vec<u8> {
+        let Self { feed, .. } = self;
+        let hub = feed.hub();
         let mut greeting = format!("retry: {RETRY_MS}\n").into_bytes();
-        let connected = json!({ "user": user, "rooms": feed.found(), "time": hub.now(), "heartbeat": every });
+        let connected = json!({
+            "user": feed.user(), "rooms": feed.found(), "time": hub.now(), "heartbeat": hub.limits().sse_heartbeat_ms,
+        });
         block(&mut greeting, "connected", &connected.to_string());
         // The last line end of the block comes after the id.
         greeting.pop();
-        id(&mut greeting, &feed);
-        let open = Open::new(hub.metrics().open(Transport::Sse));
-        Self { hub, feed, until, heartbeat, greeting, _open: open }
+        id(&mut greeting, feed);
+        greeting
     }
 
-    /// Appends what is due to `out`.
-    async fn step(&mut self, out: &mut Vec<u8>) -> Next {
+    /// Appends what was read, and what else is due.
+    fn step(&mut self, items: &Items, now: Millis, out: &mut Vec<u8>) -> Next {
         let start = out.len();
-        out.append(&mut std::mem::take(&mut self.greeting));
-        let now = self.hub.now();
         if let Some(code) = self.feed.wake().ended().or((self.until <= now).then_some(ErrorCode::TokenExpired)) {
             if code == ErrorCode::ShuttingDown {
                 // EventSource comes back after this time, each reader after one of its own.
-                let after_ms = self.hub.come_back_ms(Uuid::new_v4());
+                let after_ms = self.feed.hub().come_back_ms(Uuid::new_v4());
                 out.extend_from_slice(format!("retry: {after_ms}\n").as_bytes());
             }
             let error = json!({ "code": code, "name": code.name(), "message": code.name() });
             block(out, "error", &error.to_string());
             return Next::End;
         }
-        let items = self.feed.read().await;
-        for item in &items {
+        for item in items {
             self.render(item, out);
         }
         if out.len() == start && self.heartbeat <= now {
             block(out, "heartbeat", &json!({ "time": now }).to_string());
         }
         if out.len() > start {
-            self.heartbeat = now.after(self.hub.limits().sse_heartbeat_ms);
+            self.heartbeat = now.after(self.feed.hub().limits().sse_heartbeat_ms);
         }
         if items.len() >= BATCH_MAX {
             return Next::Step;
@@ -120,7 +123,7 @@ impl Events {
     }
 
     fn stalled(&self) -> Duration {
-        Duration::from_millis(self.hub.limits().stalled_ms)
+        Duration::from_millis(self.feed.hub().limits().stalled_ms)
     }
 }
 
@@ -140,81 +143,112 @@ fn id(out: &mut Vec<u8>, feed: &Feed) {
 
 /// Room for the length of a chunk and its line end. No batch is longer than eight digits can tell.
 const CHUNK_HEAD: usize = 8 + 2;
+/// What a thread keeps of the buffer in which its streams write their chunks.
+const SCRATCH_MAX: usize = 64 * 1024;
 
-/// Runs the stream over a socket, as chunks (RFC 9112 section 7.1) after `out`, the head of the answer. `place` is given
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::default();
+}
+
+/// Runs the stream over a socket, as chunks (RFC 9112 section 7.1) after `head`, that of the answer. `place` is given
 /// back with the connection.
-pub fn serve(
-    socket: TcpStream,
-    mut out: Vec<u8>,
-    mut events: Events,
-    place: Arc<Place>,
-) -> impl Future<Output = ()> + Send {
-    let (clock, stalled) = (events.hub.clock(), events.stalled());
-    async move {
-        let mut sleep = pin!(tokio::time::sleep_until(clock.instant(events.heartbeat).into()));
-        let mut ear = Ear::default();
-        let mut listens = false;
-        loop {
-            let next = chunk(&mut events, &mut out).await;
-            if !out.is_empty() && !send(&socket, &out, stalled).await {
-                break;
-            }
-            out.clear();
-            match next {
-                Next::Step => {}
-                Next::End => break linger(&socket).await,
-                Next::Wait(due) => {
-                    // Whoever waits needs no buffer.
-                    drop(std::mem::take(&mut out));
-                    let due = clock.instant(due).into();
-                    let mut first = true;
-                    let gone = poll_fn(|cx| {
-                        if events.feed.wake().poll_woken(cx).is_ready() {
-                            return Poll::Ready(false);
-                        }
-                        // An ear that is at the socket stays there. Should the end have come together with the bell,
-                        // the next write tells, or the heartbeat.
-                        if !std::mem::take(&mut first) || !listens {
-                            if ear.poll_gone(&socket, cx).is_ready() {
-                                return Poll::Ready(true);
-                            }
-                            listens = true;
-                        }
-                        poll_alarm(sleep.as_mut(), due, cx).map(|()| false)
-                    });
-                    if gone.await {
-                        break;
+///
+/// When thousands of streams hear an event, none of their memory is in a cache, and fetching it is most of what an event
+/// costs here. So the future is small, what is rare in it is on the heap, and timer and socket are left alone until there
+/// may be something to hear from them.
+pub async fn serve(socket: TcpStream, mut head: Vec<u8>, mut events: Events, place: Arc<Place>) {
+    let greeting = events.greeting();
+    chunk(&mut head, |out| out.extend_from_slice(&greeting));
+    if !finish(&socket, head, events.stalled()).await {
+        return;
+    }
+    let mut ear = Ear::default();
+    let mut sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
+    // Before this moment the timer has nothing to tell, if it is not wanted earlier.
+    let mut quiet = Millis::default();
+    loop {
+        let items = match events.feed.read_at_once() {
+            Some(items) => items,
+            None => Box::pin(events.feed.read()).await,
+        };
+        let now = events.feed.hub().now();
+        let (next, unsent) = step(&mut events, items, now, &socket);
+        if !unsent.is_empty() && !finish(&socket, unsent, events.stalled()).await {
+            break;
+        }
+        match next {
+            Next::Step => {}
+            Next::End => break Box::pin(linger(&socket)).await,
+            Next::Wait(due) => {
+                let mut is_quiet = now < quiet && quiet <= due;
+                let gone = poll_fn(|cx| {
+                    if events.feed.wake().poll_woken(cx).is_ready() {
+                        return Poll::Ready(false);
                     }
+                    // An ear that is at the socket stays there, as a timer that is set. Should the end have come together
+                    // with the bell, the next write tells, or the heartbeat.
+                    if std::mem::take(&mut is_quiet) {
+                        return Poll::Pending;
+                    }
+                    if ear.poll_gone(&socket, cx).is_ready() {
+                        return Poll::Ready(true);
+                    }
+                    let clock = events.feed.hub().clock();
+                    let rings = poll_alarm(sleep.as_mut(), clock.instant(due).into(), cx);
+                    // A little earlier, so that no rounding makes it late.
+                    quiet = clock.moment(sleep.deadline().into()).before(1);
+                    rings.map(|()| false)
+                });
+                if gone.await {
+                    break;
                 }
             }
         }
-        drop(place);
     }
+    drop(place);
 }
 
-/// Appends a step as a chunk, and the last chunk after the last step.
-async fn chunk(events: &mut Events, out: &mut Vec<u8>) -> Next {
-    out.reserve(512);
+/// Tells what was read. What the socket does not take at once is returned.
+fn step(events: &mut Events, items: Items, now: Millis, socket: &TcpStream) -> (Next, Vec<u8>) {
+    SCRATCH.with_borrow_mut(|out| {
+        let next = chunk(out, |out| events.step(&items, now, out));
+        if next == Next::End {
+            // The last chunk.
+            out.extend_from_slice(b"0\r\n\r\n");
+        }
+        // Should the write fail, so will the one of what is left.
+        let sent = if out.is_empty() { 0 } else { Carrier::try_write(socket, out).unwrap_or_default() };
+        let unsent = out[sent..].to_vec();
+        out.clear();
+        out.shrink_to(SCRATCH_MAX);
+        (next, unsent)
+    })
+}
+
+/// Sends what is left.
+fn finish(socket: &TcpStream, unsent: Vec<u8>, stalled: Duration) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+    Box::pin(async move { send(socket, &unsent, stalled).await })
+}
+
+/// Appends what is written as a chunk, or nothing.
+fn chunk<T>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let head = out.len();
     let start = head + CHUNK_HEAD;
     out.resize(start, b'0');
-    let next = events.step(out).await;
+    let written = write(out);
     if out.len() == start {
         out.truncate(head);
-    } else {
-        // A length may have zeros before it.
-        let mut left = out.len() - start;
-        for digit in out[head..start - 2].iter_mut().rev() {
-            *digit = b"0123456789abcdef"[left % 16];
-            left /= 16;
-        }
-        out[start - 2..start].copy_from_slice(b"\r\n");
-        out.extend_from_slice(b"\r\n");
+        return written;
     }
-    if next == Next::End {
-        out.extend_from_slice(b"0\r\n\r\n");
+    // A length may have zeros before it.
+    let mut left = out.len() - start;
+    for digit in out[head..start - 2].iter_mut().rev() {
+        *digit = b"0123456789abcdef"[left % 16];
+        left /= 16;
     }
-    next
+    out[start - 2..start].copy_from_slice(b"\r\n");
+    out.extend_from_slice(b"\r\n");
+    written
 }
 
 /// Runs the stream as a body that hyper sends.
@@ -223,10 +257,13 @@ pub fn stream(
 ) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + Sync + 'static {
     let (chunks, mut ready) = mpsc::channel::<Bytes>(1);
     tokio::spawn(async move {
-        let (clock, stalled) = (events.hub.clock(), events.stalled());
+        let (clock, stalled) = (events.feed.hub().clock(), events.stalled());
+        let mut out = events.greeting();
         loop {
-            let mut out = Vec::new();
-            let next = events.step(&mut out).await;
+            let items = events.feed.read().await;
+            let next = events.step(&items, clock.now(), &mut out);
+            drop(items);
+            let out = std::mem::take(&mut out);
             // A reader that takes nothing for so long is gone, or as good as gone.
             if !out.is_empty() && !matches!(tokio::time::timeout(stalled, chunks.send(out.into())).await, Ok(Ok(()))) {
                 break;

@@ -83,7 +83,7 @@ const fn itself(figure: &'static str, must: Must, aim: Must) -> Bound {
 use Must::{AtLeast, AtMost};
 
 const RELAYS: &[Peer] = &[Peer::Rallypoint, Peer::Floor, Peer::Gather, Peer::Bun, Peer::Ws];
-const SPECTATORS: &[Peer] = &[Peer::Rallypoint, Peer::Bun, Peer::Nchan];
+const SPECTATORS: &[Peer] = &[Peer::Rallypoint, Peer::Floor, Peer::Bun, Peer::Nchan];
 const THREE: &[Peer] = &[Peer::Rallypoint, Peer::Floor, Peer::Bun];
 
 /// All of it, in the order in which it is run.

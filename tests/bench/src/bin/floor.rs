@@ -30,14 +30,26 @@ struct Guest {
     input: Vec<u8>,
     unsent: Vec<u8>,
     room: Option<usize>,
+    /// It comes over plain HTTP.
+    spectates: bool,
     dirty: bool,
+}
+
+#[derive(Default)]
+struct Room {
+    members: Vec<usize>,
+    streams: Vec<usize>,
+    /// Polls that wait.
+    polls: Vec<usize>,
+    /// Answers with what was said, for polls that come late.
+    said: Vec<Vec<u8>>,
 }
 
 #[derive(Default)]
 struct Server {
     gathers: bool,
     guests: Vec<Guest>,
-    rooms: Vec<Vec<usize>>,
+    rooms: Vec<Room>,
     by_name: HashMap<String, usize>,
     by_number: HashMap<u32, usize>,
     dirty: Vec<usize>,
@@ -111,6 +123,7 @@ impl Server {
                 input: Vec::new(),
                 unsent: Vec::new(),
                 room: None,
+                spectates: false,
                 dirty: false,
             });
         }
@@ -150,6 +163,9 @@ impl Server {
             at = end + 4;
             self.enter(id, &bytes[..at]);
         }
+        if self.guests[id].spectates {
+            return at;
+        }
         while let Some(frame) = ws::read(&bytes[at..]) {
             let payload = &bytes[at..][frame.payload.clone()];
             at += frame.payload.end;
@@ -168,12 +184,11 @@ impl Server {
         let head = String::from_utf8_lossy(head);
         let path = head.split(' ').nth(1).unwrap_or_default();
         let (room, n) = path.trim_start_matches('/').rsplit_once('/').unwrap_or_default();
-        let fresh = self.rooms.len();
-        let room = *self.by_name.entry(room.to_owned()).or_insert(fresh);
-        if room == fresh {
-            self.rooms.push(Vec::new());
+        if ["events", "poll"].contains(&room) {
+            return self.spectate(id, room, n);
         }
-        self.rooms[room].push(id);
+        let room = self.room(room);
+        self.rooms[room].members.push(id);
         self.by_number.insert(n.parse().unwrap_or_default(), id);
         self.guests[id].room = Some(room);
         let accept = STANDARD.encode(Sha1::digest(KEY));
@@ -184,16 +199,60 @@ impl Server {
         self.send(id, answer.as_bytes());
     }
 
+    fn room(&mut self, name: &str) -> usize {
+        let fresh = self.rooms.len();
+        let room = *self.by_name.entry(name.to_owned()).or_insert(fresh);
+        if room == fresh {
+            self.rooms.push(Room::default());
+        }
+        room
+    }
+
+    /// Takes in a stream, or a poll as often as it asks.
+    fn spectate(&mut self, id: usize, how: &str, target: &str) {
+        self.guests[id].spectates = true;
+        let (name, query) = target.split_once('?').unwrap_or((target, ""));
+        let room = self.room(name);
+        let Room { streams, polls, said, .. } = &mut self.rooms[room];
+        if how == "events" {
+            streams.push(id);
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+            return self.send(id, head.as_bytes());
+        }
+        let after = query.strip_prefix("after=").and_then(|after| after.parse().ok());
+        match after.and_then(|after: usize| said.get(after).cloned()) {
+            Some(answer) => self.send(id, &answer),
+            None => polls.push(id),
+        }
+    }
+
+    /// Tells what a guest says to those who hear the room over plain HTTP.
+    fn say(&mut self, id: usize, text: &[u8]) {
+        let Some(room) = self.guests[id].room else { return };
+        let text = String::from_utf8_lossy(text);
+        let event = format!("data: {text}\n\n");
+        let event = format!("{:x}\r\n{event}\r\n", event.len());
+        let streams = std::mem::take(&mut self.rooms[room].streams);
+        streams.iter().for_each(|&stream| self.send(stream, event.as_bytes()));
+        self.rooms[room].streams = streams;
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len());
+        for poll in std::mem::take(&mut self.rooms[room].polls) {
+            self.send(poll, answer.as_bytes());
+        }
+        self.rooms[room].said.push(answer.into_bytes());
+    }
+
     fn message(&mut self, id: usize, message: &[u8]) {
         let mut frame = Vec::with_capacity(message.len() + 10);
         match message {
             [ask::PUBLISH, payload @ ..] => {
                 ws::server_frame(op::BINARY, payload, &mut frame);
                 let Some(room) = self.guests[id].room else { return };
-                let members = std::mem::take(&mut self.rooms[room]);
+                let members = std::mem::take(&mut self.rooms[room].members);
                 members.iter().filter(|&&member| member != id).for_each(|&member| self.send(member, &frame));
-                self.rooms[room] = members;
+                self.rooms[room].members = members;
             }
+            [ask::CHAT, text @ ..] => self.say(id, text),
             [ask::SIGNAL, a, b, c, d, ..] => {
                 ws::server_frame(op::BINARY, message, &mut frame);
                 if let Some(&to) = self.by_number.get(&u32::from_le_bytes([*a, *b, *c, *d])) {
@@ -234,7 +293,7 @@ impl Server {
 
     fn leave(&mut self, id: usize) {
         if let Some(room) = self.guests[id].room {
-            self.rooms[room].retain(|member| *member != id);
+            self.rooms[room].members.retain(|member| *member != id);
         }
         self.guests[id].socket = None;
     }
