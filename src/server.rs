@@ -235,21 +235,25 @@ fn turn_away(socket: &TcpStream, TurnedAway { code, limit, wait }: TurnedAway) {
     _ = socket.try_write(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes());
 }
 
-async fn converse(
+fn converse(
     socket: TcpStream,
     from: SocketAddr,
     place: Arc<Place>,
     routes: BoxedFilter<(Response,)>,
     doors: Doors,
-) {
+) -> impl Future<Output = ()> + Send {
     let peer = Arc::new(Peer::new(from, place));
-    let socket = match &doors.context {
-        Some(context) => direct::serve(socket, context, &peer, doors.leaving.clone()).await,
-        None => Some(socket.into()),
-    };
-    if let Some(socket) = socket {
-        // hyper's future is large: not a part of that of each spectator.
-        Box::pin(converse_through_hyper(socket, peer, routes, doors.hub, doors.leaving)).await;
+    let Doors { hub, leaving, context, .. } = doors;
+    // Unlike an `async fn`, a block has what it is given only once.
+    async move {
+        let socket = match &context {
+            Some(context) => direct::serve(socket, context, &peer, leaving.clone()).await,
+            None => Some(socket.into()),
+        };
+        if let Some(socket) = socket {
+            // hyper's future is large: not a part of that of each spectator.
+            Box::pin(converse_through_hyper(socket, peer, routes, hub, leaving)).await;
+        }
     }
 }
 

@@ -114,7 +114,7 @@ impl RoomName {
     /// The longest user name makes a log name longer than [`NAME_MAX`]; that is fine, since no
     /// client can spell a name that begins so.
     pub fn of_user(user: &UserName) -> Self {
-        Self(format!("{USER_PREFIX}{user}").into())
+        Self([USER_PREFIX, user.as_str()].concat().into())
     }
 
     /// Whether the name lies in the space reserved for users' logs.

@@ -6,7 +6,7 @@ use std::{borrow::Cow, net::SocketAddr, pin::Pin, str::FromStr, sync::Arc, time:
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderName, Method, header};
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use rallypoint_protocol::{
@@ -86,6 +86,12 @@ impl Segment {
     }
 }
 
+/// <https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header>
+pub(super) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// <https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header>
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync>>;
 
 /// A request.
@@ -118,8 +124,7 @@ impl Ask {
         peer: Option<Arc<Peer>>,
         body: impl Stream<Item = Result<B, warp::Error>> + Send + Sync + 'static,
     ) -> Self {
-        let pairs = form_urlencoded::parse(query.as_bytes()).take(QUERY_MAX + 1);
-        let query = pairs.map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
+        let query = pairs(query);
         let whole = |mut part: B| part.copy_to_bytes(part.remaining());
         let body = Box::pin(body.map(move |part| part.map(whole)));
         let now = context.hub.now();
@@ -187,7 +192,7 @@ impl Ask {
             cookies: self.lines(header::COOKIE),
             query: self.params("token").collect(),
             origin: self.origin(),
-            sec_fetch_site: self.header("sec-fetch-site"),
+            sec_fetch_site: self.header(SEC_FETCH_SITE),
             door,
         };
         credentials::gather(&presented, &rules)
@@ -196,10 +201,9 @@ impl Ask {
     /// What a token allows. Somebody who shows the same one again, as each poll does, need not have its signature
     /// checked again; what time and others may have changed is.
     fn verify(&self, token: &str) -> Result<Arc<Grant>, Refused> {
-        let same = |known: &Known| verify_slices_are_equal(known.token.as_bytes(), token.as_bytes()).is_ok();
         let known = self.peer.as_ref().and_then(|peer| {
             let known = peer.known.lock();
-            known.as_ref().filter(|known| same(known)).map(|known| known.grant.clone())
+            known.as_ref().filter(|known| is_same_token(&known.token, token)).map(|known| known.grant.clone())
         });
         let Context { hub, verifier, sockets, .. } = &*self.context;
         if let Some(grant) = known {
@@ -283,7 +287,7 @@ impl Ask {
 
     /// The key under which a publication is recognised when it is tried again.
     pub(super) fn dedup(&self, user: &UserName) -> Result<Option<Dedup>, Refused> {
-        let Some(key) = self.headers.get("idempotency-key") else { return Ok(None) };
+        let Some(key) = self.headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
         // What is not even ASCII is no less wrong.
         let key = key.to_str().unwrap_or_default();
         if key.is_empty() || key.len() > 64 || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -291,6 +295,28 @@ impl Ask {
         }
         Ok(Some(Dedup(format!("{user}\n{key}").into())))
     }
+}
+
+/// The pairs of a query, at most one more than are accepted.
+fn pairs(query: &str) -> Vec<(String, String)> {
+    if query.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        let pairs = form_urlencoded::parse(query.as_bytes()).take(QUERY_MAX + 1);
+        return pairs.map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
+    }
+    // Nothing is encoded, as in nearly every poll: it need only be cut.
+    let parts = query.split('&').filter(|part| !part.is_empty()).take(QUERY_MAX + 1);
+    let pair =
+        |part: &str| part.split_once('=').map_or_else(|| (part.into(), String::new()), |(k, v)| (k.into(), v.into()));
+    parts.map(pair).collect()
+}
+
+/// Whether two tokens are the same. What makes one is its signature: nobody may find that out bit by bit from how long
+/// this takes.
+fn is_same_token(known: &str, shown: &str) -> bool {
+    let (known, shown) = (known.rsplit_once('.'), shown.rsplit_once('.'));
+    known.zip(shown).is_some_and(|((claims, signature), (shown_claims, shown_signature))| {
+        claims == shown_claims && verify_slices_are_equal(signature.as_bytes(), shown_signature.as_bytes()).is_ok()
+    })
 }
 
 /// The refusal of haste over HTTP.
@@ -307,4 +333,38 @@ pub(super) fn author(grant: &Grant) -> From {
 /// A kind that may be published over HTTP: any of the application's own, and `message`.
 pub(super) fn check_kind(kind: &Kind) -> Result<(), Refused> {
     if kind.as_str() == "message" { Ok(()) } else { rallypoint_protocol::request::check_kind(kind) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_cut_as_the_library_does() {
+        for query in ["", "&", "a", "a=", "=a", "a=b=c", "&&a=b&&c", "a=1&a=2&", "room=match/7:blue&after=AQ-_", "a=é"]
+        {
+            let library: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+            assert_eq!(pairs(query), library, "{query}");
+        }
+        assert_eq!(pairs("a=1+2&b=%2F"), [("a".into(), "1 2".into()), ("b".into(), "/".into())]);
+        assert_eq!(
+            [pairs(&"a&".repeat(1000)), pairs(&"a=+&".repeat(1000))].map(|pairs| pairs.len()),
+            [QUERY_MAX + 1; 2]
+        );
+    }
+
+    #[test]
+    fn tokens_are_told_apart_by_each_of_their_bytes() {
+        let token = "head.claims.signature";
+        assert!(is_same_token(token, token));
+        for at in 0..token.len() {
+            let mut other = token.as_bytes().to_vec();
+            other[at] ^= 1;
+            assert!(!is_same_token(token, std::str::from_utf8(&other).unwrap()), "{at}");
+        }
+        for other in ["", "head", "head.claims.", "head.claims.signature.", "claims.signature", "head.claims.signatur"]
+        {
+            assert!(!is_same_token(token, other), "{other}");
+        }
+    }
 }

@@ -15,24 +15,29 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::watch,
-    time::{Instant, Sleep},
+    time::Instant,
 };
 
 use super::{
-    Context,
-    ask::{Ask, Peer},
-    feed,
+    Context, Page,
+    ask::{Ask, LAST_EVENT_ID, Peer, SEC_FETCH_SITE},
+    feed, json_text,
     upgrade::{self, Handshake},
 };
-use crate::transport::{
-    Ear, poll_alarm, send,
-    socket::{linger, read},
-    sse::{self, Events},
+use crate::{
+    session::Refusal,
+    transport::{
+        Ear,
+        poll::Held,
+        poll_alarm, send,
+        socket::{linger, read},
+        sse::{self, Events},
+    },
 };
 
 /// Longer heads, and more lines in one, are hyper's to judge.
@@ -40,67 +45,75 @@ const HEAD_MAX: usize = 8 * 1024;
 const LINES_MAX: usize = 64;
 
 /// Serves a connection for as long as it asks for feeds or a WebSocket and nothing else. What is left is for hyper.
-pub(crate) async fn serve(
+pub(crate) fn serve<'a>(
     socket: TcpStream,
-    context: &Arc<Context>,
-    peer: &Arc<Peer>,
+    context: &'a Arc<Context>,
+    peer: &'a Arc<Peer>,
     mut leaving: watch::Receiver<()>,
-) -> Option<Rewound> {
+) -> impl Future<Output = Option<Rewound>> + Send + 'a {
     let hub = &context.hub;
     let limits = hub.limits();
     let (quiet, stalled) = (Duration::from_millis(limits.header_deadline_ms), Duration::from_millis(limits.stalled_ms));
-    let mut left = pin!(leaving.changed());
-    let mut due = Instant::now() + quiet;
-    let mut sleep = pin!(tokio::time::sleep_until(due));
-    let mut answered = false;
-    loop {
-        let request = tokio::select! {
-            biased;
-            heard = hear(&socket) => match heard.ok().filter(|early| !early.is_empty()).map(Request::read)? {
-                Ok(request) => request,
-                Err(early) => return Some(Rewound { early, socket }),
-            },
-            () = poll_fn(|cx| poll_alarm(sleep.as_mut(), due, cx)) => {
-                if !answered {
-                    hub.metrics().limited("header_deadline_ms");
+    // Unlike an `async fn`, a block has what it is given only once.
+    async move {
+        let mut left = pin!(leaving.changed());
+        let mut due = Instant::now() + quiet;
+        let mut sleep = pin!(tokio::time::sleep_until(due));
+        let mut answered = false;
+        loop {
+            let request = tokio::select! {
+                biased;
+                heard = hear(&socket) => match heard.ok().filter(|early| !early.is_empty()).map(Request::read)? {
+                    Ok(request) => request,
+                    Err(early) => return Some(Rewound { early, socket }),
+                },
+                () = poll_fn(|cx| poll_alarm(sleep.as_mut(), due, cx)) => {
+                    if !answered {
+                        hub.metrics().limited("header_deadline_ms");
+                    }
+                    return None;
                 }
+                _ = left.as_mut() => return None,
+            };
+            let closes = request.closes;
+            // What it takes to begin is large, and over at once, while many thousands of polls may wait.
+            let response = match Box::pin(request.begin(context.clone(), peer.clone())).await {
+                Begun::Answered(response) => *response,
+                Begun::Waits(mut waiting) => {
+                    let Waiting { page, held } = &mut *waiting;
+                    let mut answer = pin!(held.answer(sleep.as_mut()));
+                    let mut ear = Ear::default();
+                    let answer = poll_fn(|cx| match answer.as_mut().poll(cx) {
+                        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                        Poll::Pending => ear.poll_gone(&socket, cx).map(|()| None),
+                    });
+                    page.response(context, answer.await?.map(json_text).map_err(Refusal::from))
+                }
+            };
+            let closes = closes || hub.is_draining();
+            let mut out = head(&response, closes);
+            match response.into_body() {
+                Body::Events(events) => {
+                    // A task of its own is no larger than the stream needs.
+                    tokio::spawn(sse::serve(socket, out, *events, peer.place.clone()));
+                    return None;
+                }
+                Body::WebSocket(handshake) => {
+                    handshake.go_on(socket, out, Bytes::new());
+                    return None;
+                }
+                Body::Whole(body) => out.extend_from_slice(&body),
+            }
+            if !send(&socket, &out, stalled).await {
                 return None;
             }
-            _ = left.as_mut() => return None,
-        };
-        let closes = request.closes;
-        let response = {
-            let mut answer = pin!(request.answer(context.clone(), peer.clone(), sleep.as_mut()));
-            let mut ear = Ear::default();
-            let answer = poll_fn(|cx| match answer.as_mut().poll(cx) {
-                Poll::Ready(response) => Poll::Ready(Some(response)),
-                Poll::Pending => ear.poll_gone(&socket, cx).map(|()| None),
-            });
-            answer.await?
-        };
-        let closes = closes || hub.is_draining();
-        let mut out = head(&response, closes);
-        match response.into_body() {
-            Body::Events(events) => {
-                // A task of its own is no larger than the stream needs.
-                tokio::spawn(sse::serve(socket, out, *events, peer.place.clone()));
+            if closes {
+                Box::pin(linger(&socket)).await;
                 return None;
             }
-            Body::WebSocket(handshake) => {
-                handshake.go_on(socket, out, Bytes::new());
-                return None;
-            }
-            Body::Whole(body) => out.extend_from_slice(&body),
+            answered = true;
+            due = Instant::now() + quiet;
         }
-        if !send(&socket, &out, stalled).await {
-            return None;
-        }
-        if closes {
-            linger(&socket).await;
-            return None;
-        }
-        answered = true;
-        due = Instant::now() + quiet;
     }
 }
 
@@ -116,6 +129,24 @@ async fn hear(socket: &TcpStream) -> io::Result<Bytes> {
     }
 }
 
+/// The headers that say whether a request is plain, and those that the three routes read. Browsers send many more.
+static LOOKED_AT: [HeaderName; 14] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::EXPECT,
+    header::TE,
+    header::UPGRADE,
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::ORIGIN,
+    header::SEC_WEBSOCKET_PROTOCOL,
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_VERSION,
+    SEC_FETCH_SITE,
+    LAST_EVENT_ID,
+];
+
 /// The three routes.
 #[derive(Clone, Copy, PartialEq)]
 enum Door {
@@ -127,7 +158,8 @@ enum Door {
 /// A request that is answered here.
 struct Request {
     door: Door,
-    target: PathAndQuery,
+    /// Of printable ASCII.
+    query: Bytes,
     headers: HeaderMap,
     /// The connection ends with the answer.
     closes: bool,
@@ -150,18 +182,24 @@ impl Request {
         if parsed.parse(bytes).ok()? != httparse::Status::Complete(bytes.len()) || parsed.version != Some(1) {
             return None;
         }
-        let target = PathAndQuery::from_maybe_shared(bytes.slice_ref(parsed.path?.as_bytes())).ok()?;
-        let door = match target.path() {
+        let (path, query) = parsed.path.map(|target| target.split_once('?').unwrap_or((target, "")))?;
+        let door = match path {
             "/v1/ws" => Door::WebSocket,
             "/v1/events" => Door::Events,
             "/v1/poll" => Door::Poll,
             _ => return None,
         };
+        // What has no place in a query (RFC 3986 section 3.4) is for hyper to refuse.
+        if !query.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@/?".contains(&byte)) {
+            return None;
+        }
         let mut headers = HeaderMap::with_capacity(parsed.headers.len());
         let mut closes = false;
         for line in parsed.headers {
-            let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
-            match name {
+            let Some(name) = LOOKED_AT.iter().find(|name| name.as_str().eq_ignore_ascii_case(line.name)) else {
+                continue;
+            };
+            match *name {
                 header::CONNECTION if line.value.eq_ignore_ascii_case(b"close") => closes = true,
                 header::CONNECTION if line.value.eq_ignore_ascii_case(b"keep-alive") => {}
                 // A body, another protocol, a dialogue: none of it is plain.
@@ -173,20 +211,44 @@ impl Request {
                 }
             }
         }
-        Some(Self { door, target, headers, closes })
+        let query = bytes.slice_ref(query.as_bytes());
+        Some(Self { door, query, headers, closes })
     }
 
-    async fn answer(self, context: Arc<Context>, peer: Arc<Peer>, sleep: Pin<&mut Sleep>) -> Response<Body> {
+    async fn begin(self, context: Arc<Context>, peer: Arc<Peer>) -> Begun {
         let body = futures_util::stream::empty::<Result<Bytes, warp::Error>>();
-        let query = self.target.query().unwrap_or_default();
-        let ask = Ask::new(context, Method::GET, self.headers, query, Some(peer), body);
-        drop(self.target);
-        match self.door {
+        let query = std::str::from_utf8(&self.query).unwrap_or_default();
+        let ask = Ask::new(context.clone(), Method::GET, self.headers, query, Some(peer), body);
+        let response = match self.door {
             Door::WebSocket => upgrade::open(ask, true, |handshake| Body::WebSocket(Box::new(handshake))).await,
             Door::Events => feed::events(ask, |events| Body::Events(Box::new(events))).await,
-            Door::Poll => feed::poll(ask, sleep).await,
-        }
+            Door::Poll => {
+                let page = Page::of(&ask);
+                let held = match ask.check() {
+                    Ok(()) => feed::hold(&ask).await,
+                    Err(refusal) => Err(refusal),
+                };
+                match held {
+                    Ok(held) => return Begun::Waits(Box::new(Waiting { page, held })),
+                    Err(refusal) => page.response(&context, Err(refusal)),
+                }
+            }
+        };
+        Begun::Answered(Box::new(response))
     }
+}
+
+/// What came of a request.
+enum Begun {
+    Answered(Box<Response<Body>>),
+    /// On the heap, where it is one piece.
+    Waits(Box<Waiting>),
+}
+
+/// A poll, and the page that it is for.
+struct Waiting {
+    page: Page,
+    held: Held,
 }
 
 /// What an answer brings.

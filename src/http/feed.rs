@@ -1,19 +1,21 @@
 //! The spectators' doors: SSE and long poll over the same feed, under the same cursor.
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use http::{HeaderValue, Method, Response, header};
 use rallypoint_protocol::{
     Cursor, ErrorCode, Position, RoomName, codec::Refused, event::Millis, position::FEED_ROOMS_MAX, request,
 };
-use tokio::time::Sleep;
 
-use super::{ask::Ask, json_text, on};
+use super::{
+    ask::{self, Ask},
+    json_text, on,
+};
 use crate::{
     auth::{Grant, credentials::Door},
     hub::feeds::{Feed, Start},
     session::Refusal,
-    transport::{poll as long_poll, sse::Events},
+    transport::{poll::Held, sse::Events},
 };
 
 /// `GET /v1/events`; `carry` makes a body of the stream.
@@ -31,19 +33,26 @@ pub(super) async fn events<B: From<String>>(ask: Ask, carry: impl FnOnce(Events)
     .await
 }
 
-/// `GET /v1/poll`; `sleep` is any timer.
-pub(super) async fn poll<B: From<String> + From<Vec<u8>>>(ask: Ask, sleep: Pin<&mut Sleep>) -> Response<B> {
+/// `GET /v1/poll`.
+pub(super) async fn poll(ask: Ask) -> warp::reply::Response {
     on(ask, &[Method::GET], |ask| async move {
-        let limits = ask.context.hub.limits();
-        #[expect(clippy::cast_precision_loss, reason = "waits are below a minute")]
-        let (default, max) = (limits.poll_wait_ms as f64 / 1000.0, limits.poll_wait_max_ms as f64 / 1000.0);
-        let wait = Duration::from_secs_f64(ask.number("wait", default, [0.0, max])?);
-        let Subscription { feed, until, has_cursor } = subscribe(&ask, "GET /v1/poll").await?;
+        let mut held = hold(&ask).await?;
         // The headers of somebody who waits are of no use.
         drop(ask);
-        Ok(json_text(long_poll::answer(feed, has_cursor, wait, until, sleep).await?))
+        let sleep = pin!(tokio::time::sleep(Duration::ZERO));
+        Ok(json_text(held.answer(sleep).await?))
     })
     .await
+}
+
+/// Begins a poll.
+pub(super) async fn hold(ask: &Ask) -> Result<Held, Refusal> {
+    let limits = ask.context.hub.limits();
+    #[expect(clippy::cast_precision_loss, reason = "waits are below a minute")]
+    let (default, max) = (limits.poll_wait_ms as f64 / 1000.0, limits.poll_wait_max_ms as f64 / 1000.0);
+    let wait = Duration::from_secs_f64(ask.number("wait", default, [0.0, max])?);
+    let Subscription { feed, until, has_cursor } = subscribe(ask, "GET /v1/poll").await?;
+    Ok(Held::new(feed, has_cursor, wait, until))
 }
 
 struct Subscription {
@@ -63,7 +72,7 @@ async fn subscribe(ask: &Ask, route: &str) -> Result<Subscription, Refusal> {
         None => None,
         Some(_) => Some(ask.number("state", 0.0, [f64::MIN_POSITIVE, request::STATE_HZ_MAX])?),
     };
-    let mut feed = Feed::open(&ask.context.hub, &grant, &rooms, &start, state).await?;
+    let mut feed = Feed::open(&ask.context.hub, &grant, &rooms, &start, state, ask.now).await?;
     feed.set_state_versions(&state_versions(ask)?);
     let until = Millis(grant.expires_at_ms).after(ask.context.hub.limits().expiry_grace_ms);
     Ok(Subscription { feed, has_cursor, until })
@@ -92,7 +101,7 @@ fn rooms(ask: &Ask, grant: &Grant, route: &str) -> Result<Vec<RoomName>, Refused
 
 /// Where the subscription begins: `Last-Event-ID` beats `after`, which beats `since`.
 fn start(ask: &Ask) -> Result<Start, Refused> {
-    let last = ask.header("last-event-id").filter(|id| !id.is_empty());
+    let last = ask.header(ask::LAST_EVENT_ID).filter(|id| !id.is_empty());
     match last.or(ask.param("after")) {
         Some("0") => Ok(Start { oldest: true, ..Start::default() }),
         Some(cursor) => Ok(Start { cursor: Some(Cursor::parse(cursor)?), ..Start::default() }),

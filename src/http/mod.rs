@@ -75,10 +75,7 @@ pub fn routes(context: Arc<Context>) -> BoxedFilter<(Response,)> {
     let events = warp::path!("v1" / "events")
         .and(ask.clone())
         .then(|ask| feed::events(ask, |events| warp::reply::stream(sse::stream(events)).into_response().into_body()));
-    let poll = warp::path!("v1" / "poll").and(ask.clone()).then(|ask| async {
-        let sleep = std::pin::pin!(tokio::time::sleep(std::time::Duration::ZERO));
-        feed::poll(ask, sleep).await
-    });
+    let poll = warp::path!("v1" / "poll").and(ask.clone()).then(feed::poll);
     let rooms = warp::path!("v1" / "rooms").and(ask.clone()).then(api::rooms);
     let room = warp::path!("v1" / "rooms" / Segment).and(ask.clone()).then(api::room);
     let publish = warp::path!("v1" / "rooms" / Segment / "events").and(ask.clone()).then(api::publish);
@@ -142,36 +139,50 @@ where
     B: From<String>,
     F: Future<Output = Answer<B>>,
 {
-    let origin = ask.origin().and_then(|origin| HeaderValue::from_str(origin).ok());
-    let context = ask.context.clone();
-    let (origins, metrics) = (&context.origins, context.hub.metrics());
+    let (context, page) = (ask.context.clone(), Page::of(&ask));
     let answer = match ask.check() {
         Err(refusal) => Err(refusal),
         Ok(()) if ask.method == Method::OPTIONS => Ok(preflight(allowed)),
         Ok(()) if allowed.contains(&ask.method) => run(ask).await,
         Ok(()) => Err(ErrorCode::MethodNotAllowed.into()),
     };
-    let mut response = answer.unwrap_or_else(|Refusal { refused, retry_after, limit, .. }| {
-        metrics.refuse(refused.code);
-        limit.into_iter().for_each(|limit| metrics.limited(limit));
-        let mut response = problem::reply(&refused, retry_after);
-        if refused.code == ErrorCode::MethodNotAllowed {
-            response.headers_mut().insert(header::ALLOW, methods(allowed));
-        }
-        response
-    });
-    let headers = response.headers_mut();
-    headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    if let Some(origin) = origin
-        && origin.to_str().is_ok_and(|text| origins.check(Some(text)).is_ok())
-    {
-        let cookies = origin.to_str().is_ok_and(|text| origins.allows_cookies(text));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        if cookies {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-        }
+    let not_allowed = matches!(&answer, Err(refusal) if refusal.refused.code == ErrorCode::MethodNotAllowed);
+    let mut response = page.response(&context, answer);
+    if not_allowed {
+        response.headers_mut().insert(header::ALLOW, methods(allowed));
     }
     response
+}
+
+/// The page that a request comes from, if it says so.
+struct Page(Option<HeaderValue>);
+
+impl Page {
+    fn of(ask: &Ask) -> Self {
+        Self(ask.origin().and_then(|origin| HeaderValue::from_str(origin).ok()))
+    }
+
+    /// The answer as a response that the page may read, if it is one of ours.
+    fn response<B: From<String>>(&self, context: &Context, answer: Answer<B>) -> http::Response<B> {
+        let (origins, metrics) = (&context.origins, context.hub.metrics());
+        let mut response = answer.unwrap_or_else(|Refusal { refused, retry_after, limit, .. }| {
+            metrics.refuse(refused.code);
+            limit.into_iter().for_each(|limit| metrics.limited(limit));
+            problem::reply(&refused, retry_after)
+        });
+        let headers = response.headers_mut();
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        if let Some(origin) = &self.0
+            && origin.to_str().is_ok_and(|text| origins.check(Some(text)).is_ok())
+        {
+            let cookies = origin.to_str().is_ok_and(|text| origins.allows_cookies(text));
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            if cookies {
+                headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            }
+        }
+        response
+    }
 }
 
 fn methods(allowed: &[Method]) -> HeaderValue {

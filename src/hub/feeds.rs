@@ -186,6 +186,7 @@ impl Feed {
         rooms: &[RoomName],
         start: &Start,
         state_hz: Option<f64>,
+        now: Millis,
     ) -> Result<Self, ErrorCode> {
         let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
         let wake = Arc::new(Wake::default());
@@ -199,20 +200,19 @@ impl Feed {
         let states = state_hz.map(|hz| {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0.1 to 10 Hz was checked")]
             let every_ms = (1000.0 / hz) as u64;
-            Box::new(States { every_ms, due: hub.now(), seen: SmallVec::new() })
+            Box::new(States { every_ms, due: now, seen: SmallVec::new() })
         });
         let (hub, own_due) = (hub.clone(), own_position != head);
         let mut feed = Self { wake, rooms: SmallVec::new(), own_key, own_position, own_due, states, hub, user, id };
         for name in rooms {
             // A feed that is dropped here on an error leaves the rooms it has entered.
-            feed.enter(name, start, grant.allows(name, Verb::History)).await?;
+            feed.enter(name, start, grant.allows(name, Verb::History), now).await?;
         }
         Ok(feed)
     }
 
-    async fn enter(&mut self, name: &RoomName, start: &Start, history: bool) -> Result<(), ErrorCode> {
+    async fn enter(&mut self, name: &RoomName, start: &Start, history: bool, now: Millis) -> Result<(), ErrorCode> {
         let key = LogKey::of(name);
-        let now = self.hub.now();
         loop {
             let cell = self.hub.open_room(name).await?;
             let Some(mut state) = cell.lock() else { continue };
@@ -291,28 +291,26 @@ impl Feed {
     /// the client has to [`advance`](Self::advance) past it, and past all of them before the next read.
     pub async fn read(&mut self) -> Items {
         let mut items = Items::new();
-        if self.own_is_due() {
+        if self.has_news() {
             self.read_own(&mut items).await;
         }
-        self.read_rooms(&mut items);
+        self.read_rooms_into(&mut items);
         items
     }
 
-    /// Like [`read`](Self::read), where nobody has to be asked: `None` if there may be notifications.
-    pub fn read_at_once(&mut self) -> Option<Items> {
-        if self.own_is_due() {
-            return None;
-        }
-        let mut items = Items::new();
-        self.read_rooms(&mut items);
-        Some(items)
-    }
-
-    fn own_is_due(&self) -> bool {
+    /// Whether there may be notifications: only they have to be asked for, and may take a while.
+    pub fn has_news(&self) -> bool {
         self.own_due || self.wake.news.load(Ordering::Acquire)
     }
 
-    fn read_rooms(&mut self, items: &mut Items) {
+    /// Like [`read`](Self::read), without the user's own log.
+    pub fn read_rooms(&mut self) -> Items {
+        let mut items = Items::new();
+        self.read_rooms_into(&mut items);
+        items
+    }
+
+    fn read_rooms_into(&mut self, items: &mut Items) {
         self.rooms.iter_mut().for_each(|followed| followed.read(items));
         self.read_states(items);
     }

@@ -11,6 +11,7 @@ use std::{
 use dashmap::DashMap;
 use parking_lot::{Mutex, MutexGuard};
 use rallypoint_protocol::{ErrorCode, Position, ServerMessage, UserName};
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::{feeds::Wake, sessions::SessionCell};
@@ -35,7 +36,7 @@ struct Present {
 /// What most users never have.
 #[derive(Default)]
 struct Rare {
-    feeds: Vec<(u64, Arc<Wake>)>,
+    feeds: SmallVec<[(u64, Arc<Wake>); 1]>,
     /// Deliveries that came before the ones they follow: two publishers may race to hand theirs over.
     early: BTreeMap<u64, Arc<Publication>>,
 }

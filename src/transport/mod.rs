@@ -43,7 +43,9 @@ pub(crate) async fn send(socket: &TcpStream, mut bytes: &[u8], stalled: Duration
         match Carrier::try_write(socket, bytes) {
             Ok(sent) => bytes = &bytes[sent..],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if !matches!(tokio::time::timeout(stalled, socket.writable()).await, Ok(Ok(()))) {
+                // Rare, and large beside the rest.
+                let writable = Box::pin(tokio::time::timeout(stalled, socket.writable()));
+                if !matches!(writable.await, Ok(Ok(()))) {
                     return false;
                 }
             }

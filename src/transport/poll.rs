@@ -3,7 +3,7 @@
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use rallypoint_protocol::{ErrorCode, event::Millis};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::{Open, poll_alarm};
 use crate::{
@@ -11,41 +11,77 @@ use crate::{
     metrics::Transport,
 };
 
-/// Waits up to `wait` for something to answer, and answers in JSON. Without a cursor the answer comes at once, so that
-/// the client has one. `until` is when the token no longer carries the request. `sleep` is any timer: a connection that
-/// polls again and again has one for all of them.
-pub async fn answer(
-    mut feed: Feed,
-    has_cursor: bool,
-    wait: Duration,
+/// A poll that waits.
+pub struct Held {
+    feed: Feed,
+    /// When it is answered at the latest.
+    end: Instant,
+    /// When the token no longer carries it.
     until: Millis,
-    mut sleep: Pin<&mut Sleep>,
-) -> Result<Vec<u8>, ErrorCode> {
-    let _open = Open::new(feed.hub().metrics().open(Transport::Poll));
-    let clock = feed.hub().clock();
-    let mut now = tokio::time::Instant::now();
-    let end = now + wait;
-    let expiry = clock.instant(until).into();
-    loop {
-        if let Some(code) = feed.wake().ended() {
-            return Err(code);
-        }
-        let items = feed.read().await;
-        if !items.is_empty() || !has_cursor || now >= end {
-            return Ok(render(&items, &mut feed));
-        }
-        if now >= expiry {
-            return Err(ErrorCode::TokenExpired);
-        }
-        let state = feed.state_due().map_or(end, |due| clock.instant(due).into());
-        let due = end.min(state).min(expiry);
-        poll_fn(|cx| match feed.wake().poll_woken(cx) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => poll_alarm(sleep.as_mut(), due, cx),
-        })
-        .await;
-        now = tokio::time::Instant::now();
+    /// Without a cursor the answer comes at once, so that the client has one.
+    has_cursor: bool,
+    _open: Open,
+}
+
+impl Held {
+    /// A poll that waits up to `wait`. `until` is when the token no longer carries it.
+    pub fn new(feed: Feed, has_cursor: bool, wait: Duration, until: Millis) -> Self {
+        let open = Open::new(feed.hub().metrics().open(Transport::Poll));
+        Self { feed, end: Instant::now() + wait, until, has_cursor, _open: open }
     }
+
+    /// Waits for something to answer, and answers in JSON. `sleep` is any timer: a connection that polls again and again
+    /// has one for all of them.
+    pub async fn answer(&mut self, mut sleep: Pin<&mut Sleep>) -> Result<Vec<u8>, ErrorCode> {
+        loop {
+            if let Some(code) = self.feed.wake().ended() {
+                return Err(code);
+            }
+            let look = if self.feed.has_news() {
+                Box::pin(self.look_at_all()).await
+            } else {
+                let items = self.feed.read_rooms();
+                self.look(&items)
+            };
+            let due = match look {
+                Look::Answer(answer) => return answer,
+                Look::Wait(due) => due,
+            };
+            poll_fn(|cx| match self.feed.wake().poll_woken(cx) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => poll_alarm(sleep.as_mut(), due, cx),
+            })
+            .await;
+        }
+    }
+
+    async fn look_at_all(&mut self) -> Look {
+        let items = self.feed.read().await;
+        self.look(&items)
+    }
+
+    fn look(&mut self, items: &[Item]) -> Look {
+        if !items.is_empty() || !self.has_cursor {
+            return Look::Answer(Ok(render(items, &mut self.feed)));
+        }
+        let now = Instant::now();
+        if now >= self.end {
+            return Look::Answer(Ok(render(items, &mut self.feed)));
+        }
+        let clock = self.feed.hub().clock();
+        let expiry = clock.instant(self.until).into();
+        if now >= expiry {
+            return Look::Answer(Err(ErrorCode::TokenExpired));
+        }
+        let state = self.feed.state_due().map_or(self.end, |due| clock.instant(due).into());
+        Look::Wait(state.min(self.end).min(expiry))
+    }
+}
+
+/// What there is to answer, or when to look again at the latest.
+enum Look {
+    Answer(Result<Vec<u8>, ErrorCode>),
+    Wait(Instant),
 }
 
 /// `{cursor, events, reset?, state?}`, put together from JSON that others share.
@@ -77,18 +113,20 @@ fn render(items: &[Item], feed: &mut Feed) -> Vec<u8> {
 
 /// A member that is a list; one that may be left out is, when it is empty.
 fn list<'a>(out: &mut Vec<u8>, name: &[u8], items: impl Iterator<Item = &'a [u8]>, always: bool) {
-    let mut items = items.peekable();
-    if !always && items.peek().is_none() {
-        return;
+    let before = out.len();
+    for part in [b",\"", name, b"\":["] {
+        out.extend_from_slice(part);
     }
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name);
-    out.extend_from_slice(b"\":[");
-    for (at, item) in items.enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
+    let begin = out.len();
+    for item in items {
         out.extend_from_slice(item);
+        out.push(b',');
+    }
+    if out.len() > begin {
+        // In place of the last comma.
+        out.pop();
+    } else if !always {
+        return out.truncate(before);
     }
     out.push(b']');
 }

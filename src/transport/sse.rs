@@ -5,19 +5,27 @@
 //! otherwise a task hands it to hyper, one chunk at a time: hyper asks a body for more only while the
 //! reader reads, so whoever stalls, expires or is sent away is noticed there.
 
-use std::{cell::RefCell, future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::stream::Stream;
 use rallypoint_protocol::{ErrorCode, event::Millis};
 use serde_json::json;
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{net::TcpStream, sync::mpsc, time::Sleep};
 use uuid::Uuid;
 
 use super::{Ear, Open, poll_alarm, send, socket::linger};
 use crate::{
     ceilings::Place,
     hub::{
+        clock::Clock,
         feeds::{BATCH_MAX, Feed, Item, Items},
         link::Carrier,
     },
@@ -156,62 +164,97 @@ thread_local! {
 /// When thousands of streams hear an event, none of their memory is in a cache, and fetching it is most of what an event
 /// costs here. So the future is small, what is rare in it is on the heap, and timer and socket are left alone until there
 /// may be something to hear from them.
-pub async fn serve(socket: TcpStream, mut head: Vec<u8>, mut events: Events, place: Arc<Place>) {
+pub fn serve(
+    socket: TcpStream,
+    mut head: Vec<u8>,
+    mut events: Events,
+    place: Arc<Place>,
+) -> impl Future<Output = ()> + Send {
     let greeting = events.greeting();
     chunk(&mut head, |out| out.extend_from_slice(&greeting));
-    if !finish(&socket, head, events.stalled()).await {
-        return;
-    }
-    let mut ear = Ear::default();
-    let mut sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
-    // Before this moment the timer has nothing to tell, if it is not wanted earlier.
-    let mut quiet = Millis::default();
-    loop {
-        let items = match events.feed.read_at_once() {
-            Some(items) => items,
-            None => Box::pin(events.feed.read()).await,
-        };
-        let now = events.feed.hub().now();
-        let (next, unsent) = step(&mut events, items, now, &socket);
-        if !unsent.is_empty() && !finish(&socket, unsent, events.stalled()).await {
-            break;
+    // Unlike an `async fn`, a block has what it is given only once.
+    async move {
+        if !send(&socket, &head, events.stalled()).await {
+            return;
         }
-        match next {
-            Next::Step => {}
-            Next::End => break Box::pin(linger(&socket)).await,
-            Next::Wait(due) => {
-                let mut is_quiet = now < quiet && quiet <= due;
-                let gone = poll_fn(|cx| {
-                    if events.feed.wake().poll_woken(cx).is_ready() {
-                        return Poll::Ready(false);
+        drop(head);
+        let mut rest =
+            Rest { ear: Ear::default(), sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), quiet: Millis(0.0) };
+        loop {
+            let Told { next, now, unsent } = if events.feed.has_news() {
+                Box::pin(tell_all(&mut events, &socket)).await
+            } else {
+                let items = events.feed.read_rooms();
+                tell(&mut events, &items, &socket)
+            };
+            if !unsent.is_empty() && !send(&socket, &unsent, events.stalled()).await {
+                break;
+            }
+            match next {
+                Next::Step => {}
+                Next::End => break Box::pin(linger(&socket)).await,
+                Next::Wait(due) => {
+                    let mut is_quiet = now < rest.quiet && rest.quiet <= due;
+                    let gone = poll_fn(|cx| {
+                        if events.feed.wake().poll_woken(cx).is_ready() {
+                            return Poll::Ready(false);
+                        }
+                        // Should the end have come together with the bell, the next write tells, or the heartbeat.
+                        if std::mem::take(&mut is_quiet) {
+                            return Poll::Pending;
+                        }
+                        rest.poll(&socket, events.feed.hub().clock(), due, cx)
+                    });
+                    if gone.await {
+                        break;
                     }
-                    // An ear that is at the socket stays there, as a timer that is set. Should the end have come together
-                    // with the bell, the next write tells, or the heartbeat.
-                    if std::mem::take(&mut is_quiet) {
-                        return Poll::Pending;
-                    }
-                    if ear.poll_gone(&socket, cx).is_ready() {
-                        return Poll::Ready(true);
-                    }
-                    let clock = events.feed.hub().clock();
-                    let rings = poll_alarm(sleep.as_mut(), clock.instant(due).into(), cx);
-                    // A little earlier, so that no rounding makes it late.
-                    quiet = clock.moment(sleep.deadline().into()).before(1);
-                    rings.map(|()| false)
-                });
-                if gone.await {
-                    break;
                 }
             }
         }
+        drop(place);
     }
-    drop(place);
 }
 
-/// Tells what was read. What the socket does not take at once is returned.
-fn step(events: &mut Events, items: Items, now: Millis, socket: &TcpStream) -> (Next, Vec<u8>) {
+/// What a stream waits for beside its bell. Both stay where they are while the bell rings.
+struct Rest {
+    ear: Ear,
+    sleep: Pin<Box<Sleep>>,
+    /// The timer is set, and has nothing to tell before this moment.
+    quiet: Millis,
+}
+
+impl Rest {
+    /// Whether the other end has gone; ready as well when it is time.
+    fn poll(&mut self, socket: &TcpStream, clock: Clock, due: Millis, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.ear.poll_gone(socket, cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        let time = poll_alarm(self.sleep.as_mut(), clock.instant(due).into(), cx);
+        // A little earlier, so that no rounding makes it late.
+        self.quiet = clock.moment(self.sleep.deadline().into()).before(1);
+        time.map(|()| false)
+    }
+}
+
+/// What came of a step.
+struct Told {
+    next: Next,
+    now: Millis,
+    /// What the socket did not take at once.
+    unsent: Vec<u8>,
+}
+
+/// Tells what there is, notifications included.
+async fn tell_all(events: &mut Events, socket: &TcpStream) -> Told {
+    let items = events.feed.read().await;
+    tell(events, &items, socket)
+}
+
+/// Tells what was read, and what else is due.
+fn tell(events: &mut Events, items: &Items, socket: &TcpStream) -> Told {
+    let now = events.feed.hub().now();
     SCRATCH.with_borrow_mut(|out| {
-        let next = chunk(out, |out| events.step(&items, now, out));
+        let next = chunk(out, |out| events.step(items, now, out));
         if next == Next::End {
             // The last chunk.
             out.extend_from_slice(b"0\r\n\r\n");
@@ -221,13 +264,8 @@ fn step(events: &mut Events, items: Items, now: Millis, socket: &TcpStream) -> (
         let unsent = out[sent..].to_vec();
         out.clear();
         out.shrink_to(SCRATCH_MAX);
-        (next, unsent)
+        Told { next, now, unsent }
     })
-}
-
-/// Sends what is left.
-fn finish(socket: &TcpStream, unsent: Vec<u8>, stalled: Duration) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
-    Box::pin(async move { send(socket, &unsent, stalled).await })
 }
 
 /// Appends what is written as a chunk, or nothing.

@@ -621,6 +621,12 @@ async fn a_stream_beats_and_ends_with_its_reader() {
             assert_eq!((block.event.as_str(), block.id), ("heartbeat", None));
             assert!(block.data["time"].is_number());
         }
+        // An event puts the heartbeat off and leaves the timer as it is; when it is time the stream beats all the same.
+        for _ in 0..3 {
+            node.post("/v1/rooms/lobby/events", &ada(), &json!({ "kind": "score", "data": 1 })).await.expect(201);
+            assert_eq!(stream.event().await.event, "score");
+            assert_eq!(stream.next().await.event, "heartbeat");
+        }
         drop(stream);
         until("the end of the stream", async || (node.gauges().await["sse"] == 0).then_some(())).await;
 
