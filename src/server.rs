@@ -244,7 +244,7 @@ fn converse(
 ) -> impl Future<Output = ()> + Send {
     let peer = Arc::new(Peer::new(from, place));
     let Doors { hub, leaving, context, .. } = doors;
-    // Unlike an `async fn`, a block has what it is given only once.
+    // Not an `async fn`, which would hold each argument twice.
     async move {
         let socket = match &context {
             Some(context) => direct::serve(socket, context, &peer, leaving.clone()).await,

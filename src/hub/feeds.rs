@@ -212,9 +212,9 @@ impl Feed {
     }
 
     async fn enter(&mut self, name: &RoomName, start: &Start, history: bool, now: Millis) -> Result<(), ErrorCode> {
-        let key = LogKey::of(name);
         loop {
             let cell = self.hub.open_room(name).await?;
+            let key = cell.key();
             let Some(mut state) = cell.lock() else { continue };
             let follower = Follower { wake: self.wake.clone(), wants_state: self.states.is_some() };
             state.feeds.insert(self.id, follower);

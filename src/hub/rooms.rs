@@ -15,6 +15,7 @@ use rallypoint_protocol::{
     Event, EventBody, PeerId, Position, RoomName, ServerMessage,
     code::ErrorCode,
     event::{Entry, Gone, LeaveReason, Millis},
+    position::LogKey,
     server::{self, Joined, Latency, LatestMove, PeerLeft, Reset, ResetReason, Typing},
 };
 use rustc_hash::FxHashMap;
@@ -101,6 +102,7 @@ pub(super) struct State {
 /// A room and those it talks to.
 pub struct RoomCell {
     name: RoomName,
+    key: LogKey,
     handle: u32,
     /// Sequence of the head, so that a feed at the head need not lock.
     head: AtomicU64,
@@ -131,12 +133,18 @@ impl RoomCell {
         };
         let (head, state_version) = (AtomicU64::new(0), AtomicU64::new(0));
         let behind = AtomicBool::new(false);
-        Self { name, handle, head, state_version, behind, state: Mutex::new(state), loaded: OnceCell::new() }
+        let key = LogKey::of(&name);
+        Self { name, key, handle, head, state_version, behind, state: Mutex::new(state), loaded: OnceCell::new() }
     }
 
     /// The room's name.
     pub fn name(&self) -> &RoomName {
         &self.name
+    }
+
+    /// What cursors call its log.
+    pub fn key(&self) -> LogKey {
+        self.key
     }
 
     /// The room's number on this node.

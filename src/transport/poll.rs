@@ -18,8 +18,8 @@ pub struct Held {
     end: Instant,
     /// When the token no longer carries it.
     until: Millis,
-    /// Without a cursor the answer comes at once, so that the client has one.
-    has_cursor: bool,
+    /// It does not wait: nobody asked it to, or the client is to have a cursor first.
+    at_once: bool,
     _open: Open,
 }
 
@@ -27,50 +27,49 @@ impl Held {
     /// A poll that waits up to `wait`. `until` is when the token no longer carries it.
     pub fn new(feed: Feed, has_cursor: bool, wait: Duration, until: Millis) -> Self {
         let open = Open::new(feed.hub().metrics().open(Transport::Poll));
-        Self { feed, end: Instant::now() + wait, until, has_cursor, _open: open }
+        Self { feed, end: Instant::now() + wait, until, at_once: !has_cursor || wait.is_zero(), _open: open }
     }
 
     /// Waits for something to answer, and answers in JSON. `sleep` is any timer: a connection that polls again and again
     /// has one for all of them.
     pub async fn answer(&mut self, mut sleep: Pin<&mut Sleep>) -> Result<Vec<u8>, ErrorCode> {
+        let mut is_time = false;
         loop {
             if let Some(code) = self.feed.wake().ended() {
                 return Err(code);
             }
             let look = if self.feed.has_news() {
-                Box::pin(self.look_at_all()).await
+                Box::pin(self.look_at_all(is_time)).await
             } else {
                 let items = self.feed.read_rooms();
-                self.look(&items)
+                self.look(&items, is_time)
             };
             let due = match look {
                 Look::Answer(answer) => return answer,
                 Look::Wait(due) => due,
             };
-            poll_fn(|cx| match self.feed.wake().poll_woken(cx) {
-                Poll::Ready(()) => Poll::Ready(()),
-                Poll::Pending => poll_alarm(sleep.as_mut(), due, cx),
-            })
-            .await;
+            let woken = poll_fn(|cx| match self.feed.wake().poll_woken(cx) {
+                Poll::Ready(()) => Poll::Ready(false),
+                Poll::Pending => poll_alarm(sleep.as_mut(), due, cx).map(|()| true),
+            });
+            is_time = woken.await;
         }
     }
 
-    async fn look_at_all(&mut self) -> Look {
+    async fn look_at_all(&mut self, is_time: bool) -> Look {
         let items = self.feed.read().await;
-        self.look(&items)
+        self.look(&items, is_time)
     }
 
-    fn look(&mut self, items: &[Item]) -> Look {
-        if !items.is_empty() || !self.has_cursor {
-            return Look::Answer(Ok(render(items, &mut self.feed)));
-        }
-        let now = Instant::now();
-        if now >= self.end {
+    /// The clock is asked only when it has called.
+    fn look(&mut self, items: &[Item], is_time: bool) -> Look {
+        let now = is_time.then(Instant::now);
+        if !items.is_empty() || self.at_once || now.is_some_and(|now| now >= self.end) {
             return Look::Answer(Ok(render(items, &mut self.feed)));
         }
         let clock = self.feed.hub().clock();
         let expiry = clock.instant(self.until).into();
-        if now >= expiry {
+        if now.is_some_and(|now| now >= expiry) {
             return Look::Answer(Err(ErrorCode::TokenExpired));
         }
         let state = self.feed.state_due().map_or(self.end, |due| clock.instant(due).into());

@@ -172,7 +172,7 @@ pub fn serve(
 ) -> impl Future<Output = ()> + Send {
     let greeting = events.greeting();
     chunk(&mut head, |out| out.extend_from_slice(&greeting));
-    // Unlike an `async fn`, a block has what it is given only once.
+    // Not an `async fn`, which would hold each argument twice.
     async move {
         if !send(&socket, &head, events.stalled()).await {
             return;
