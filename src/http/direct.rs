@@ -33,7 +33,7 @@ use crate::{
     session::Refusal,
     transport::{
         Ear,
-        poll::Held,
+        poll::LongPoll,
         poll_alarm, send,
         socket::{linger, read},
         sse::{self, Events},
@@ -80,8 +80,8 @@ pub(crate) fn serve<'a>(
             let response = match Box::pin(request.begin(context.clone(), peer.clone())).await {
                 Begun::Answered(response) => *response,
                 Begun::Waits(mut waiting) => {
-                    let Waiting { page, held } = &mut *waiting;
-                    let mut answer = pin!(held.answer(sleep.as_mut()));
+                    let Waiting { page, poll } = &mut *waiting;
+                    let mut answer = pin!(poll.answer(sleep.as_mut()));
                     let mut ear = Ear::default();
                     let answer = poll_fn(|cx| match answer.as_mut().poll(cx) {
                         Poll::Ready(answer) => Poll::Ready(Some(answer)),
@@ -230,12 +230,12 @@ impl Request {
             Door::Events => feed::events(ask, |events| Body::Events(Box::new(events))).await,
             Door::Poll => {
                 let page = Page::of(&ask);
-                let held = match ask.check() {
-                    Ok(()) => feed::hold(&ask).await,
+                let poll = match ask.check() {
+                    Ok(()) => feed::begin_poll(&ask).await,
                     Err(refusal) => Err(refusal),
                 };
-                match held {
-                    Ok(held) => return Begun::Waits(Box::new(Waiting { page, held })),
+                match poll {
+                    Ok(poll) => return Begun::Waits(Box::new(Waiting { page, poll })),
                     Err(refusal) => page.response(&context, Err(refusal)),
                 }
             }
@@ -254,7 +254,7 @@ enum Begun {
 /// A poll, and the page that it is for.
 struct Waiting {
     page: Page,
-    held: Held,
+    poll: LongPoll,
 }
 
 /// What an answer brings.

@@ -15,7 +15,7 @@ use crate::{
     auth::{Grant, credentials::Door},
     hub::feeds::{Feed, Start},
     session::Refusal,
-    transport::{poll::Held, sse::Events},
+    transport::{poll::LongPoll, sse::Events},
 };
 
 /// `GET /v1/events`; `carry` makes a body of the stream.
@@ -36,23 +36,23 @@ pub(super) async fn events<B: From<String>>(ask: Ask, carry: impl FnOnce(Events)
 /// `GET /v1/poll`.
 pub(super) async fn poll(ask: Ask) -> warp::reply::Response {
     on(ask, &[Method::GET], |ask| async move {
-        let mut held = hold(&ask).await?;
+        let mut poll = begin_poll(&ask).await?;
         // The headers of somebody who waits are of no use.
         drop(ask);
         let sleep = pin!(tokio::time::sleep(Duration::ZERO));
-        Ok(json_text(held.answer(sleep).await?))
+        Ok(json_text(poll.answer(sleep).await?))
     })
     .await
 }
 
 /// Begins a poll.
-pub(super) async fn hold(ask: &Ask) -> Result<Held, Refusal> {
+pub(super) async fn begin_poll(ask: &Ask) -> Result<LongPoll, Refusal> {
     let limits = ask.context.hub.limits();
     #[expect(clippy::cast_precision_loss, reason = "waits are below a minute")]
     let (default, max) = (limits.poll_wait_ms as f64 / 1000.0, limits.poll_wait_max_ms as f64 / 1000.0);
     let wait = Duration::from_secs_f64(ask.number("wait", default, [0.0, max])?);
     let Subscription { feed, until, has_cursor } = subscribe(ask, "GET /v1/poll").await?;
-    Ok(Held::new(feed, has_cursor, wait, until))
+    Ok(LongPoll::new(feed, has_cursor, wait, until))
 }
 
 struct Subscription {

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod feeds;
 pub mod link;
 mod lost;
+mod picture;
 mod relay;
 pub mod requests;
 mod resume;

@@ -12,8 +12,9 @@ use serde_json::value::RawValue;
 
 use super::{
     Hub,
+    picture::entry_of,
     relay::place_of,
-    rooms::{Joining, RoomCell, STATE_EVERY_MS, Watching, entry_of},
+    rooms::{Joining, RoomCell, STATE_EVERY_MS, Watching},
     sessions::SessionCell,
     turn::Turn,
 };

@@ -12,7 +12,8 @@ use rallypoint_protocol::{
 use super::{
     Hub,
     link::Link,
-    rooms::{Missed, RoomCell, State},
+    picture::Missed,
+    rooms::{RoomCell, State},
     sessions::{SessionCell, Standing, Way},
     turn::Turn,
 };

@@ -16,13 +16,12 @@ use rallypoint_protocol::{
     code::ErrorCode,
     event::{Entry, Gone, LeaveReason, Millis},
     position::LogKey,
-    server::{self, Joined, Latency, LatestMove, PeerLeft, Reset, ResetReason, Typing},
+    server::{Latency, PeerLeft, Typing},
 };
 use rustc_hash::FxHashMap;
-use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
 
-use super::{feeds::Wake, link::Out, row::Row, sessions::SessionCell, ticks::Ticks};
+use super::{feeds::Wake, link::Out, picture::tenths, row::Row, sessions::SessionCell, ticks::Ticks};
 use crate::{
     frame::Frame,
     room::{
@@ -33,19 +32,10 @@ use crate::{
     session::{Part, Seat, answers::Answer, outbox::Slot},
 };
 
-/// Entries of a large room that `joined` and `reset` show.
-pub const SHOWN_MAX: usize = 100;
-/// Events that `missed` holds; more is a reset.
-pub const MISSED_MAX: usize = 256;
-/// Bytes that `missed` holds, so that it fits into a frame; more is a reset.
-pub const MISSED_BYTES_MAX: usize = 768 * 1024;
 /// Deliveries that may wait for the one before them until whoever publishes to the room waits as well.
 pub(super) const EARLY_MAX: usize = 256;
 /// The state goes out to watchers and feeds at most this often.
 pub const STATE_EVERY_MS: u64 = 100;
-
-/// The events after a position as messages, or why not; neither when no position was given.
-pub(super) type Missed = (Option<Vec<Box<RawValue>>>, Option<ResetReason>);
 
 /// A member with a session on this node. The list is ordered by handle.
 pub(super) struct Seated {
@@ -362,138 +352,6 @@ impl State {
         session.show(cell.handle, &self.picture(cell, peer, re, self.missed_by(cell, peer, since, history)));
     }
 
-    /// What a member missed since a position. Without the right to the history that is what
-    /// happened while it was a member.
-    pub(super) fn missed_by(
-        &self,
-        cell: &Arc<RoomCell>,
-        peer: PeerId,
-        since: Option<Position>,
-        history: bool,
-    ) -> Missed {
-        let order = self.room.member(peer).and_then(|member| member.entry.order).unwrap_or(0);
-        let history = history || since.is_some_and(|since| since.seq >= order);
-        self.missed(cell, since, Some((order, peer)), history)
-    }
-
-    /// The room as a member sees it: `joined`, and `reset` where what it missed cannot be served.
-    pub(super) fn picture(
-        &self,
-        cell: &Arc<RoomCell>,
-        peer: PeerId,
-        re: Option<u64>,
-        (missed, reset): Missed,
-    ) -> Vec<ServerMessage> {
-        let Some(you) = self.room.member(peer) else { return Vec::new() };
-        let viewer = (you.entry.order.unwrap_or(0), peer);
-        let mut own = entry_of(you).seen_by(None);
-        own.rtt = None;
-        let joined = Joined {
-            re,
-            room: cell.name.clone(),
-            handle: cell.handle,
-            you: own,
-            members: self.shown_members(Some(viewer)),
-            count: self.room.count(),
-            spectators: self.room.spectators(),
-            position: self.room.position(),
-            state: self.latest(|latest| latest.from),
-            missed,
-        };
-        let reset = reset.map(|reason| ServerMessage::Reset(self.reset(cell, reason, Some(viewer))));
-        [ServerMessage::Joined(joined)].into_iter().chain(reset).collect()
-    }
-
-    /// The room as a watcher sees it: `watching`, and `reset` where what it missed cannot be served.
-    pub(super) fn view(
-        &self,
-        cell: &Arc<RoomCell>,
-        re: Option<u64>,
-        with_state: bool,
-        (missed, reset): Missed,
-    ) -> Vec<ServerMessage> {
-        let watching = server::Watching {
-            re,
-            room: cell.name.clone(),
-            position: self.room.position(),
-            count: self.room.count(),
-            spectators: self.room.spectators(),
-            state: with_state.then(|| self.latest(|latest| latest.peer)),
-            missed,
-        };
-        // A watcher sees no roster: its reset has neither members nor state.
-        let reset =
-            reset.map(|reason| Reset { members: Vec::new(), state: Vec::new(), ..self.reset(cell, reason, None) });
-        [ServerMessage::Watching(watching)].into_iter().chain(reset.map(ServerMessage::Reset)).collect()
-    }
-
-    /// The first members of the room as `viewer` sees them, `viewer` left out.
-    fn shown_members(&self, viewer: Option<(u64, PeerId)>) -> Vec<Entry> {
-        let others = self.room.members(None).filter(|member| viewer.is_none_or(|(_, peer)| member.entry.peer != peer));
-        others.take(SHOWN_MAX).map(|member| entry_of(member).seen_by(viewer)).collect()
-    }
-
-    /// The events since a position as messages, or why not.
-    pub(super) fn missed(
-        &self,
-        cell: &Arc<RoomCell>,
-        since: Option<Position>,
-        viewer: Option<(u64, PeerId)>,
-        history: bool,
-    ) -> Missed {
-        let Some(since) = since else { return (None, None) };
-        if !history && since != self.room.position() {
-            return (None, Some(ResetReason::NoHistory));
-        }
-        let events = match self.room.since(since) {
-            Ok(events) if events.len() > MISSED_MAX => return (None, Some(ResetReason::TooMany)),
-            Ok(events) => events,
-            Err(reason) => return (None, Some(reason)),
-        };
-        let handle_of = |peer| self.room.member(peer).map(|member| member.handle);
-        let own = viewer.map(|(_, peer)| peer);
-        let missed = events.filter_map(|publication| {
-            let event = publication.event();
-            if matches!(&event.body, EventBody::PeerJoined { peer } if Some(peer.peer) == own) {
-                return None;
-            }
-            let message = event.to_message(&cell.name, publication.position, viewer, handle_of);
-            Some(raw_json(message.encode(rallypoint_protocol::Encoding::Json)))
-        });
-        let missed: Vec<_> = missed.collect();
-        if missed.iter().map(|event| event.get().len()).sum::<usize>() > MISSED_BYTES_MAX {
-            return (None, Some(ResetReason::TooMany));
-        }
-        (Some(missed), None)
-    }
-
-    /// The room from scratch, for somebody who stood where the log no longer reaches.
-    pub(super) fn reset(&self, cell: &Arc<RoomCell>, reason: ResetReason, viewer: Option<(u64, PeerId)>) -> Reset {
-        Reset {
-            room: cell.name.clone(),
-            reason,
-            position: self.room.position(),
-            members: self.shown_members(viewer),
-            count: self.room.count(),
-            state: self.latest(|latest| latest.from),
-        }
-    }
-
-    /// The latest moves, with the sender named in the way the receiver knows it.
-    pub(super) fn latest<F>(&self, from: impl Fn(&crate::room::moves::Latest) -> F) -> Vec<LatestMove<F>> {
-        let moves = self.room.latest_moves();
-        moves
-            .into_iter()
-            .map(|latest| LatestMove {
-                from: from(latest),
-                key: latest.key,
-                seq: latest.seq,
-                time: latest.time,
-                data: latest.payload.to_raw_json(),
-            })
-            .collect()
-    }
-
     /// Tells the others that a member types or stopped.
     pub(super) fn tell_typing(&self, peer: PeerId, on: bool) {
         let message = Typing { room: self.room.name().clone(), from: peer, on };
@@ -565,22 +423,6 @@ impl State {
         let waiting = self.watchers.iter().filter(|w| w.state_every_ms.is_some() && w.state_version != version);
         waiting.map(|watcher| watcher.state_due).min_by(|a, b| a.0.total_cmp(&b.0))
     }
-}
-
-/// A member as it is shown: with its handle.
-pub(super) fn entry_of(member: &crate::room::Member) -> Entry {
-    let rtt = member.entry.rtt.map(tenths);
-    Entry { handle: Some(member.handle), rtt, ..member.entry.clone() }
-}
-
-fn tenths(ms: f64) -> f64 {
-    (ms * 10.0).round() / 10.0
-}
-
-/// JSON that our own encoder just made.
-fn raw_json(bytes: Vec<u8>) -> Box<RawValue> {
-    let text = String::from_utf8(bytes).expect("JSON text is UTF-8");
-    RawValue::from_string(text).expect("our own JSON is JSON")
 }
 
 /// All rooms of a node.

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A poll that waits.
-pub struct Held {
+pub struct LongPoll {
     feed: Feed,
     /// When it is answered at the latest.
     end: Instant,
@@ -23,7 +23,7 @@ pub struct Held {
     _open: Open,
 }
 
-impl Held {
+impl LongPoll {
     /// A poll that waits up to `wait`. `until` is when the token no longer carries it.
     pub fn new(feed: Feed, has_cursor: bool, wait: Duration, until: Millis) -> Self {
         let open = Open::new(feed.hub().metrics().open(Transport::Poll));

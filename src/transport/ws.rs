@@ -276,8 +276,11 @@ impl Connection {
         let standing = self.link.standing();
         let stalled_ms = self.hub().limits().stalled_ms;
         if standing.blocked.is_some_and(|since| since.after(stalled_ms) <= now) {
-            self.metrics().limited("stalled_ms");
-            self.shared().close(CloseCode::SlowConsumer, "nothing could be written for too long");
+            // Whoever is on the way out already was closed for another reason.
+            if standing.closing.is_none() {
+                self.metrics().limited("stalled_ms");
+                self.shared().close(CloseCode::SlowConsumer, "nothing could be written for too long");
+            }
             // The kernel takes nothing, so the close frame will not get out either.
             self.ended = Some(LeaveReason::Slow);
             return;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use rallypoint::config::Config;
 use rallypoint_client::{Client, Events, Incoming, Move, Options, protocol::Payload};
 use rallypoint_protocol::{
     Encoding, RoomName, ServerMessage,
@@ -93,13 +94,14 @@ async fn enter_with(options: Options, place: &RoomName) -> Player {
 
 /// A server on which nobody is ever too fast.
 async fn fast_node() -> Node {
-    Node::with(|config| {
-        config.limits.moves_per_second = 100_000.0;
-        config.limits.moves_burst = 1_000_000.0;
-        config.limits.bytes_per_second = 1e9;
-        config.limits.resume_grace_ms = 0;
-    })
-    .await
+    Node::with(fast).await
+}
+
+fn fast(config: &mut Config) {
+    config.limits.moves_per_second = 100_000.0;
+    config.limits.moves_burst = 1_000_000.0;
+    config.limits.bytes_per_second = 1e9;
+    config.limits.resume_grace_ms = 0;
 }
 
 async fn counter(node: &Node, name: &str) -> f64 {
@@ -384,5 +386,33 @@ async fn a_reader_that_lets_reliable_moves_pile_up_is_closed_and_the_others_feel
     assert_eq!(left, (gone, LeaveReason::Slow));
     seen.extend(awake.moves_so_far().await.into_iter().map(|(.., n)| n));
     assert_eq!(seen, (0..sent).collect::<Vec<_>>(), "each reliable move once and in order");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_closed_for_what_waits_is_not_counted_again_for_the_time() {
+    let node = Node::with(|config| {
+        fast(config);
+        config.limits.stalled_ms = 1000;
+    })
+    .await;
+    let place = room("match/asleep");
+    let sender = enter(&node, "sender", &place, Encoding::MsgPack).await;
+    let sleeper = enter_narrow(&node, "sleeper", &place).await;
+    sleeper.client.pause_reading();
+    let mut sent = 0;
+    until("the sleeper to be closed", async || {
+        for _ in 0..50 {
+            sender.heavy_step(0, sent, Lane::Reliable).await;
+            sent += 1;
+        }
+        sender.settle().await;
+        (counter(&node, "closes_total{code=\"4002\"}").await > 0.0).then_some(())
+    })
+    .await;
+    // It does not even read the close, so the socket is given up once nothing could be written for a second.
+    until("the end of the socket", async || (node.gauges().await["websocket"] == 1).then_some(())).await;
+    assert_eq!(counter(&node, "closes_total{code=\"4002\"}").await, 1.0);
+    assert_eq!(counter(&node, "limited_total{limit=\"stalled_ms\"}").await, 0.0);
     node.stop().await;
 }

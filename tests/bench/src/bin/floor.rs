@@ -1,6 +1,6 @@
 //! The floor: what a relay costs at least. One thread over epoll that checks nothing and writes each message to each
-//! member, pre-encoded. `floor PORT` writes it to everybody at once, `floor PORT gather` writes all messages of a turn
-//! to a member with one call. It speaks [`rallypoint_bench::dialect::Dialect::Plain`].
+//! member, stream and waiting poll, pre-encoded. `floor PORT` writes it to everybody at once, `floor PORT gather` writes
+//! all messages of a turn to a member with one call. It speaks [`rallypoint_bench::dialect::Dialect::Plain`].
 
 use std::{
     collections::HashMap,
