@@ -2,11 +2,12 @@
 
 use std::{io, net::Ipv4Addr};
 
+use rallypoint_proof::ws;
+
 use crate::{
     dialect::{self, Dialect, Guest, Said},
     field::Server,
     net::{Id, Net},
-    ws,
 };
 
 /// Guests that come in at the same time.

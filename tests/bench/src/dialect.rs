@@ -5,14 +5,13 @@
 
 use std::io;
 
+use rallypoint_proof::ws::{self, op};
 use rallypoint_protocol::{
     PeerId, Request, RoomName, ServerMessage,
     moves::{ClientMove, Lane},
     payload::Payload,
     request::SignalKind,
 };
-
-use crate::ws::{self, op};
 
 /// A guest of a room, as the server knows it.
 #[derive(Clone, Debug, Default)]

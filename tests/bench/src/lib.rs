@@ -14,4 +14,3 @@ pub mod process;
 pub mod stamp;
 pub mod stats;
 pub mod work;
-pub mod ws;

@@ -14,10 +14,8 @@ use mio::{
     Events, Interest, Poll, Token,
     net::{TcpListener, TcpStream},
 };
-use rallypoint_bench::{
-    dialect::ask,
-    ws::{self, op},
-};
+use rallypoint_bench::dialect::ask;
+use rallypoint_proof::ws::{self, op};
 use sha1::{Digest, Sha1};
 
 const LISTENER: Token = Token(usize::MAX);

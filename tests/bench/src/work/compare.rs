@@ -3,6 +3,7 @@
 use std::{io, net::Ipv4Addr, time::Duration};
 
 use hdrhistogram::Histogram;
+use rallypoint_proof::ws::{self, op};
 
 use super::{
     Figures, Meter,
@@ -16,7 +17,6 @@ use crate::{
     field::Server,
     heard::Heard,
     net::{Id, Net},
-    ws::{self, op},
 };
 
 /// The room.

@@ -2,11 +2,12 @@
 
 use std::io;
 
+use rallypoint_proof::ws::{self, op};
+
 use super::feeds;
 use crate::{
     dialect,
     heard::{self, Heard, Stream},
-    ws::{self, op},
 };
 
 /// How spectators hear.

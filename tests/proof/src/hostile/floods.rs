@@ -6,7 +6,7 @@ use rallypoint_protocol::Encoding;
 use serde_json::{Value, json};
 
 use super::ground::{Ground, Report, ending};
-use crate::run::wire::{frame, op};
+use crate::{run::wire::frame, ws::op};
 
 /// Attackers of each kind.
 const MANY: usize = 24;

@@ -5,7 +5,10 @@ use std::{io, sync::Arc};
 use rallypoint_protocol::Encoding;
 
 use super::ground::{Ground, Report, ending};
-use crate::run::wire::{Heard, Wire, op};
+use crate::{
+    run::wire::{Heard, Wire},
+    ws::op,
+};
 
 /// Attackers of each kind.
 const MANY: usize = 50;

@@ -6,7 +6,10 @@ use rallypoint_protocol::Encoding;
 use serde_json::json;
 
 use super::ground::{Ground, Report, ending};
-use crate::run::wire::{Heard, Wire, connect, op};
+use crate::{
+    run::wire::{Heard, Wire, connect},
+    ws::op,
+};
 
 /// Half-open sockets.
 const HALF_OPEN: usize = 300;

@@ -15,19 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-/// The kinds of frames (RFC 6455 section 5.2).
-pub mod op {
-    /// A text frame.
-    pub const TEXT: u8 = 1;
-    /// A binary frame.
-    pub const BINARY: u8 = 2;
-    /// A close frame.
-    pub const CLOSE: u8 = 8;
-    /// A native ping.
-    pub const PING: u8 = 9;
-    /// A native pong.
-    pub const PONG: u8 = 10;
-}
+use crate::ws::{self, op};
 
 /// How long a handshake may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -182,28 +170,16 @@ impl Wire {
 
     /// A whole frame, if one is there. A server's frames are neither masked nor in pieces.
     fn take(&mut self) -> io::Result<Option<(u8, Vec<u8>)>> {
-        let Some([first, second]) = self.unread.first_chunk::<2>().copied() else { return Ok(None) };
-        if first & 0xf0 != 0x80 || second & 0x80 != 0 {
-            return Err(io::Error::other(format!("no frame begins with {first:02x} {second:02x}")));
-        }
-        let long = match second {
-            126 => 2,
-            127 => 8,
-            _ => 0,
+        let Some(frame) = ws::read(&self.unread) else {
+            let is_too_long = self.unread.len() > FRAME_MAX;
+            return if is_too_long { Err(io::Error::other("a frame without an end")) } else { Ok(None) };
         };
-        let Some(length) = self.unread.get(2..2 + long) else { return Ok(None) };
-        let length = length.iter().fold(0_usize, |sum, &byte| sum << 8 | usize::from(byte));
-        let length = if long == 0 { usize::from(second) } else { length };
-        if length > FRAME_MAX {
-            return Err(io::Error::other(format!("a frame of {length} bytes")));
+        if !frame.is_plain || frame.mask.is_some() {
+            return Err(io::Error::other(format!("no frame of a server: {frame:?}")));
         }
-        let end = 2 + long + length;
-        if self.unread.len() < end {
-            return Ok(None);
-        }
-        let payload = self.unread[2 + long..end].to_vec();
-        self.unread.drain(..end);
-        Ok(Some((first & 0x0f, payload)))
+        let payload = self.unread[frame.payload.clone()].to_vec();
+        self.unread.drain(..frame.payload.end);
+        Ok(Some((frame.op, payload)))
     }
 
     /// Reads until a message of this type comes.
@@ -235,19 +211,7 @@ impl Wire {
 
 /// The bytes of a client's frame.
 pub fn frame(op: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0x80 | op];
-    match payload.len() {
-        length @ 0..126 => bytes.push(0x80 | length as u8),
-        length @ 126..65_536 => {
-            bytes.push(0x80 | 126);
-            bytes.extend((length as u16).to_be_bytes());
-        }
-        length => {
-            bytes.push(0x80 | 127);
-            bytes.extend((length as u64).to_be_bytes());
-        }
-    }
-    bytes.extend([0; 4]);
-    bytes.extend(payload);
+    let mut bytes = Vec::with_capacity(payload.len() + 14);
+    ws::client_frame(op, payload, &mut bytes);
     bytes
 }

@@ -1,4 +1,4 @@
-//! WebSocket framing for a client that must never be the bottleneck: RFC 6455 section 5.
+//! WebSocket framing (RFC 6455 section 5) for clients that must never be the bottleneck, or that are up to no good.
 
 use std::ops::Range;
 
@@ -50,13 +50,15 @@ fn frame(op: u8, payload: &[u8], mask: u8, out: &mut Vec<u8>) {
 pub struct Frame {
     /// What it is.
     pub op: u8,
+    /// A whole message, without bits that nobody has agreed on.
+    pub is_plain: bool,
     /// Where its payload lies.
     pub payload: Range<usize>,
     /// The mask, of a frame from a client.
     pub mask: Option<[u8; 4]>,
 }
 
-/// The first frame in `bytes`, if all of it is there. Messages of several frames are not ours, nor our servers'.
+/// The first frame in `bytes`, if all of it is there.
 pub fn read(bytes: &[u8]) -> Option<Frame> {
     let (&[first, second], rest) = bytes.split_first_chunk()?;
     let (length, mut at) = match second & 0x7f {
@@ -70,7 +72,8 @@ pub fn read(bytes: &[u8]) -> Option<Frame> {
         at += 4;
     }
     let end = at.checked_add(length)?;
-    (bytes.len() >= end).then_some(Frame { op: first & 0x0f, payload: at..end, mask })
+    let is_plain = first & 0xf0 == 0x80;
+    (bytes.len() >= end).then_some(Frame { op: first & 0x0f, is_plain, payload: at..end, mask })
 }
 
 #[cfg(test)]
@@ -86,11 +89,15 @@ mod tests {
                 let make = if client { client_frame } else { server_frame };
                 make(op::BINARY, &payload, &mut out);
                 let frame = read(&out).unwrap();
+                assert!(frame.is_plain);
                 assert_eq!((frame.op, frame.mask, &out[frame.payload.clone()]), (op::BINARY, mask, &payload[..]));
                 assert_eq!(frame.payload.end, out.len());
                 assert_eq!(read(&out[..out.len() - 1]), None);
             }
         }
         assert_eq!((read(b""), read(b"\x82")), (None, None));
+        for odd in [b"\x02\0", b"\xc2\0"] {
+            assert!(!read(odd).unwrap().is_plain, "{odd:?}");
+        }
     }
 }
