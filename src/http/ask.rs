@@ -105,7 +105,7 @@ impl Segment {
 }
 
 /// <https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header>
-pub(super) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// <https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header>
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

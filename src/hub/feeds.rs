@@ -316,8 +316,9 @@ impl Feed {
     }
 
     async fn read_own(&mut self, items: &mut Items) {
-        // Before the log is read, so that what comes meanwhile is read another time.
-        self.wake.news.store(false, Ordering::Release);
+        // Before the log is read, so that what comes meanwhile is read another time. A swap and not a store: whoever takes
+        // news away sees in the log what they were about.
+        self.wake.news.swap(false, Ordering::AcqRel);
         let own = RoomName::of_user(self.user.name());
         let log: Log<'_> = self.hub.user_log(&own);
         let page = match self.hub.broker().read(log, self.own_position, BATCH_MAX).await {

@@ -108,6 +108,21 @@ async fn counter(node: &Node, name: &str) -> f64 {
     node.metrics().await.get(name).copied().unwrap_or_default()
 }
 
+/// Sends reliable moves until somebody is closed who does not read them; returns how many.
+async fn pour_until_one_is_closed(node: &Node, sender: &Player) -> u64 {
+    let mut sent = 0;
+    until("the slow reader to be closed", async || {
+        for _ in 0..50 {
+            sender.heavy_step(0, sent, Lane::Reliable).await;
+            sent += 1;
+        }
+        sender.settle().await;
+        (counter(node, "closes_total{code=\"4002\"}").await > 0.0).then_some(())
+    })
+    .await;
+    sent
+}
+
 /// What a receiver has seen of one sender.
 #[derive(Debug, Default, PartialEq)]
 struct Row {
@@ -354,16 +369,7 @@ async fn a_reader_that_lets_reliable_moves_pile_up_is_closed_and_the_others_feel
         .await;
         (awake, seen, left)
     });
-    let mut sent = 0;
-    until("the slow reader to be closed", async || {
-        for _ in 0..50 {
-            sender.heavy_step(0, sent, Lane::Reliable).await;
-            sent += 1;
-        }
-        sender.settle().await;
-        (counter(&node, "closes_total{code=\"4002\"}").await > 0.0).then_some(())
-    })
-    .await;
+    let sent = pour_until_one_is_closed(&node, &sender).await;
     let budget = node.hub.limits().outbound_budget as f64;
     let waited = counter(&node, "outbox_bytes_max").await;
     // What crosses the budget is still taken: a row of moves that go out together, 16 KiB of payloads at most.
@@ -400,16 +406,7 @@ async fn who_is_closed_for_what_waits_is_not_counted_again_for_the_time() {
     let sender = enter(&node, "sender", &place, Encoding::MsgPack).await;
     let sleeper = enter_narrow(&node, "sleeper", &place).await;
     sleeper.client.pause_reading();
-    let mut sent = 0;
-    until("the sleeper to be closed", async || {
-        for _ in 0..50 {
-            sender.heavy_step(0, sent, Lane::Reliable).await;
-            sent += 1;
-        }
-        sender.settle().await;
-        (counter(&node, "closes_total{code=\"4002\"}").await > 0.0).then_some(())
-    })
-    .await;
+    pour_until_one_is_closed(&node, &sender).await;
     // It does not even read the close, so the socket is given up once nothing could be written for a second.
     until("the end of the socket", async || (node.gauges().await["websocket"] == 1).then_some(())).await;
     assert_eq!(counter(&node, "closes_total{code=\"4002\"}").await, 1.0);
