@@ -290,11 +290,11 @@ impl Feed {
     /// Reads what there is, at most a batch; empty when there is nothing new. Whoever tells an item to
     /// the client has to [`advance`](Self::advance) past it, and past all of them before the next read.
     pub async fn read(&mut self) -> Items {
-        let mut items = Items::new();
-        if self.has_news() {
+        let mut items = self.read_events();
+        if self.has_news() && items.len() < BATCH_MAX {
             self.read_own(&mut items).await;
         }
-        self.read_rooms_into(&mut items);
+        self.read_states(&mut items);
         items
     }
 
@@ -305,33 +305,35 @@ impl Feed {
 
     /// Like [`read`](Self::read), without the user's own log.
     pub fn read_rooms(&mut self) -> Items {
-        let mut items = Items::new();
-        self.read_rooms_into(&mut items);
+        let mut items = self.read_events();
+        self.read_states(&mut items);
         items
     }
 
-    fn read_rooms_into(&mut self, items: &mut Items) {
-        self.rooms.iter_mut().for_each(|followed| followed.read(items));
-        self.read_states(items);
+    fn read_events(&mut self) -> Items {
+        let mut items = Items::new();
+        self.rooms.iter_mut().for_each(|followed| followed.read(&mut items));
+        items
     }
 
     async fn read_own(&mut self, items: &mut Items) {
         // Before the log is read, so that what comes meanwhile is read another time. A swap and not a store: whoever takes
         // news away sees in the log what they were about.
         self.wake.news.swap(false, Ordering::AcqRel);
+        let limit = BATCH_MAX - items.len();
         let own = RoomName::of_user(self.user.name());
         let log: Log<'_> = self.hub.user_log(&own);
-        let page = match self.hub.broker().read(log, self.own_position, BATCH_MAX).await {
+        let page = match self.hub.broker().read(log, self.own_position, limit).await {
             Ok(page) => page,
             Err(reason) => {
                 // Notifications have no snapshot to start from: all that is kept is told from its edge.
                 let Ends { edge: position, .. } = self.hub.broker().ends(log).await;
                 items.push(Item::reset(self.own_key, reason, position, &own, [0, 0]));
                 // What is trimmed in between is noticed by the next read.
-                self.hub.broker().read(log, position, BATCH_MAX).await.unwrap_or_default()
+                self.hub.broker().read(log, position, limit).await.unwrap_or_default()
             }
         };
-        self.own_due = page.len() >= BATCH_MAX;
+        self.own_due = page.len() >= limit;
         items.extend(page.into_iter().map(|publication| Item::Event(self.own_key, publication)));
     }
 
