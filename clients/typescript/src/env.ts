@@ -1,0 +1,59 @@
+/** What the package takes from its surroundings. Tests give their own, with a clock that they turn themselves. */
+
+/** A socket as far as the package uses it. */
+export interface Socket {
+  binaryType: string;
+  readonly readyState: number;
+  readonly bufferedAmount: number;
+  onopen: (() => void) | null;
+  onmessage: ((event: { data: unknown }) => void) | null;
+  onclose: ((event: { code: number; reason: string }) => void) | null;
+  send(data: string | Uint8Array): void;
+  close(code?: number, reason?: string): void;
+}
+
+/** The surroundings. */
+export interface Env {
+  /** Unix milliseconds by a clock that is never set back. */
+  now(): number;
+  /** Runs `act` after `ms`; returns what ends the wait. */
+  after(ms: number, act: () => void): () => void;
+  /** A number from 0 to 1. */
+  random(): number;
+  /** Opens a WebSocket; throws where there is none. */
+  socket(url: string, subprotocols: string[]): Socket;
+  fetch: typeof fetch;
+  /** Tells when the network comes back or the page is looked at again: a wait need not be sat out then. */
+  onWake(act: () => void): () => void;
+  /** Whether the browser says that there is no network. */
+  offline(): boolean;
+}
+
+/** A browser, or Node (22 and later has a WebSocket of its own; for 20 see `ConnectOptions.WebSocket`). */
+export function surroundings(options: { WebSocket?: unknown; fetch?: typeof fetch } = {}): Env {
+  const { WebSocket: Given = globalThis.WebSocket } = options;
+  return {
+    now: () => performance.timeOrigin + performance.now(),
+    after(ms, act) {
+      const timer = setTimeout(act, ms);
+      return () => clearTimeout(timer);
+    },
+    random: Math.random,
+    socket(url, subprotocols) {
+      if (!Given) throw new TypeError('there is no WebSocket here: pass one as the option `WebSocket`');
+      return new (Given as new (url: string, subprotocols: string[]) => Socket)(url, subprotocols);
+    },
+    fetch: options.fetch ?? ((...call) => globalThis.fetch(...call)),
+    onWake(act) {
+      const { document: page } = globalThis;
+      const seen = () => page.visibilityState === 'visible' && act();
+      globalThis.addEventListener?.('online', act);
+      page?.addEventListener('visibilitychange', seen);
+      return () => {
+        globalThis.removeEventListener?.('online', act);
+        page?.removeEventListener('visibilitychange', seen);
+      };
+    },
+    offline: () => globalThis.navigator?.onLine === false,
+  };
+}

@@ -1,0 +1,15 @@
+/**
+ * rallypoint-client: video calls, games and live feeds over a rallypoint server.
+ *
+ * `connect` gives a {@link Client}, its `join` a {@link Room}, the room's `call` a {@link Call}; `watch` gives a
+ * {@link Feed}, which needs no WebSocket.
+ */
+
+export { Call, type CallEvents, type CallOptions, type CallPeer, type LocalMedia, type PairState, type PairStats } from './call.js';
+export type { ClientState, Status, TransportName } from './carrier.js';
+export { Client, connect, TokenRefused, type ClientEvents, type ConnectOptions, type Notification, type TokenReason, type TokenSource } from './client.js';
+export { Emitter, type Unsubscribe } from './emitter.js';
+export { closeAction, ClosedError, LostError, QueueFullError, RallypointError, RequestError, UnsupportedError, type CloseAction } from './errors.js';
+export { Feed, watch, type FeedConnected, type FeedEvent, type FeedEvents, type FeedReset, type FeedState, type FeedStatus, type WatchOptions } from './feed.js';
+export { Room, type Late, type Member, type Move, type MoveOptions, type RoomEvents } from './room.js';
+export type * from './wire.js';
