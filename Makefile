@@ -1,19 +1,22 @@
 # The whole day's work. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check fuzz conformance build-release arena history restart soak hostile stalled bench compare memory stall clean
+.PHONY: help run pages test test-fast check fuzz conformance build-release arena history restart soak hostile stalled bench compare memory stall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## build and run the server on http://localhost:3000, for trying things out
+run: pages ## build and run the server on http://localhost:3000, for trying things out
 	cargo run -- serve --dev
+
+pages: ## build the pages that the server's binary takes in (clients/pages, with Node.js)
+	@clients/build.sh
 
 test: ## run every test (SKIP="browser arena" leaves groups out)
 	@tests/run.sh
 
 test-fast: ## format, lints, unit, protocol and client tests, golden frames; under 3 minutes
-	@tests/run.sh check unit doc vectors
+	@tests/run.sh pages check unit doc vectors
 
 check: ## format, clippy, rustdoc and JavaScript syntax, all without warnings
 	@tests/run.sh check
@@ -24,7 +27,7 @@ fuzz: ## two minutes of fuzzing for each target (SECONDS=600)
 conformance: ## the 301 Autobahn cases against the connection code
 	@tests/run.sh conformance
 
-build-release: ## build target/release/rallypoint
+build-release: pages ## build target/release/rallypoint
 	cargo build --release
 
 arena: build-release ## eight players for 10 s against a release server: promises and latencies (ARENA="--rate 60")

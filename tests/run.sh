@@ -14,7 +14,8 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-GROUPS_OF_ALL=(check build unit integration doc example-config vectors conformance browser arena history bench fuzz)
+. tests/packages.sh
+GROUPS_OF_ALL=(pages check build unit integration doc example-config vectors client conformance browser arena history bench fuzz)
 # Known by name, and run only when they are named.
 GROUPS_ON_DEMAND=(restart soak hostile stalled)
 BUILT=${BUILT:-}
@@ -75,7 +76,21 @@ read_node() {
   awk '/^[0-9]+ passed, [0-9]+ failed$/ { p = $1; f = $3 } END { print p + 0, f + 0, 0 }'
 }
 
+# "# pass 12", "# fail 0", "# skipped 1" of Node's own runner, in either of its two reports.
+read_node_test() {
+  awk '$1 == "#" || $1 == "ℹ" { if ($2 == "pass") p += $3; if ($2 == "fail" || $2 == "cancelled") f += $3
+         if ($2 == "skipped" || $2 == "todo") s += $3 } END { print p + 0, f + 0, s + 0 }'
+}
+
 # ------------------------------------------------------------------------------------------ groups
+
+# Before everything that builds the server, which takes the pages in.
+group_pages() {
+  npm_ci clients/typescript
+  npm_ci clients/pages
+  step "types of the pages" npm run --silent --prefix clients/pages check
+  step "the pages, each small enough" clients/build.sh
+}
 
 group_check() {
   step "cargo fmt" cargo fmt --all --check
@@ -123,6 +138,15 @@ group_vectors() {
   npm_ci tests/vectors
   counted read_node node tests/vectors/check.mjs
   step "the checker finds planted faults" node tests/vectors/check.mjs --self-test
+}
+
+# The npm package: its types, its unit tests and golden frames, itself against a server, its size and its documentation.
+group_client() {
+  npm_ci clients/typescript
+  build
+  RALLYPOINT_BIN=$TARGET/debug/rallypoint counted read_node_test npm test --silent --prefix clients/typescript
+  step "the package, and its size" npm run --silent --prefix clients/typescript build
+  step "its documentation" npm run --silent --prefix clients/typescript docs
 }
 
 # What parses foreign bytes, with bytes that nobody thought of. The targets are built with flags of
@@ -242,7 +266,7 @@ test_targets() {
 # Files named .js are modules here, which node only believes when they come on standard input.
 javascript_syntax() {
   local file bad=0 files
-  mapfile -t files < <(find clients tests -name node_modules -prune -o \( -name '*.js' -o -name '*.mjs' \) -print | sort)
+  mapfile -t files < <(find clients tests \( -name node_modules -o -name dist -o -name build -o -name docs \) -prune -o \( -name '*.js' -o -name '*.mjs' \) -print | sort)
   ((${#files[@]} > 0)) || return 1
   for file in "${files[@]}"; do
     node --check --input-type=module - <"$file" || { echo "in $file" && bad=1; }
@@ -265,14 +289,6 @@ unspoken() {
   local status=0
   grep -rnw -- "$@" || status=$?
   ((status == 1))
-}
-
-# npm_ci FOLDER: installs what the lock file names, unless that is what is there.
-npm_ci() {
-  local stamp=$1/node_modules/.installed
-  cmp -s "$1/package-lock.json" "$stamp" && return
-  (cd "$1" && npm ci --no-audit --no-fund)
-  cp "$1/package-lock.json" "$stamp"
 }
 
 # cargo_fuzz: installs the version that we know into the target folder, unless it is there.
@@ -330,30 +346,18 @@ need_packages() {
   command -v cargo >/dev/null || fail "cargo is missing: install Rust 1.95 or later, see https://rustup.rs"
   local packages=()
   command -v cc >/dev/null && command -v c++ >/dev/null || packages+=(build-essential)
-  command -v node >/dev/null || packages+=(nodejs)
-  command -v npm >/dev/null || packages+=(npm)
+  mapfile -t -O "${#packages[@]}" packages < <(node_packages)
   if wanted conformance && ! python3 -c 'import venv, ensurepip' 2>/dev/null; then packages+=(python3-venv); fi
   if wanted browser && ! browser >/dev/null; then
     [[ -z ${CHROMIUM:-} ]] || fail "CHROMIUM=$CHROMIUM is no program"
     packages+=(chromium)
   fi
+  if wanted browser; then
+    command -v turnserver >/dev/null || packages+=(coturn)
+    command -v nginx >/dev/null || packages+=(nginx-light)
+  fi
   ((${#packages[@]} == 0)) || install "${packages[@]}"
-  node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' ||
-    fail "node $(node --version) is too old, the tests need 20 or later: https://nodejs.org/en/download"
-}
-
-install() {
-  local command="apt-get install -y --no-install-recommends $*"
-  command -v apt-get >/dev/null || fail "missing: $*. Install them (on Debian: $command)"
-  [[ $(id -u) == 0 ]] || fail "missing: $*. Run: sudo apt-get update && sudo $command"
-  echo "=== missing: $*; running apt-get update && $command"
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get update -q && $command </dev/null || fail "the packages could not be installed; run: apt-get update && $command"
-}
-
-fail() {
-  echo "tests/run.sh: $*" >&2
-  exit 2
+  new_node
 }
 
 # ---------------------------------------------------------------------------------------- the run
