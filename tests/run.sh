@@ -354,7 +354,7 @@ need_packages() {
   fi
   if wanted browser; then
     command -v turnserver >/dev/null || packages+=(coturn)
-    command -v nginx >/dev/null || packages+=(nginx-light)
+    command -v nginx >/dev/null || packages+=(nginx)
   fi
   ((${#packages[@]} == 0)) || install "${packages[@]}"
   new_node

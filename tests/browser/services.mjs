@@ -1,0 +1,111 @@
+/** Other people's servers that some browser tests need: a TURN server (coturn) and a reverse proxy (nginx), on loopback. */
+
+import { spawn } from 'node:child_process';
+import dgram from 'node:dgram';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { freePort, until } from './lib.mjs';
+
+/** Ports that a relay may take for its ends; each test run has one relay at a time. */
+const RELAY_PORTS = 200;
+
+/** Runs a program until `stop`; `answers` tells when it is ready. */
+async function run(what, command, args, answers) {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (text = (text + data).slice(-20_000)));
+  let failure;
+  child.on('error', (error) => (failure = error));
+  const gone = () => failure || child.exitCode !== null || child.signalCode !== null;
+  const stop = async () => {
+    if (gone()) return;
+    const exit = once(child, 'exit');
+    child.kill('SIGTERM');
+    const timer = setTimeout(() => child.kill('SIGKILL'), 5_000);
+    await exit;
+    clearTimeout(timer);
+  };
+  try {
+    await until(`${what} answers`, async () => gone() || answers());
+    if (gone()) throw new Error(`${what} did not start: ${failure?.message ?? `exit ${child.exitCode}`}`);
+  } catch (error) {
+    await stop();
+    throw new Error(`${error.message}\n${text}`);
+  }
+  return { stop, output: () => text };
+}
+
+const connects = (port) =>
+  new Promise((done) => {
+    const socket = net.connect(port, '127.0.0.1', () => socket.end(() => done(true)));
+    socket.on('error', () => done(false));
+  });
+
+/** A run of free UDP ports: where the first is free the others mostly are, and a relay skips those that are not. */
+async function freeUdpPort() {
+  const socket = dgram.createSocket('udp4');
+  socket.bind(0, '127.0.0.1');
+  await once(socket, 'listening');
+  const { port } = socket.address();
+  socket.close();
+  await once(socket, 'close');
+  return Math.min(port, 65_535 - RELAY_PORTS);
+}
+
+/** coturn with the shared secret that a server mints credentials by. */
+export async function startTurn(secret) {
+  const [port, relay] = [await freePort(), await freeUdpPort()];
+  const folder = await mkdtemp(join(tmpdir(), 'rallypoint-turn-'));
+  const server = await run('coturn', 'turnserver', [
+    '-n', '--no-cli', '--log-file=stdout', '--simple-log', '--listening-ip=127.0.0.1', '--relay-ip=127.0.0.1',
+    `--listening-port=${port}`, `--min-port=${relay}`, `--max-port=${relay + RELAY_PORTS}`, '--realm=test.local',
+    '--use-auth-secret', `--static-auth-secret=${secret}`, '--allow-loopback-peers', '--no-tls', '--no-dtls',
+    `--pidfile=${folder}/pid`, `--userdb=${folder}/users`, '--verbose',
+  ], () => connects(port));
+  return {
+    url: `turn:127.0.0.1:${port}?transport=udp`,
+    output: server.output,
+    stop: () => server.stop().finally(() => rm(folder, { recursive: true, force: true })),
+  };
+}
+
+/**
+ * nginx in front of a server. `location` is what stands in its `location /`, beside the address of the server: what it
+ * lets through and what it holds back.
+ */
+export async function startNginx(upstream, location) {
+  const port = await freePort();
+  const folder = await mkdtemp(join(tmpdir(), 'rallypoint-nginx-'));
+  const config = `
+daemon off;
+pid ${folder}/pid;
+error_log stderr warn;
+events { worker_connections 512; }
+http {
+  access_log off;
+  client_body_temp_path ${folder}/body;
+  proxy_temp_path ${folder}/proxy;
+  fastcgi_temp_path ${folder}/fastcgi;
+  uwsgi_temp_path ${folder}/uwsgi;
+  scgi_temp_path ${folder}/scgi;
+  server {
+    listen 127.0.0.1:${port};
+    location / {
+      proxy_pass http://127.0.0.1:${upstream};
+      proxy_set_header Host $http_host;
+      ${location}
+    }
+  }
+}
+`;
+  await writeFile(`${folder}/nginx.conf`, config);
+  const server = await run('nginx', 'nginx', ['-p', folder, '-e', 'stderr', '-c', `${folder}/nginx.conf`], () => connects(port));
+  return {
+    base: `http://127.0.0.1:${port}`,
+    output: server.output,
+    stop: () => server.stop().finally(() => rm(folder, { recursive: true, force: true })),
+  };
+}
