@@ -16,7 +16,7 @@ import { Posts } from './feed/posts.js';
 import { Requests } from './feed/requests.js';
 import { covers, Seen } from './feed/seen.js';
 import { messageOf } from './feed/translate.js';
-import { claims, Tokens } from './token.js';
+import { claims, Tokens } from './tokens.js';
 import type { Connected, Cursor, Joined, PeerEntry, Position, ResetReason, ServerMessage } from './wire.js';
 
 /** What a fallback is made of. */
