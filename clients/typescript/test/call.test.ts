@@ -102,20 +102,20 @@ test('an ended pair leaves no timer behind', () => {
 
 test('a failure is put in words', () => {
   const signs: Signs = { label: 'Ada', relayOnly: false, turn: false, relay: false };
-  const url = 'turn:turn.example:3478';
+  const host = 'turn.example:3478';
   const say = (more: Partial<Signs>): string => whyFailed({ ...signs, ...more });
   assert.equal(say({}), 'No way through to Ada: the networks let nothing pass directly, and no TURN server is configured.');
   assert.equal(say({ turn: true, relay: true }), 'No way through to Ada, not even over the TURN server.');
   assert.equal(say({ relayOnly: true }), 'No TURN server is configured, and this call may take no other way.');
   assert.equal(
-    say({ relayOnly: true, turn: true, error: { code: 701, url } }),
-    `No TURN server answered (${url}, 701), and this call may take no other way.`,
+    say({ relayOnly: true, turn: true, error: { code: 701, host } }),
+    `No TURN server answered (${host}, error 701), and this call may take no other way.`,
   );
   assert.equal(say({ relayOnly: true, turn: true }), 'No TURN server answered, and this call may take no other way.');
   for (const code of [401, 403, 438, 441]) {
-    assert.match(say({ turn: true, error: { code, url } }), /^No way through to Ada: .* our credentials, which are wrong or have expired/);
+    assert.match(say({ turn: true, error: { code, host } }), /^No way through to Ada: .* our credentials, which are wrong or have expired/);
   }
-  assert.match(say({ turn: true, error: { code: 486, url } }), /has no room for us \(486\)/);
+  assert.match(say({ turn: true, error: { code: 486, host } }), /has no room for us \(486\)/);
 });
 
 /** A report as Chromium makes it, `seconds` after the first. */

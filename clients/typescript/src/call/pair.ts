@@ -10,7 +10,7 @@ import type { CallPeer, PairState } from '../call.js';
 import type { Member } from '../room.js';
 import type { IceServer, Signal } from '../wire.js';
 import { KINDS, type Media } from './media.js';
-import { whyFailed } from './reasons.js';
+import { whyFailed, type Signs } from './reasons.js';
 import { Restarts } from './restarts.js';
 import { measure, type PairStats, type Stat, type Totals } from './stats.js';
 
@@ -52,13 +52,13 @@ export class Pair implements CallPeer {
   #configuration: RTCConfiguration;
   #stream: MediaStream | undefined;
   #channel: RTCDataChannel | undefined;
-  #turn: Promise<void> = Promise.resolve();
+  #tail: Promise<void> = Promise.resolve();
   #begun = false;
   #ignoring = false;
   #closed = false;
   #stood = false;
   #relay = false;
-  #error: { code: number; url: string } | undefined;
+  #error: Signs['error'];
   #fault = '';
   #totals: Totals | undefined;
 
@@ -76,8 +76,11 @@ export class Pair implements CallPeer {
       if (candidate?.candidate !== '') this.#do(() => this.#send('ice-candidate', candidate?.toJSON() ?? null));
     };
     connection.onicecandidateerror = ({ errorCode: code, url }) => {
+      // Chromium calls a TURN server whose name it does not find `stun:…`.
+      const [, host] = /^\w+:([^?]+)/.exec(url) ?? [];
+      if (!host || !this.#turn().some((each) => each.includes(host))) return;
       // A server that cannot be reached from one of several networks says little; a refusal says all.
-      if (/^turns?:/.test(url) && (!this.#error || this.#error.code === 701)) this.#error = { code, url };
+      if (!this.#error || this.#error.code === 701) this.#error = { code, host };
     };
     connection.onconnectionstatechange = () => this.#see();
     this.#do(() => this.#configure());
@@ -106,7 +109,7 @@ export class Pair implements CallPeer {
     return whyFailed({
       label,
       relayOnly: this.#configuration.iceTransportPolicy === 'relay',
-      turn: (this.#configuration.iceServers ?? []).some(({ urls }) => [urls].flat().some((url) => /^turns?:/.test(url))),
+      turn: this.#turn().length > 0,
       relay: this.#relay,
       error: this.#error,
     });
@@ -197,9 +200,14 @@ export class Pair implements CallPeer {
     connection.close();
   }
 
+  /** The addresses of the TURN servers. */
+  #turn(): string[] {
+    return (this.#configuration.iceServers ?? []).flatMap(({ urls }) => urls).filter((url) => /^turns?:/.test(url));
+  }
+
   /** One thing after the other, so that each finds the connection in a state that it stays in. */
   #do(act: () => void | Promise<void>): void {
-    this.#turn = this.#turn
+    this.#tail = this.#tail
       .then(() => (this.#closed ? undefined : act()))
       .catch((error: unknown) => {
         if (this.#closed) return;
@@ -300,14 +308,19 @@ export class Pair implements CallPeer {
       const track = media.track(kind);
       const direction = media.sends(kind) ? 'sendrecv' : 'recvonly';
       const parts = connection.getTransceivers()
-        .filter(({ receiver, direction }) => receiver.track.kind === kind && direction !== 'stopped');
+        .filter(({ receiver, direction }) => receiver.track.kind === kind && direction !== 'stopped' && direction !== 'inactive');
       const part = parts.find(({ mid }) => mid !== null) ?? parts[0];
       if (!part) {
         if (track || both) connection.addTransceiver(track ?? kind, { direction, streams: [media.stream] });
         continue;
       }
-      // Of an offer that was rolled back parts are left over for which the other's offer brought its own.
-      for (const other of parts) if (other !== part && other.mid === null) other.stop();
+      // Of a first offer that was rolled back parts are left over for which the other's offer brought its own. They become
+      // parts that nobody uses: Chromium 148 negotiates without end when they are stopped.
+      for (const other of parts) {
+        if (other === part || other.mid !== null) continue;
+        other.direction = 'inactive';
+        await other.sender.replaceTrack(null);
+      }
       if (part.direction !== direction) part.direction = direction;
       if (part.sender.track !== track) await part.sender.replaceTrack(track);
       if (track) part.sender.setStreams?.(media.stream);

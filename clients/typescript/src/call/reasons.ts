@@ -11,7 +11,7 @@ export interface Signs {
   /** A TURN server gave us a candidate. */
   relay: boolean;
   /** The last fault of a TURN server: an error code of STUN (RFC 8489 section 14.8, RFC 8656 section 19), or 701: no answer. */
-  error?: { code: number; url: string } | undefined;
+  error?: { code: number; host: string } | undefined;
 }
 
 /** 401 and 441: wrong; 403: not allowed; 438: the nonce is stale, which a server says again only of expired ones. */
@@ -23,7 +23,7 @@ function turnFault({ turn, error }: Signs): string {
   const code = error?.code ?? 0;
   if (REFUSED.includes(code)) return `the TURN server refused our credentials, which are wrong or have expired (${code})`;
   if (FULL.includes(code)) return `the TURN server has no room for us (${code})`;
-  return `no TURN server answered${error ? ` (${error.url}, ${code})` : ''}`;
+  return `no TURN server answered${error ? ` (${error.host}, error ${code})` : ''}`;
 }
 
 /** One sentence for a pair that failed. */
