@@ -8,10 +8,18 @@ import { ClosedError } from './errors.js';
 import { inside, Room, type RoomHost } from './room.js';
 import { json, msgpack } from './socket/codec.js';
 import { WebSocketCarrier } from './socket/socket.js';
-import type { TokenSource } from './token.js';
 import type { Connected, IceServer, Position, Reset, ServerMessage } from './wire.js';
 
-export { TokenRefused, type TokenReason, type TokenSource } from './token.js';
+export { TokenRefused } from './errors.js';
+
+/** Why a token is asked for. */
+export interface TokenReason {
+  /** `first` connection, coming back (`again`), because the last one is about to end or has (`expired`). */
+  why: 'first' | 'again' | 'expired';
+}
+
+/** An access token, or where to get one. A function is asked before every connection and before a token ends. */
+export type TokenSource = string | ((reason: TokenReason) => string | Promise<string>);
 
 /** How to connect. */
 export interface ConnectOptions {

@@ -1,9 +1,9 @@
 /** The WebSocket carrier: it owns the socket and the timer, and does what the connection's machine says. */
 
 import type { Carrier, CarrierListener, OutgoingMove, Status } from '../carrier.js';
-import { TokenRefused, type TokenReason, type TokenSource } from '../token.js';
+import type { TokenReason, TokenSource } from '../client.js';
 import type { Env, Socket } from '../env.js';
-import { ClosedError } from '../errors.js';
+import { ClosedError, TokenRefused } from '../errors.js';
 import type { Joined, Position, ServerMessage } from '../wire.js';
 import { Access } from './access.js';
 import type { Codec, Frame } from './codec.js';
