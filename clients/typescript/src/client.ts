@@ -5,6 +5,7 @@ import { Clock } from './clock.js';
 import { Emitter } from './emitter.js';
 import { surroundings, type Env } from './env.js';
 import { ClosedError } from './errors.js';
+import { Fallback, type FallbackOptions } from './fallback.js';
 import { inside, Room, type RoomHost } from './room.js';
 import { json, msgpack } from './socket/codec.js';
 import { WebSocketCarrier } from './socket/socket.js';
@@ -63,15 +64,6 @@ export interface ClientEvents {
   refused: { code: number; message: string; room?: string; count: number };
 }
 
-/** What a carrier without a WebSocket is made of. */
-export interface FallbackOptions {
-  env: Env;
-  url: URL;
-  token: TokenSource;
-  transports: readonly TransportName[];
-  listener: CarrierListener;
-}
-
 /** What `connect` may be told by tests; see `env.ts`. */
 export interface Internals {
   env?: Env;
@@ -112,7 +104,9 @@ export class Client extends Emitter<ClientEvents> {
   readonly #env: Env;
   readonly #url: URL;
   readonly #options: ConnectOptions;
-  readonly #fallback: Internals['fallback'];
+  /** What is left where no WebSocket gets through. */
+  readonly #others: FallbackOptions['transports'];
+  readonly #fallback: (options: FallbackOptions) => Carrier;
   readonly #host: RoomHost;
 
   /** @internal */
@@ -121,10 +115,11 @@ export class Client extends Emitter<ClientEvents> {
     const { url, token, signal, transports = ['websocket', 'events', 'poll'] } = options;
     const source: TokenSource = typeof token === 'string' ? token : async (why) => (this.#token = await token(why));
     if (typeof token === 'string') this.#token = token;
-    this.#options = { ...options, token: source, transports };
+    this.#options = { ...options, token: source };
     this.#env = internals.env ?? surroundings(options);
     this.#url = new URL(url);
-    this.#fallback = transports.some((name) => name !== 'websocket') ? internals.fallback : undefined;
+    this.#others = transports.filter((name) => name !== 'websocket');
+    this.#fallback = internals.fallback ?? ((given) => new Fallback(given));
     this.#host = {
       client: this,
       now: () => this.#env.now(),
@@ -289,11 +284,11 @@ export class Client extends Emitter<ClientEvents> {
       move: (move) => mine(() => this.#withRoom(move.room, (room) => inside(room).move(move))),
       out: (name, why) => mine(() => this.#withRoom(name, (room) => this.#put(room, why))),
     };
-    const { token, encoding, queue = 256, transports = [] } = this.#options;
+    const { token, encoding, queue = 256 } = this.#options;
     const [env, url] = [this.#env, this.#url];
     this.#fallen = way === 'fallback';
-    if (this.#fallen && this.#fallback) return this.#fallback({ env, url, token, transports, listener });
-    const failed = this.#fallback && ((times: number) => mine(() => void this.#look(times)));
+    if (this.#fallen) return this.#fallback({ env, url, token, transports: this.#others, listener, queue });
+    const failed = this.#others.length ? (times: number) => mine(() => void this.#look(times)) : undefined;
     const codec = encoding === 'json' ? json : msgpack;
     return new WebSocketCarrier({ env, url, token, codec, queue, listener, ...(failed ? { failed } : {}) });
   }

@@ -306,7 +306,8 @@ export class Room extends Emitter<RoomEvents> {
   /** Leaves the room; the session goes on. */
   async leave(): Promise<void> {
     if (this.#left) return;
-    await this.#host.leave(this);
+    // However it goes, we are out.
+    await this.#host.leave(this).catch(() => {});
     this.#inside.out({ reason: 'left', code: 0, message: 'left' });
   }
 
@@ -382,7 +383,7 @@ export class Room extends Emitter<RoomEvents> {
 
   /** The room as it is: what was known of it counts no more. */
   #shown(room: Joined | Reset): void {
-    const first = this.#you.peer === '';
+    const first = this.#shownAt === '';
     const before = epochOf(this.#shownAt);
     const other = 'you' in room && room.you.peer !== this.#you.peer;
     const resumed = this.#host.client.session?.resumed ?? true;

@@ -1,19 +1,10 @@
 /** The access token in use: how long it is good for, and when the next one is to be asked for. */
 
+import { expiry } from '../token.js';
+
 /** Renewals are never closer together, whatever a token says and however often its source fails. */
 const PAUSE_MS = 5_000;
 const LEAD_MS = 60_000;
-
-/** When a token ends, Unix ms. Read without any check: the server checks. */
-export function expiry(token: string): number | undefined {
-  try {
-    const claims: unknown = JSON.parse(atob((token.split('.')[1] ?? '').replaceAll('-', '+').replaceAll('_', '/')));
-    const { exp } = claims as { exp?: unknown };
-    return typeof exp === 'number' ? exp * 1000 : undefined;
-  } catch {
-    return undefined;
-  }
-}
 
 export class Access {
   /** When to ask for the next token while the session goes on. */
@@ -45,12 +36,12 @@ export class Access {
     this.use(this.#token, now);
   }
 
-  /** The next token is on its way, or was not to be had: not again at once. */
+  /** Not before then: the next token is on its way. */
   postpone(until: number): void {
     this.renewAt = this.fixed ? Infinity : until;
   }
 
-  /** Later, but not now. */
+  /** It was not to be had: not again at once. */
   pause(now: number): void {
     this.postpone(now + PAUSE_MS);
   }
