@@ -272,7 +272,8 @@ export class Pair implements CallPeer {
   #tell(): void {
     const { localDescription } = this.connection;
     if (!localDescription) return;
-    const { type, sdp } = localDescription;
+    const { type } = localDescription;
+    const sdp = this.#held ? localDescription.sdp.replace(/^a=(candidate:|end-of-candidates).*\r\n/gm, '') : localDescription.sdp;
     if (type === 'offer' || type === 'answer') this.#send(type, { type, sdp });
   }
 
@@ -396,7 +397,8 @@ export class Pair implements CallPeer {
       this.#fault = this.#why = '';
     }
     // Without a candidate a browser waits for nothing, and says so late or never.
-    if (this.described) this.#restarts.see(this.#blocked || connectionState === 'closed' ? 'failed' : connectionState);
+    const closed = connectionState === 'closed';
+    if (this.described || closed) this.#restarts.see(this.#blocked || closed ? 'failed' : connectionState);
     this.#options.changed();
   }
 
