@@ -270,6 +270,10 @@ test('after a loss go those without a proof, in order, unless something newer to
   push('shot', 5);
   assert.deepEqual(written(), ['shot 2', 'spot 4', 'shot 5']);
   assert.equal(moves.reliable, 2);
+  // Newer, and still waiting at the loss.
+  push('spot', 6);
+  moves.lost();
+  assert.deepEqual(written(), ['shot 2', 'shot 5', 'spot 6']);
   moves.proved(moves.written);
   moves.lost();
   assert.deepEqual(written(), []);
