@@ -196,6 +196,30 @@ test('more than the queue holds is refused, and closing ends what waits', async 
   assert.equal(begun.world.left, 0);
 });
 
+test('what is said while away waits for the way back, or ends with the fallback', async () => {
+  const begun = begin();
+  const { world, fallback, streams, posts } = begun;
+  await join(begun);
+  const lose = async () => {
+    streams.at(-1)?.fail();
+    await settle();
+  };
+  await lose();
+  const said = say(fallback, 'one');
+  await settle();
+  assert.equal(posts.length, 0);
+  await world.pass(500);
+  posts[0]?.json({ position: at(6) }, 201);
+  assert.equal((await said).type, 'ok');
+  await lose();
+  const unsaid = say(fallback, 'two');
+  unsaid.catch(() => {});
+  await settle();
+  fallback.close();
+  await assert.rejects(unsaid, ClosedError);
+  assert.equal(posts.length, 1);
+});
+
 test('what needs a WebSocket says so', async () => {
   const begun = begin();
   const { fallback } = begun;

@@ -185,19 +185,19 @@ describe('with a server', { skip: SKIP }, () => {
 
   test('two fallbacks chat both ways, one over a stream and one by polls', async () => {
     const ann = carry({ token });
-    const bob = carry({ token: await server.token('bob', [{ r: 'chat', role: 'player' }]), transports: ['poll'] });
-    const [joined] = await Promise.all([ann.fallback.join('chat'), bob.fallback.join('chat')]);
+    const bob = carry({ token: await server.token('bob', [{ r: 'chat/*', role: 'player' }]), transports: ['poll'] });
+    const [joined] = await Promise.all([ann.fallback.join('chat/1'), bob.fallback.join('chat/1')]);
     assert.deepEqual(joined.you, { peer: '', handle: 0, user: 'ann', name: 'Ann', polite: false, offers: false });
     assert.deepEqual(joined.members, []);
-    const said = await ann.fallback.request('message', { room: 'chat', text: 'hello' });
+    const said = await ann.fallback.request('message', { room: 'chat/1', text: 'hello' });
     assert.equal(said.type, 'ok');
-    await bob.fallback.request('message', { room: 'chat', text: 'hi' });
-    for (const { texts } of [ann, bob]) await until('both have both', () => texts('chat').length === 2);
-    assert.deepEqual([ann.texts('chat'), bob.texts('chat')], [['hello', 'hi'], ['hello', 'hi']]);
+    await bob.fallback.request('message', { room: 'chat/1', text: 'hi' });
+    for (const { texts } of [ann, bob]) await until('both have both', () => texts('chat/1').length === 2);
+    assert.deepEqual([ann.texts('chat/1'), bob.texts('chat/1')], [['hello', 'hi'], ['hello', 'hi']]);
     assert.deepEqual(ann.messages.map(({ message }) => message.type), ['connected', 'joined', 'message', 'message']);
     assert.equal(bob.status.at(-1)?.transport, 'poll');
-    await assert.rejects(bob.fallback.request('publish', { room: 'chat', kind: 'count', data: 1 }), RequestError);
-    await assert.rejects(bob.fallback.request('offer', { room: 'chat' }), UnsupportedError);
+    await assert.rejects(bob.fallback.request('publish', { room: 'chat/1', kind: 'count', data: 1 }), RequestError);
+    await assert.rejects(bob.fallback.request('offer', { room: 'chat/1' }), UnsupportedError);
     await assert.rejects(bob.fallback.request('message', { room: 'other', text: 'x' }), RequestError);
     await assert.rejects(bob.fallback.join('private'), (fault) => fault instanceof RequestError && fault.code === 705);
     assert.equal(bob.status.at(-1)?.state, 'connected', 'a room that is refused takes nothing else along');

@@ -92,6 +92,17 @@ test('an answer that is no stream is polled around', async () => {
   feed.close();
 });
 
+test('a stream that ends before its greeting is polled around', async () => {
+  const { world, feed } = begin();
+  const stream = await world.next(0);
+  stream.open();
+  await settle();
+  stream.end();
+  await greetPoll(world, 1);
+  assert.equal(state(feed), 'connected poll 0');
+  feed.close();
+});
+
 test('where only a stream is allowed there is no poll', async () => {
   const { world, feed } = begin({ transports: ['events'] });
   (await world.next(0)).open();
@@ -352,14 +363,16 @@ test('a stream that fails again leaves the polls alone', async () => {
   const poll = await greetPoll(world, 1);
   // A wake asks sooner, but not at once.
   await world.wake();
+  poll.json({ cursor: 'p1', events: [event(1)] });
   await world.pass(29_999);
-  assert.ok(!poll.isDropped);
+  const poll2 = await world.next(4);
+  assert.equal(world.asked.length, 5);
   await world.pass(1);
-  const again = await world.next(4);
+  const again = await world.next(5);
   assert.equal(again.path, '/base/v1/events');
   again.open();
   await world.pass(3_000);
-  assert.ok(again.isDropped && !poll.isDropped);
+  assert.ok(again.isDropped && !poll2.isDropped);
   assert.equal(state(feed), 'connected poll 0');
   feed.close();
   await settle();
