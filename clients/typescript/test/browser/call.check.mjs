@@ -140,19 +140,16 @@ const tests = {
       for (let round = 0; round < 50; round += 1) {
         const old = names();
         for (const end of ends) {
-          if (round % 2) end.connection.restartIce();
-          else video(end).direction = video(end).direction === 'sendrecv' ? 'recvonly' : 'sendrecv';
+          end.connection.restartIce();
+          if (round % 2) video(end).direction = 'recvonly';
         }
         await next(`round ${round}`, () =>
           before.every(({ signalingState }) => signalingState === 'stable')
           && counts.rollbacks === rollbacks + round + 1
-          && (round % 2 ? names().every((name, index) => name !== old[index]) : ends.every((end) => {
-            const there = video(end).direction === 'sendrecv';
-            return video(end).currentDirection === (there ? 'sendrecv' : 'inactive') && end.stream.getVideoTracks().length === Number(there);
-          })));
+          && names().every((name, index) => name !== old[index]));
+        for (const end of ends) video(end).direction = 'sendrecv';
       }
-      for (const end of ends) video(end).direction = 'sendrecv';
-      await next('the pictures are back', () => ends.every((end) => video(end).currentDirection === 'sendrecv'));
+      await next('both send', () => ends.every((end) => video(end).currentDirection === 'sendrecv'));
       return {
         rollbacks: counts.rollbacks - rollbacks,
         given: counts.given - given >= 100,
@@ -161,9 +158,7 @@ const tests = {
         states: ends.map(({ state, reason }) => state + reason),
       };
     });
-    // The directions are all on or all off after an even number of flips; setting them crosses once more if they were off.
-    assert.ok(result.rollbacks === 50 || result.rollbacks === 51, `${result.rollbacks} rollbacks`);
-    assert.deepEqual({ ...result, rollbacks: 50 }, { rollbacks: 50, given: true, same: true, parts: [2, 2], states: ['connected', 'connected'] });
+    assert.deepEqual(result, { rollbacks: 50, given: true, same: true, parts: [2, 2], states: ['connected', 'connected'] });
     await both(window, window);
     noFaults(window);
   },
@@ -256,7 +251,7 @@ const tests = {
     });
     assert.equal((await bob.ask(() => left())).devices, 0);
     await until('Bob is gone', async () => (await ada.events('ada')).includes('gone'));
-    await flagged({ muted: undefined, cameraOff: undefined, sharing: undefined, mine: 1 });
+    await flagged({ muted: 'nonsense', cameraOff: undefined, sharing: undefined, mine: 1 });
     noFaults(ada, bob);
   },
 
@@ -266,7 +261,7 @@ const tests = {
       await windows[blind].ask(() => (globalThis.refusal = 'NotAllowedError'));
       for (const name of ['ada', 'bob']) await windows[name].join(name, `blind/${blind}`);
       const other = blind === 'ada' ? 'bob' : 'ada';
-      assert.equal(await windows[blind].ask(([name]) => guests[name].call.local.fault, blind), 'The microphone and camera was not allowed.');
+      assert.equal(await windows[blind].ask(([name]) => guests[name].call.local.fault, blind), 'The microphone and camera were not allowed.');
       await flows([windows[blind], blind, other]);
       assert.equal(await windows[other].ask(([...who]) => pair(...who[0]).stream.getTracks().length, [other, blind]), 0);
       const before = await descriptions(windows[blind]);
@@ -410,13 +405,10 @@ const tests = {
       await until('the reason', async () => (await window.seen(name))[other].reason === 'No TURN server is configured, and this call may take no other way.');
     }
     await until('given up for now', async () => (await ada.seen('ada')).bob.state === 'failed', 40_000);
-    // As if the operator had lifted the rule.
+    // As if there were a TURN server now.
     for (const window of [ada, bob]) {
       await window.ask(() => {
-        const { setConfiguration } = RTCPeerConnection.prototype;
-        RTCPeerConnection.prototype.setConfiguration = function (wish) {
-          return setConfiguration.call(this, { ...wish, iceTransportPolicy: 'all' });
-        };
+        globalThis.rules = { iceTransportPolicy: 'all' };
         dispatchEvent(new Event('online'));
       });
     }

@@ -25,9 +25,13 @@ RTCRtpSender.prototype.replaceTrack = function (track) {
 };
 const Connection = RTCPeerConnection;
 globalThis.RTCPeerConnection = class extends Connection {
-  constructor(...args) {
-    super(...args);
+  constructor(wish) {
+    super({ ...wish, ...globalThis.rules });
     counts.connections.push(this);
+  }
+
+  setConfiguration(wish) {
+    super.setConfiguration({ ...wish, ...globalThis.rules });
   }
 };
 for (const name of ['getUserMedia', 'getDisplayMedia']) {
