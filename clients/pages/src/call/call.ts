@@ -130,7 +130,8 @@ async function join(): Promise<void> {
   client.on('latency', ({ rtt, offset }) => {
     at('clock').hidden = false;
     at('clock').title = 'Round trip to the server, and how far its clock is ahead of yours';
-    setText(at('clock'), `Round trip ${Math.round(rtt)} ms, clock ${offset < 0 ? '−' : '+'}${Math.abs(Math.round(offset))} ms`);
+    const ahead = Math.round(offset);
+    setText(at('clock'), `Round trip ${Math.round(rtt)} ms, clock ${ahead < 0 ? '−' : '+'}${Math.abs(ahead)} ms`);
   });
 }
 
@@ -149,6 +150,7 @@ function hear(here: Room): void {
     setText(at('count'), `${here.count} here${spectators}`);
     chat.typing([...members.values()].filter(({ typing, you }) => typing && !you).map((member) => nameOf(member)));
     showOwn();
+    call?.peers.forEach(showPeer);
   });
   here.on('reset', () => chat.notice('Some of what happened meanwhile is no longer known.'));
   here.on('message', (message) => chat.message(message, message.from.peer === here.you.peer));
