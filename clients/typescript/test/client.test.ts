@@ -712,6 +712,17 @@ test('ICE servers are asked for anew when their credentials are about to end', a
   assert.deepEqual(asked[0], ['http://rally.example/base/v1/ice-servers', 'Bearer token']);
 });
 
+test('an answer over HTTP that never comes is not waited for', async () => {
+  const bench = new Bench();
+  await bench.open(connected({ ice_servers: [], ice_expires: 5_000_000 }));
+  bench.env.fetch = (_url, init) => new Promise((_resolve, reject) => {
+    init?.signal?.addEventListener('abort', () => reject(new Error('aborted')));
+  });
+  const coming = bench.client.iceServers();
+  await bench.pass(16_000);
+  assert.deepEqual(await coming, []);
+});
+
 test('refusals without an answer are told, and what cannot be understood is the end', async () => {
   const bench = new Bench();
   await bench.open();
