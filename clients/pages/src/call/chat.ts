@@ -30,7 +30,8 @@ export class Chat {
       if (!said || !to) return;
       this.#text.value = '';
       to.say(said).catch((error: Error) => {
-        this.notice(`Not sent: ${error instanceof LostError ? 'connection lost' : error.message}`);
+        // Of a lost session nobody knows what it still did.
+        this.notice(error instanceof LostError ? 'Perhaps not sent: connection lost.' : `Not sent: ${error.message}`);
         this.#text.value ||= said;
       });
     });
