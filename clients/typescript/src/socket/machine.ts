@@ -80,7 +80,7 @@ export type Input =
   | { is: 'wake' }
   | { is: 'time'; hidden?: boolean };
 
-/** What is to be done. */
+/** What is to be done, in this order; `tell` is always the last, since whoever is told may make the machine go on. */
 export type Effect =
   | { do: 'ask'; why: 'first' | 'again' | 'expired' }
   | { do: 'open' }

@@ -428,6 +428,8 @@ export class Session {
 
   #inTurn(room: string | undefined, act: () => void): void {
     const early = room === undefined ? undefined : this.#early.get(room);
+    // Of a room that is being left nothing is told: it may be about to be joined anew.
+    if (room !== undefined && this.#rooms.get(room)?.leaving) return;
     if (early) early.later.push(act);
     else act();
   }
