@@ -15,6 +15,8 @@ export const nameOf = ({ name, user }: Partial<Author> = {}): string => name || 
 /** The chat of the room that `room` gives. */
 export class Chat {
   readonly #log = at('log');
+  /** What scrolls. */
+  readonly #box = at('lines');
   readonly #text = at('text', HTMLInputElement);
   readonly #unreadBadge = at('unread');
   #unread = 0;
@@ -28,15 +30,18 @@ export class Chat {
       if (!said || !to) return;
       this.#text.value = '';
       to.say(said).catch((error: Error) => {
-        this.notice(`Not sent: ${error instanceof LostError ? 'connection lost' : error.message}`);
+        // Of a lost session nobody knows what it still did.
+        this.notice(error instanceof LostError ? 'Perhaps not sent: connection lost.' : `Not sent: ${error.message}`);
         this.#text.value ||= said;
       });
     });
     at('talk').addEventListener('click', () => this.open(!this.isOpen));
-    at('chat-close').addEventListener('click', () => {
+    const close = () => {
       this.open(false);
       at('talk').focus();
-    });
+    };
+    at('chat-close').addEventListener('click', close);
+    at('chat').addEventListener('keydown', ({ key }) => key === 'Escape' && this.isOpen && close());
   }
 
   /** On a wide screen the chat stands beside the call; on a narrow one it is opened over it. */
@@ -49,7 +54,7 @@ export class Chat {
     at('talk').ariaExpanded = `${on}`;
     if (!on) return;
     this.#read();
-    this.#log.scrollTop = this.#log.scrollHeight;
+    this.#box.scrollTop = this.#box.scrollHeight;
     this.focus();
   }
 
@@ -102,11 +107,11 @@ export class Chat {
 
   #line(kind: string, time: number, ...parts: HTMLElement[]): void {
     // Only who reads the end is taken along to the new end.
-    const atEnd = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < 40;
+    const atEnd = this.#box.scrollHeight - this.#box.scrollTop - this.#box.clientHeight < 40;
     const date = new Date(time);
     const when = el('time', { dateTime: date.toISOString() }, clock.format(date));
     this.#log.append(el('li', { class: kind }, when, ...parts.flatMap((part) => [' ', part])));
     if (this.#log.childElementCount > LINES_MOST) this.#log.firstElementChild?.remove();
-    if (atEnd) this.#log.scrollTop = this.#log.scrollHeight;
+    if (atEnd) this.#box.scrollTop = this.#box.scrollHeight;
   }
 }

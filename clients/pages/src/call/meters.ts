@@ -20,7 +20,7 @@ export function words({ sent, received, lost, width, height, framesPerSecond, re
   const parts = [
     `↓ ${rate(received)}`,
     `↑ ${rate(sent)}`,
-    width && height && `${width}×${height}${framesPerSecond ? ` at ${Math.round(framesPerSecond)}/s` : ''}`,
+    width && height && framesPerSecond && `${width}×${height} at ${Math.round(framesPerSecond)}/s`,
     lost > 0.005 && `${(lost * 100).toFixed(1)} % lost`,
     `${relayed ? 'relayed' : 'direct'}${protocol ? ` (${protocol})` : ''}`,
   ];
