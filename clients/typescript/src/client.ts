@@ -5,7 +5,8 @@ import { Clock } from './clock.js';
 import { Emitter } from './emitter.js';
 import { surroundings, type Env } from './env.js';
 import { ClosedError } from './errors.js';
-import { Fallback, type FallbackOptions } from './fallback.js';
+import type { FallbackOptions } from './fallback.js';
+import { Later, loadFallback } from './later.js';
 import { inside, Room, type RoomHost } from './room.js';
 import { json, msgpack } from './socket/codec.js';
 import { WebSocketCarrier } from './socket/socket.js';
@@ -120,7 +121,7 @@ export class Client extends Emitter<ClientEvents> {
     this.#env = internals.env ?? surroundings(options);
     this.#url = new URL(url);
     this.#others = transports.filter((name) => name !== 'websocket');
-    this.#fallback = internals.fallback ?? ((given) => new Fallback(given));
+    this.#fallback = internals.fallback ?? ((given) => new Later(given));
     this.#host = {
       client: this,
       now: () => this.#env.now(),
@@ -326,7 +327,7 @@ export class Client extends Emitter<ClientEvents> {
     if (times < ATTEMPTS_MOST || this.#looking) return;
     const turn = this.#turn;
     this.#looking = true;
-    const there = await this.#get('healthz').then(({ ok }) => ok, () => false);
+    const there = await Promise.all([this.#get('healthz'), loadFallback()]).then(([{ ok }]) => ok, () => false);
     this.#looking = false;
     if (there && turn === this.#turn && this.#status.state !== 'closed') this.#change('fallback');
   }

@@ -1,6 +1,6 @@
 /** A room as one of its members sees it. */
 
-import { Call, type CallFlags, type CallOptions } from './call.js';
+import type { Call, CallFlags, CallOptions } from './call.js';
 import type { IncomingMove, OutgoingMove } from './carrier.js';
 import type { Client } from './client.js';
 import { Emitter, type Unsubscribe } from './emitter.js';
@@ -324,6 +324,8 @@ export class Room extends Emitter<RoomEvents> {
   async call(options: CallOptions = {}): Promise<Call> {
     const { client } = this.#host;
     if (client.missing.length) throw new UnsupportedError('a call');
+    // Loaded when it is needed: a room without calls costs a page less.
+    const { Call } = await import('./call.js');
     const call = new Call(client, this, this.#inside, options);
     this.#call?.replace();
     this.#call = call;
