@@ -1,59 +1,45 @@
-/** Prints what the package costs a page, minified and gzipped, dependencies included: each use of it, and its parts. */
+/** Prints what the package costs a page, minified and gzipped, dependencies included: at first, and when it is needed. */
 
 import { gzipSync } from 'node:zlib';
-import { build } from 'esbuild';
+import { rolldown } from 'rolldown';
 
 const AIM_KIB = 16;
-const uses = {
-  'connect and rooms': 'export { connect } from "./src/index.js"',
-  'connect and rooms, MessagePack aside': 'export { connect } from "./src/index.js"',
-  'watch alone': 'export { watch } from "./src/index.js"',
-};
+const INDEX = new URL('../src/index.ts', import.meta.url).pathname;
 
-/** Sizes by the name of the file: the entry, and what is loaded when it is needed. */
-async function sizes(contents, external) {
-  const { outputFiles, metafile } = await build({
-    stdin: { contents, resolveDir: new URL('..', import.meta.url).pathname, loader: 'ts' },
-    bundle: true,
-    splitting: true,
-    outdir: 'out',
-    minify: true,
-    format: 'esm',
-    target: 'es2022',
-    write: false,
-    metafile: true,
-    external,
-    logLevel: 'error',
+/** A page that uses nothing but this of the package, as Vite bundles it. */
+const page = (name) => ({
+  name: 'page',
+  resolveId: (id) => (id === 'page' ? id : null),
+  load: (id) => (id === 'page' ? `export { ${name} } from ${JSON.stringify(INDEX)}` : null),
+});
+
+/** KiB at first, and of each part that is loaded when it is needed. */
+async function sizes(name, external = []) {
+  const bundle = await rolldown({
+    input: 'page', plugins: [page(name)], external, resolve: { extensionAlias: { '.js': ['.ts', '.js'] } },
   });
-  const kib = new Map(outputFiles.map(({ path, contents: bytes }) => [path, gzipSync(bytes, { level: 9 }).length / 1024]));
-  const outputs = Object.entries(metafile.outputs);
-  const of = (name) => [...kib].find(([path]) => path.endsWith(name))?.[1] ?? 0;
-  /** With the chunks that it cannot do without. */
-  const whole = (name) => {
-    const seen = new Set();
-    const add = (path) => {
-      if (seen.has(path)) return;
-      seen.add(path);
-      for (const { path: next, kind } of metafile.outputs[path]?.imports ?? []) if (kind === 'import-statement') add(next);
-    };
-    add(name);
+  const { output } = await bundle.generate({ format: 'esm', minify: true });
+  const files = new Map(output.map((file) => [file.fileName, file]));
+  /** A file with all that it cannot do without. */
+  const whole = (file, seen = new Set()) => {
+    if (!files.has(file) || seen.has(file)) return seen;
+    seen.add(file);
+    for (const next of files.get(file).imports) whole(next, seen);
     return seen;
   };
-  const [entry] = outputs.find(([, { entryPoint }]) => entryPoint === '<stdin>') ?? [];
-  const first = whole(entry);
-  const sum = (paths) => [...paths].reduce((total, path) => total + of(path.slice(path.lastIndexOf('/') + 1)), 0);
-  const later = outputs.filter(([path, { entryPoint }]) => path !== entry && entryPoint);
+  const kib = (names) => names.reduce((sum, file) => sum + gzipSync(files.get(file).code, { level: 9 }).length / 1024, 0);
+  const first = whole(output.find(({ isEntry }) => isEntry).fileName);
+  const later = output.filter(({ isDynamicEntry }) => isDynamicEntry);
   return {
-    first: sum(first),
-    later: later.map(([path, { entryPoint }]) => [
-      entryPoint.replace(/^.*\/|\.ts$/g, ''), sum([...whole(path)].filter((each) => !first.has(each))),
-    ]),
+    first: kib([...first]),
+    later: later.map(({ name: part, fileName }) => [part, kib([...whole(fileName)].filter((file) => !first.has(file)))]),
   };
 }
 
-for (const [name, contents] of Object.entries(uses)) {
-  const { first, later } = await sizes(contents, name.includes('aside') ? ['@msgpack/msgpack'] : []);
-  const aim = name === 'connect and rooms' ? ` (aim: ${AIM_KIB} KiB)` : '';
-  console.log(`rallypoint-client, ${name}: ${first.toFixed(1)} KiB gzip${aim}`);
-  if (!name.includes('aside')) for (const [part, kib] of later) console.log(`  and when it is needed, ${part}: ${kib.toFixed(1)} KiB`);
-}
+const rooms = await sizes('connect');
+const bare = await sizes('connect', ['@msgpack/msgpack']);
+const feed = await sizes('watch');
+console.log('rallypoint-client, KiB gzip:');
+console.log(`  connect, rooms, moves  ${rooms.first.toFixed(1)} (aim: ${AIM_KIB}), of it MessagePack ${(rooms.first - bare.first).toFixed(1)}`);
+for (const [part, kib] of rooms.later) console.log(`  ${part.padEnd(22)} ${kib.toFixed(1)}, loaded when it is needed`);
+console.log(`  watch alone            ${feed.first.toFixed(1)}`);
