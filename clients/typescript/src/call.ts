@@ -4,7 +4,8 @@
  */
 
 import { Emitter } from './emitter.js';
-import type { Member } from './room.js';
+import type { Client } from './client.js';
+import type { Member, Room } from './room.js';
 
 /** What to send, and how. */
 export interface CallOptions {
@@ -147,4 +148,9 @@ export class Call extends Emitter<CallEvents> {
   end(): void {
     throw new Error('under construction');
   }
+}
+
+/** Begins the call of a room; see `inside` in `room.ts` for what the room tells it. */
+export function startCall(_client: Client, _room: Room, _options: CallOptions): Promise<Call> {
+  throw new Error('under construction');
 }

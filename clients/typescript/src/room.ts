@@ -4,6 +4,7 @@ import type { Call, CallOptions } from './call.js';
 import { Emitter, type Unsubscribe } from './emitter.js';
 import type {
   AppEvent, Author, LeaveReason, MessageEvent, PeerEntry, PeerJoined, PeerLeft, Position, Presence, ResetReason,
+  Signal,
 } from './wire.js';
 
 /** A member of the room; a picture of this moment, a new object whenever something about it changes. */
@@ -65,6 +66,46 @@ export interface RoomEvents {
   reset: { reason: ResetReason };
   /** We are out: `leave()`, a kick, or a room that does not let us in again. */
   left: { reason: LeaveReason | 'refused'; code: number; message: string };
+}
+
+/** What a call hears of its room, in the order in which it happened. */
+export type Inside =
+  /**
+   * The room as it is: at first, after every loss, after a reset. Who is in `members` (without us) is here, who is not has
+   * left, unless `anew` (the server was restarted, and others may still be on their way back into the room).
+   */
+  | {
+    type: 'shown';
+    /** Ourselves. With another `peer` than before we are somebody new to all others. */
+    you: PeerEntry;
+    members: PeerEntry[];
+    /** The room is in another life than before: its log has another epoch. */
+    anew: boolean;
+    /** Signals to us, or ours to others, may be lost. */
+    lossy: boolean;
+  }
+  /** Somebody came; `missed`: while we were away. `shown` follows what was missed. */
+  | { type: 'joined'; peer: PeerEntry; missed: boolean }
+  /** Somebody left, and has dropped the call, even if it is here again. */
+  | { type: 'left'; peer: string; missed: boolean }
+  /** A member's public state or round trip changed. */
+  | { type: 'changed'; peer: PeerEntry }
+  | { type: 'signal'; signal: Signal }
+  /** We are out of the room, for good. */
+  | { type: 'out'; reason: string };
+
+/** What a room lets a call do, and nobody outside the package. */
+export interface RoomInside {
+  /**
+   * Sends a signal; resolves once the server keeps it for the addressee. Waits while we are away.
+   * @throws {RequestError} 805: the peer has left, 803: we have; {LostError}: nobody knows, and `shown` with `lossy` follows
+   */
+  signal(type: Signal['type'], to: string, data: unknown): Promise<void>;
+  /**
+   * Calls `listener` with everything that happens from here on, at first with `shown` and then with the signals that came
+   * while nobody listened (of each peer those since its last offer).
+   */
+  listen(listener: (what: Inside) => void): Unsubscribe;
 }
 
 /** A room that was joined. It stays the same object over losses; after `left` it is of no more use. */
@@ -156,4 +197,9 @@ export class Room extends Emitter<RoomEvents> {
   leave(): Promise<void> {
     throw new Error('under construction');
   }
+}
+
+/** The inside of a room, for the rest of the package. */
+export function inside(_room: Room): RoomInside {
+  throw new Error('under construction');
 }
