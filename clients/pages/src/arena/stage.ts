@@ -65,19 +65,22 @@ export class Stage {
     const sizes = new ResizeObserver(() => this.#measure());
     sizes.observe(canvas);
     signal.addEventListener('abort', () => sizes.disconnect(), { once: true });
-    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.paint(), { signal });
-    const themes = new MutationObserver(() => this.paint());
-    themes.observe(document.documentElement, { attributes: true });
-    signal.addEventListener('abort', () => themes.disconnect(), { once: true });
+    document.addEventListener('theme', () => this.#paint(), { signal });
     this.#measure();
-    this.paint();
+    this.#paint();
   }
 
-  /** Reads the theme's colours anew. */
-  paint(): void {
-    const style = getComputedStyle(this.canvas);
-    const read = (name: string) => style.getPropertyValue(name).trim() || '#888';
-    this.#theme = { field: read('--field'), ink: read('--field-ink'), rock: read('--field-rock'), line: read('--field-line'), halo: read('--field-halo') };
+  /** Reads the theme's colours anew: off an element, for only so is what the style sheet says resolved. */
+  #paint(): void {
+    const ink = document.createElement('i');
+    ink.hidden = true;
+    this.canvas.after(ink);
+    const read = (name: string) => {
+      ink.style.color = `var(${name})`;
+      return getComputedStyle(ink).color;
+    };
+    this.#theme = { field: read('--field'), ink: read('--ink'), rock: read('--field-rock'), line: read('--field-line'), halo: read('--field-halo') };
+    ink.remove();
   }
 
   #measure(): void {

@@ -41,6 +41,11 @@ export class Track {
     return this.#samples.at(-1)?.time ?? 0;
   }
 
+  /** The ship as it was told last, not as it is drawn. */
+  get newestShip(): Ship {
+    return this.#samples.at(-1)?.ship ?? this.ship;
+  }
+
   /** Takes a state; what is not newer than the last is nothing new. */
   push(time: number, ship: Ship): void {
     const before = this.#samples.at(-1);

@@ -1,0 +1,224 @@
+/** The arena's page: the door, the ways it may be shut, and the game. */
+
+import '../shell/start.js';
+import { ClosedError, type Status } from 'rallypoint-client';
+import { copy } from '../shell/copy.js';
+import { at, el, setText, within } from '../shell/el.js';
+import { shownOf, StatusPill } from '../shell/status.js';
+import { toast } from '../shell/toast.js';
+import { tokenHelp } from '../shell/token.js';
+import { guestName, rememberedName, rememberName } from '../shell/who.js';
+import { Match } from './match.js';
+import { enter, NoSeat, NoSocket, type Session } from './session.js';
+import { COLOURS, MOST_PLAYERS } from './ship.js';
+import { colourOf } from './stage.js';
+
+const COLOUR_NAMES = ['red', 'blue', 'green', 'amber', 'violet', 'pink', 'teal', 'olive'];
+const DEFAULT_ROOM = 'arena';
+const DEMO_NAMES = ['Demo Dora', 'Demo Emil', 'Demo Fay', 'Demo Gus'];
+
+const query = new URLSearchParams(location.search);
+const form = at('enter', HTMLFormElement);
+const nameField = at('name', HTMLInputElement);
+const roomField = at('room', HTMLInputElement);
+const slowSwitch = at('slow', HTMLInputElement);
+const canvas = at('canvas', HTMLCanvasElement);
+const demoButton = at('demo', HTMLButtonElement);
+const pill = new StatusPill(at('status'));
+
+let match: Match | undefined;
+/** Ends the coming in that is under way, or the session. */
+let visit = new AbortController();
+/** Whether we ourselves have left. */
+let asked = false;
+
+/** Shows one of the page's parts. */
+function show(part: 'door' | 'closed' | 'game'): void {
+  for (const each of ['door', 'closed', 'game']) at(each).hidden = each !== part;
+  document.body.classList.toggle('playing', part === 'game');
+}
+
+/** The address of a page for this room; what stands behind the number sign is nobody else's. */
+function link(page: string, room: string): string {
+  const url = new URL(`./${page}`, document.baseURI);
+  url.search = '';
+  url.hash = '';
+  url.searchParams.set('room', room);
+  return url.href;
+}
+
+const chosenColour = (): number => {
+  const chosen = Number(new FormData(form).get('colour'));
+  return Number.isInteger(chosen) && chosen >= 0 && chosen < COLOURS ? chosen : 0;
+};
+
+function busy(on: boolean): void {
+  at('play', HTMLButtonElement).disabled = on;
+  at('call-off').hidden = !on;
+}
+
+/** The door, with what went wrong. */
+function refuse(text: string): void {
+  show('door');
+  const fault = at('fault');
+  setText(fault, text);
+  fault.hidden = !text;
+  pill.show({ state: text ? 'refused' : 'idle', reason: text || 'Not connected.' });
+}
+
+/** The arena cannot be played in; it can be watched. */
+function close(title: string, text: string): void {
+  show('closed');
+  setText(at('closed-title'), title);
+  setText(at('closed-text'), text);
+  pill.show({ state: 'left', reason: title });
+  at('closed-title').focus();
+}
+
+function told(status: Status): void {
+  if (status.state !== 'closed') pill.show(shownOf(status));
+  else if (match) {
+    match.end();
+    match = undefined;
+    refuse(asked ? '' : `The game has ended: ${status.reason}`);
+  }
+}
+
+async function play(): Promise<void> {
+  const room = roomField.value.trim();
+  const name = nameField.value.trim();
+  if (!room || !name || match) return;
+  rememberName(name);
+  visit.abort();
+  visit = new AbortController();
+  const { signal } = visit;
+  asked = false;
+  at('fault').hidden = true;
+  at('help').hidden = true;
+  for (const each of ['watch-closed', 'watch-game']) at(each, HTMLAnchorElement).href = link('watch', room);
+  history.replaceState(null, '', `${link('arena', room).replace(/^[^?]*/, location.pathname)}${location.hash}`);
+  busy(true);
+  try {
+    const session = await enter({
+      room, name, colour: chosenColour(), signal, status: told,
+      noTokens: () => {
+        at('help').replaceChildren(tokenHelp({ room, role: 'host' }));
+        at('help').hidden = false;
+      },
+    });
+    begin(session);
+  } catch (fault) {
+    if (signal.aborted) refuse('');
+    else if (fault instanceof NoSeat) {
+      close('The arena is full', `${MOST_PLAYERS} play in “${room}” already. You can watch them, or wait until somebody leaves.`);
+    } else if (fault instanceof NoSocket) {
+      close('Playing needs a WebSocket', 'Something on the way lets none through, and a game cannot wait for the slower ways. Watching works over them.');
+    } else refuse(fault instanceof ClosedError || fault instanceof Error ? fault.message : String(fault));
+  } finally {
+    busy(false);
+  }
+}
+
+function begin(session: Session): void {
+  const { room, client } = session;
+  show('game');
+  setText(at('room-name'), room.name);
+  match = new Match(session, { bot: query.get('bot') === '1' });
+  // For tests, and for a look from the browser's console.
+  Object.assign(window, { rallypoint: { client, room, game: match } });
+  room.on('left', ({ message }) => {
+    if (asked) return;
+    match?.end();
+    match = undefined;
+    refuse(message || 'You are out of the room.');
+  });
+  applyLane();
+  slowSwitch.checked = false;
+  demos();
+  canvas.focus({ preventScroll: true });
+}
+
+function leave(): void {
+  asked = true;
+  match?.end();
+  match = undefined;
+  refuse('');
+  pill.show({ state: 'left', reason: 'You have left.' });
+  at('play').focus();
+}
+
+/** How the players of this tab send their places. */
+function applyLane(): void {
+  const chosen = within(document, 'input[name=lane]:checked', HTMLInputElement).value;
+  for (const { player } of match?.sessions ?? []) player.lane = chosen === 'reliable' ? 'reliable' : 'latest';
+}
+
+/** What can be done about demo players. */
+function demos(): void {
+  const count = match?.demos.size ?? 0;
+  demoButton.disabled = count >= DEMO_NAMES.length;
+  at('undemo').hidden = !count;
+}
+
+async function addDemo(): Promise<void> {
+  const now = match;
+  if (!now) return;
+  demoButton.disabled = true;
+  const number = now.demos.size;
+  const own = now.session.player.ship.colour;
+  const user = `demo-${crypto.randomUUID()}`;
+  try {
+    const demo = await enter({
+      room: now.session.room.name, name: DEMO_NAMES[number] ?? 'Demo', colour: (own + 1 + number * 3) % COLOURS, user, signal: visit.signal,
+    });
+    // We may have left while it came.
+    if (match === now) now.add(demo);
+    else demo.end();
+  } catch (fault) {
+    if (!visit.signal.aborted) toast(fault instanceof NoSeat ? 'The arena is full.' : `No demo player: ${fault instanceof Error ? fault.message : fault}`);
+  }
+  demos();
+}
+
+function removeDemo(): void {
+  const last = [...(match?.demos.keys() ?? [])].at(-1);
+  if (last) match?.remove(last);
+  demos();
+}
+
+const first = Math.floor(Math.random() * COLOURS);
+for (const [colour, name] of COLOUR_NAMES.entries()) {
+  const dot = el('i', { attrs: { 'aria-hidden': 'true' } });
+  dot.style.background = colourOf(colour);
+  const input = el('input', { type: 'radio', name: 'colour', value: `${colour}`, checked: colour === first, ariaLabel: name });
+  at('colours').append(el('label', { title: name }, input, dot));
+}
+nameField.value = rememberedName() || guestName();
+roomField.value = query.get('room') || DEFAULT_ROOM;
+const showWatch = () => (at('watch-door', HTMLAnchorElement).href = link('watch', roomField.value.trim() || DEFAULT_ROOM));
+roomField.addEventListener('input', showWatch);
+showWatch();
+
+form.addEventListener('submit', (event) => {
+  event.preventDefault();
+  void play();
+});
+at('call-off').addEventListener('click', () => visit.abort());
+at('again').addEventListener('click', () => void play());
+at('back').addEventListener('click', () => {
+  refuse('');
+  roomField.select();
+});
+at('leave').addEventListener('click', leave);
+at('copy').addEventListener('click', () => void copy(link('arena', roomField.value.trim()), at('copy')));
+demoButton.addEventListener('click', () => void addDemo());
+at('undemo').addEventListener('click', removeDemo);
+slowSwitch.addEventListener('change', () => match?.session.player.setSlow(slowSwitch.checked));
+for (const radio of document.querySelectorAll('input[name=lane]')) radio.addEventListener('change', applyLane);
+// Whoever clicks goes on to fly with the keys; whoever tabs stays where the focus is.
+at('game').addEventListener('click', ({ target, detail }) => {
+  if (detail > 0 && target instanceof Element && target.closest('button, label, canvas') && match) canvas.focus({ preventScroll: true });
+});
+
+if (query.get('bot') === '1') void play();
+else at('play').focus();
