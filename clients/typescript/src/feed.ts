@@ -197,14 +197,13 @@ export class Feed extends Emitter<FeedEvents> implements AsyncIterable<FeedEvent
    * on where they are. Resolves when the server was told; rejects with a {@link ClosedError} if the feed ends before.
    */
   follow(rooms: readonly string[]): Promise<void> {
-    if (this.#ended) return Promise.reject(this.#ended);
     for (const room of this.#rooms) {
       if (rooms.includes(room)) continue;
       this.#roster.forget(room);
       this.#seen.forget(room);
     }
     this.#rooms = [...rooms];
-    const followed = new Promise<void>((resolve, reject) => this.#followers.push({ resolve, reject }));
+    const followed = new Promise<void>((resolve, reject) => this.#ended ? reject(this.#ended) : this.#followers.push({ resolve, reject }));
     // Who does not wait for it hears of the end by the status.
     followed.catch(() => {});
     this.#move();

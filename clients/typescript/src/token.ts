@@ -3,7 +3,7 @@
 import { TokenRefused, type TokenReason, type TokenSource } from './client.js';
 import type { Env } from './env.js';
 
-/** How long before its end a token is replaced, ms. */
+/** How long before its end a token is replaced, ms, at most: a short one sooner, at nine tenths. */
 const EARLY = 30_000;
 
 /** What a token says, without a check: the server's word counts. `undefined` where it is not a JWT. */
@@ -28,6 +28,8 @@ export class Tokens {
   readonly #env: Env;
   readonly #source: TokenSource;
   #kept: string | undefined;
+  /** When the kept one is to be replaced. */
+  #renewAt = Infinity;
   #asked: Promise<string> | undefined;
 
   constructor(env: Env, source: TokenSource) {
@@ -35,14 +37,25 @@ export class Tokens {
     this.#source = source;
   }
 
+  /** The token that is in use. */
+  get kept(): string | undefined {
+    return this.#kept;
+  }
+
   /** A token for a new connection. @throws {TokenRefused} where asking again does not help. */
   ask(why: TokenReason['why']): Promise<string> {
     const source = this.#source;
     this.#asked ??= (async () => {
       try {
-        if (typeof source !== 'string') return (this.#kept = await source({ why }));
-        if (why === 'expired') throw new TokenRefused('the token is no longer good, and there is no other');
-        return (this.#kept = source);
+        if (typeof source === 'string') {
+          if (why === 'expired') throw new TokenRefused('the token is no longer good, and there is no other');
+          return (this.#kept = source);
+        }
+        const token = await source({ why });
+        const left = (expiry(token) ?? Infinity) - this.#env.now();
+        // One that has ended by our clock, which may be wrong, is good until the server says otherwise.
+        this.#renewAt = left > 0 ? this.#env.now() + left - Math.min(EARLY, left / 10) : Infinity;
+        return (this.#kept = token);
       } finally {
         this.#asked = undefined;
       }
@@ -53,8 +66,6 @@ export class Tokens {
   /** The token that there is, or a new one if it is about to end. A fixed one is used until the server says no. */
   get(): Promise<string> {
     if (this.#kept === undefined) return this.ask('first');
-    const ends = expiry(this.#kept) ?? Infinity;
-    const isOld = typeof this.#source !== 'string' && ends - this.#env.now() < EARLY;
-    return isOld ? this.ask('expired') : Promise.resolve(this.#kept);
+    return this.#env.now() >= this.#renewAt ? this.ask('expired') : Promise.resolve(this.#kept);
   }
 }

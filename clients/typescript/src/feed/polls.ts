@@ -17,7 +17,7 @@ const QUICK = 1_000;
 const LONGEST = 32 * 1024 * 1024;
 
 /** What a poll answers. */
-interface Answer {
+export interface PollAnswer {
   cursor: Cursor;
   events: FeedEvent[];
   reset?: FeedReset[];
@@ -60,7 +60,7 @@ export async function readPolls(reading: Reading, hearer: Hearer): Promise<never
       if (cursor !== undefined) parameters.push(['after', cursor]);
       for (const [room, version] of versions) parameters.push(['state_after', `${room}:${version}`]);
       const asked = env.now();
-      const answer = (await get(['poll'], parameters)) as Answer;
+      const answer = (await get(['poll'], parameters)) as PollAnswer;
       signal.throwIfAborted();
       if (!greeted) {
         // The cursor is the one before the events of the answer, which are told only now.

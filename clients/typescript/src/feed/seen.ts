@@ -26,10 +26,14 @@ export class Seen {
     this.#logs.delete(room);
   }
 
-  /** Within one life of a log its numbers rise; another epoch is another log. */
   #covers(room: string, position: Position): boolean {
-    const [epoch, seq] = (this.#logs.get(room) ?? '').split('.');
-    const [itsEpoch, itsSeq] = position.split('.');
-    return epoch === itsEpoch && Number(itsSeq) <= Number(seq);
+    return covers(this.#logs.get(room) ?? '', position);
   }
+}
+
+/** Whether a log that was told up to `upTo` was told `position`: within one life of a log its numbers rise. */
+export function covers(upTo: Position, position: Position): boolean {
+  const [epoch, seq] = upTo.split('.');
+  const [itsEpoch, itsSeq] = position.split('.');
+  return epoch === itsEpoch && Number(itsSeq) <= Number(seq);
 }
