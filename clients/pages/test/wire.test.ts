@@ -9,7 +9,7 @@ const ship = { ...newShip(3, 812, 77), angle: -1.234, vx: -250, vy: 31, health: 
 
 test('what is written is read', () => {
   assert.deepEqual(decode(encodeShip(ship)), { kind: 'ship', ship });
-  assert.deepEqual(decode(encodeShot(9, 1600, 0, 3.1)), { kind: 'shot', number: 9, x: 1600, y: 0, angle: 3.1 });
+  assert.deepEqual(decode(encodeShot(9, 1280, 0, 3.1)), { kind: 'shot', number: 9, x: 1280, y: 0, angle: 3.1 });
   assert.deepEqual(decode(encodeHit(4_294_967_295, 12, true)), { kind: 'hit', by: 4_294_967_295, number: 12, down: true });
 });
 

@@ -2,7 +2,7 @@
 
 import type { Client } from 'rallypoint-client';
 import { Chart } from '../shell/chart.js';
-import { at, el, setText } from '../shell/el.js';
+import { at, el, setText, within } from '../shell/el.js';
 import type { LaneName, Player } from './player.js';
 import { SLOW_RATE } from './slow.js';
 import { colourOf } from './stage.js';
@@ -13,7 +13,7 @@ const EVERY = 250;
 const RATE_OVER = 1_000;
 const MOST_NEWS = 40;
 
-const milliseconds = (ms: number): string => (ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
+export const milliseconds = (ms: number): string => (ms < 1_000 ? `${ms < 100 ? Math.round(ms) : Math.round(ms / 10) * 10} ms` : `${(ms / 1000).toFixed(1)} s`);
 
 interface Row {
   row: HTMLTableRowElement;
@@ -64,7 +64,7 @@ export class Hud {
 
   #players(): void {
     const { room, others, ship } = this.player;
-    const here = [{ peer: room.you.peer, label: `${room.you.label} (you)`, ship, rtt: room.you.rtt ?? this.client.latency }];
+    const here = [{ peer: room.you.peer, label: room.you.label, ship, rtt: room.you.rtt ?? this.client.latency }];
     for (const [peer, { member, track }] of others) here.push({ peer, label: member.label, ship: track.ship, rtt: member.rtt });
     here.sort((a, b) => b.ship.score - a.ship.score || a.ship.downs - b.ship.downs);
     for (const [peer, { row }] of this.#rows) {
@@ -73,7 +73,7 @@ export class Hud {
       this.#rows.delete(peer);
     }
     for (const [place, { peer, label, ship: { score, downs, colour, away }, rtt }] of here.entries()) {
-      const made = this.#rows.get(peer) ?? this.#row(peer, colour);
+      const made = this.#rows.get(peer) ?? this.#row(peer, colour, peer === room.you.peer);
       setText(made.name, away ? `${label}, away` : label);
       setText(made.score, `${score}`);
       setText(made.downs, `${downs}`);
@@ -82,12 +82,12 @@ export class Hud {
     }
   }
 
-  #row(peer: string, colour: number): Row {
+  #row(peer: string, colour: number, you: boolean): Row {
     const dot = el('i', { class: 'dot', attrs: { 'aria-hidden': 'true' } });
     dot.style.background = colourOf(colour);
     const name = el('span');
     const [score, downs, rtt] = [el('td'), el('td'), el('td')];
-    const row = el('tr', { data: { peer } }, el('th', { scope: 'row' }, dot, name), score, downs, rtt);
+    const row = el('tr', { data: { peer } }, el('th', { scope: 'row' }, dot, name, you && el('span', { class: 'tag' }, 'you')), score, downs, rtt);
     this.#body.append(row);
     const made = { row, name, score, downs, rtt };
     this.#rows.set(peer, made);
@@ -120,10 +120,11 @@ export class Hud {
       const age = ages[lane];
       row.classList.toggle('old', (age ?? 0) > 1_000);
       row.hidden = age === undefined && player.others.size > 0;
-      setText(row.querySelector('dd') ?? row, age === undefined ? '–' : `${milliseconds(age)} old${rest}`);
+      setText(within(row, 'dd'), age === undefined ? '–' : `${milliseconds(age)} old`);
+      setText(within(row, '.rest'), on ? rest : '');
     };
-    write(this.#latest, 'latest', on ? `, ${waiting.replaced} skipped` : '');
-    write(this.#reliable, 'reliable', on ? `${this.#grows ? ' and growing' : ''}, ${waiting.reliable} waiting` : '');
+    write(this.#latest, 'latest', `${waiting.replaced} skipped`);
+    write(this.#reliable, 'reliable', `${this.#grows ? 'and growing, ' : ''}${waiting.reliable} waiting`);
     // The solid ship is the one as it was sent.
     for (const [row, lane] of [[this.#latest, 'latest'], [this.#reliable, 'reliable']] as const) {
       row.classList.toggle('sent', (lane === 'reliable') === sentReliable);
@@ -135,10 +136,9 @@ export class Hud {
     const { slow, others } = this.player;
     if (!others.size) return 'With somebody else here, you see how old their ships are.';
     if (!on) return 'On a quick line both lanes are as young. Slow it down to see what they promise.';
-    const kept = `This tab lets ${SLOW_RATE} moves a second through. `;
-    if (slow.overflows) return `${kept}So much waited that the server would have closed the connection (4002, slow consumer), to be resumed with the state of now.`;
-    return kept + (sentReliable
-      ? 'The ships are sent on the reliable lane: every old place must be seen first. The outlines show them on the latest lane.'
-      : 'The ships are sent on the latest lane: it jumps to now. The outlines show them on the reliable lane, where every old place must be seen first.');
+    if (slow.overflows) return 'So much waited that the server would have closed the connection (4002, slow consumer), to be resumed with the state of now.';
+    return `Only ${SLOW_RATE} moves a second get through. ${sentReliable
+      ? 'Ships come on the reliable lane: every old place has to be seen first. Outlines show the latest lane.'
+      : 'Ships come on the latest lane, which jumps to now. Outlines show the reliable lane, where every old place has to be seen first.'}`;
   }
 }

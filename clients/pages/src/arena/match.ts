@@ -2,7 +2,7 @@
 
 import { at, setText } from '../shell/el.js';
 import { Bot } from './bot.js';
-import { Hud } from './hud.js';
+import { Hud, milliseconds } from './hud.js';
 import type { Session } from './session.js';
 import { type Actor, type Scene, Stage } from './stage.js';
 import { Steering } from './steering.js';
@@ -117,8 +117,7 @@ export class Match {
     actors.length = 0;
     const slow = player.slow.on;
     for (const { member, track, ghost, lane } of player.others.values()) {
-      const age = Math.max(0, player.now - track.newest);
-      const note = slow ? `${lane}: ${age < 1000 ? `${Math.round(age / 10) * 10} ms` : `${(age / 1000).toFixed(1)} s`} old` : undefined;
+      const note = slow ? `${lane}, ${milliseconds(Math.max(0, player.now - track.newest))} old` : undefined;
       actors.push({ ship: track.ship, label: member.label, you: false, ghost: ghost?.ship, note });
     }
     actors.push({ ship: player.ship, label: room.you.label, you: true });

@@ -13,7 +13,7 @@ import { enter, NoSeat, NoSocket, type Session } from './session.js';
 import { COLOURS, MOST_PLAYERS } from './ship.js';
 import { colourOf } from './stage.js';
 
-const COLOUR_NAMES = ['red', 'blue', 'green', 'amber', 'violet', 'pink', 'teal', 'olive'];
+const COLOUR_NAMES = ['green', 'blue', 'orange', 'purple', 'red', 'olive', 'indigo', 'teal'];
 const DEFAULT_ROOM = 'arena';
 const DEMO_NAMES = ['Demo Dora', 'Demo Emil', 'Demo Fay', 'Demo Gus'];
 

@@ -1,15 +1,15 @@
 /** What is known of a ship, and the measures of the field that all tabs agree on. */
 
 /** The field, in its own units; how large it is on a screen is the canvas's matter. */
-export const FIELD = { width: 1600, height: 1000 } as const;
+export const FIELD = { width: 1280, height: 800 } as const;
 
 /** Round things in the way, the same for everybody. */
 export const ROCKS: readonly { x: number; y: number; radius: number }[] = [
-  { x: 800, y: 500, radius: 92 },
-  { x: 400, y: 290, radius: 58 },
-  { x: 1200, y: 710, radius: 58 },
-  { x: 430, y: 740, radius: 44 },
-  { x: 1170, y: 260, radius: 44 },
+  { x: 640, y: 400, radius: 78 },
+  { x: 320, y: 235, radius: 50 },
+  { x: 960, y: 565, radius: 50 },
+  { x: 345, y: 590, radius: 38 },
+  { x: 935, y: 210, radius: 38 },
 ];
 
 export const SHIP_RADIUS = 24;

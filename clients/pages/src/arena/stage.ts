@@ -1,12 +1,10 @@
 /** Draws an arena on a canvas: the field, ships, shots, sparks. Knows nothing of rooms; what to draw is handed in. */
 
-import { FIELD, FULL_HEALTH, ROCKS, type Ship, SHIP_RADIUS } from './ship.js';
+import { COLOURS, FIELD, FULL_HEALTH, ROCKS, type Ship, SHIP_RADIUS } from './ship.js';
 import { type Shot, SHOT_LIFE, shotAt } from './world.js';
 
-/** The colours of ships: as different as eight can be, and readable on light and dark ground. */
-export const PALETTE = ['#e5533d', '#2f86e0', '#1f9d61', '#d99a1c', '#9159d8', '#d8488f', '#15a2b5', '#7d8f2c'] as const;
-
-export const colourOf = (colour: number): string => PALETTE[colour] ?? PALETTE[0];
+/** A ship's colour in a style: one of the shell's series, which are made for both themes. */
+export const colourOf = (colour: number): string => `var(--series-${(colour % COLOURS) + 1})`;
 
 /** A ship to be drawn. */
 export interface Actor {
@@ -15,7 +13,7 @@ export interface Actor {
   you: boolean;
   /** Where another lane would show it. */
   ghost?: Ship | undefined;
-  /** A few words under the ship. */
+  /** A few words behind the name. */
   note?: string | undefined;
 }
 
@@ -50,7 +48,8 @@ export class Stage {
   readonly #pen: CanvasRenderingContext2D;
   readonly #calm = matchMedia('(prefers-reduced-motion: reduce)');
   readonly #sparks: Spark[] = [];
-  #theme = { field: '', ink: '', rock: '', line: '', halo: '' };
+  #theme = { field: '', ink: '', rock: '', line: '', halo: '', low: '', full: '', fire: '' };
+  #colours: string[] = [];
   #width = 0;
   #height = 0;
   #ratio = 1;
@@ -76,11 +75,19 @@ export class Stage {
     ink.hidden = true;
     this.canvas.after(ink);
     const read = (name: string) => {
-      ink.style.color = `var(${name})`;
+      ink.style.color = name;
       return getComputedStyle(ink).color;
     };
-    this.#theme = { field: read('--field'), ink: read('--ink'), rock: read('--field-rock'), line: read('--field-line'), halo: read('--field-halo') };
+    this.#theme = {
+      field: read('var(--field)'), ink: read('var(--ink)'), rock: read('var(--field-rock)'), line: read('var(--field-line)'),
+      halo: read('var(--field-halo)'), low: read('var(--danger)'), full: read('var(--accent)'), fire: read('var(--amber)'),
+    };
+    this.#colours = Array.from({ length: COLOURS }, (_, colour) => read(colourOf(colour)));
     ink.remove();
+  }
+
+  #ink(colour: number): string {
+    return this.#colours[colour % COLOURS] ?? this.#theme.ink;
   }
 
   #measure(): void {
@@ -182,7 +189,7 @@ export class Stage {
   #ghost(ship: Ship, ghost: Ship): void {
     const pen = this.#pen;
     pen.save();
-    pen.strokeStyle = colourOf(ship.colour);
+    pen.strokeStyle = this.#ink(ship.colour);
     pen.globalAlpha = 0.7;
     pen.lineWidth = 2.5;
     pen.setLineDash([7, 6]);
@@ -202,7 +209,7 @@ export class Stage {
     const time = shot.by === scene.own ? scene.now : scene.shown;
     if (shot.spent || time < shot.born || time - shot.born > SHOT_LIFE) return;
     shotAt(shot, time, at);
-    pen.strokeStyle = colourOf(scene.colourOfShot(shot));
+    pen.strokeStyle = this.#ink(scene.colourOfShot(shot));
     pen.lineWidth = 6;
     pen.lineCap = 'round';
     const tail = Math.min(26, ((time - shot.born) / 1000) * 600);
@@ -216,28 +223,22 @@ export class Stage {
     const pen = this.#pen;
     if (ship.health === 0) return;
     const r = SHIP_RADIUS;
-    const colour = colourOf(ship.colour);
     pen.save();
     pen.translate(ship.x, ship.y);
     // On a small screen the words stay readable.
-    const size = Math.max(17, 11 / scale);
+    const size = Math.max(17, 12 / scale);
     pen.textAlign = 'center';
     pen.font = `600 ${size}px system-ui, sans-serif`;
     pen.lineWidth = 4;
     pen.strokeStyle = this.#theme.field;
     pen.fillStyle = this.#theme.ink;
-    const words = ship.away ? `${label} (away)` : label;
-    pen.strokeText(words, 0, -r - 20, 240);
-    pen.fillText(words, 0, -r - 20, 240);
-    if (note) {
-      pen.font = `${size * 0.9}px system-ui, sans-serif`;
-      pen.strokeText(note, 0, r + size + 8, 300);
-      pen.fillText(note, 0, r + size + 8, 300);
-    }
+    const words = ship.away ? `${label} (away)` : note ? `${label} · ${note}` : label;
+    pen.strokeText(words, 0, -r - 20, 320);
+    pen.fillText(words, 0, -r - 20, 320);
     pen.globalAlpha = ship.away ? 0.35 : ship.safe && !this.#calm.matches ? 0.55 + 0.35 * Math.sin(now / 70) : ship.safe ? 0.6 : 1;
     pen.fillStyle = this.#theme.line;
     pen.fillRect(-r, -r - 13, 2 * r, 5);
-    pen.fillStyle = ship.health <= 1 ? '#e5533d' : '#2fa35f';
+    pen.fillStyle = ship.health <= 1 ? this.#theme.low : this.#theme.full;
     pen.fillRect(-r, -r - 13, (2 * r * ship.health) / FULL_HEALTH, 5);
     if (you) {
       pen.strokeStyle = this.#theme.ink;
@@ -249,7 +250,7 @@ export class Stage {
     pen.rotate(ship.angle);
     const speed = Math.hypot(ship.vx, ship.vy);
     if (speed > 60) {
-      pen.fillStyle = '#f2b03d';
+      pen.fillStyle = this.#theme.fire;
       pen.beginPath();
       pen.moveTo(-r * 0.5, r * 0.3);
       pen.lineTo(-r * (0.75 + speed / 420), 0);
@@ -257,7 +258,7 @@ export class Stage {
       pen.fill();
     }
     this.#outline();
-    pen.fillStyle = colour;
+    pen.fillStyle = this.#ink(ship.colour);
     pen.fill();
     pen.lineWidth = 2.5;
     pen.strokeStyle = this.#theme.ink;
@@ -276,7 +277,7 @@ export class Stage {
       spark.x += spark.vx * dt;
       spark.y += spark.vy * dt;
       pen.globalAlpha = Math.min(1, spark.left / spark.life + 0.2);
-      pen.fillStyle = colourOf(spark.colour);
+      pen.fillStyle = this.#ink(spark.colour);
       pen.fillRect(spark.x - spark.size / 2, spark.y - spark.size / 2, spark.size, spark.size);
     }
     this.#sparks.length = kept;
@@ -293,7 +294,7 @@ export class Stage {
       const [halfX, halfY] = [this.#width / 2 - 12, this.#height / 2 - 12];
       if (you || ship.health === 0 || (Math.abs(x) < halfX && Math.abs(y) < halfY)) continue;
       const part = Math.min(halfX / Math.max(1, Math.abs(x)), halfY / Math.max(1, Math.abs(y)));
-      pen.fillStyle = colourOf(ship.colour);
+      pen.fillStyle = this.#ink(ship.colour);
       pen.beginPath();
       pen.arc(this.#width / 2 + x * part, this.#height / 2 + y * part, 7, 0, 2 * Math.PI);
       pen.fill();

@@ -5,11 +5,11 @@
 
 import { FIELD, FULL_HEALTH, newShip, ROCKS, type Ship, SHIP_RADIUS, turn } from './ship.js';
 
-const THRUST = 1_500;
+const THRUST = 1_350;
 const DRAG = 3.6;
 const TURN = 11;
 const BOUNCE = 0.45;
-export const SHOT_SPEED = 660;
+export const SHOT_SPEED = 600;
 /** How long a shot flies, ms. */
 export const SHOT_LIFE = 1_150;
 const COOLDOWN = 260;
