@@ -6,9 +6,10 @@
 import { Media } from './call/media.js';
 import { Pair } from './call/pair.js';
 import type { PairStats } from './call/stats.js';
+import type { Client } from './client.js';
 import { Emitter } from './emitter.js';
-import { RallypointError } from './errors.js';
-import type { Inside, Member, RoomInside } from './room.js';
+import { RallypointError, RequestError, UnsupportedError } from './errors.js';
+import type { Inside, Member, Room, RoomInside } from './room.js';
 import type { IceServer, PeerEntry, Signal } from './wire.js';
 
 export type { PairStats } from './call/stats.js';
@@ -95,15 +96,6 @@ export interface CallFlags {
   sharing: boolean;
 }
 
-/** What a call needs of its room. */
-export interface CallRoom extends RoomInside {
-  readonly members: ReadonlyMap<string, Member>;
-  /** STUN and TURN servers with credentials that hold for a while yet. */
-  iceServers(): Promise<IceServer[]>;
-  /** Puts these keys into our public state beside what the application has there; `undefined` takes them out. */
-  flag(flags: CallFlags | undefined): void;
-}
-
 /** A restarted server brings lost sessions back for 10 s after its start (`limits.resume_grace_ms`); and a little. */
 const AWAIT_MS = 15_000;
 /** How long a pair waits for fresh credentials before it makes do with those it has. */
@@ -119,18 +111,11 @@ const ROLLBACK = { type: 'rollback' };
 const isRollback = (data: unknown): boolean =>
   typeof data === 'object' && data !== null && 'type' in data && data.type === 'rollback';
 
-/** Opens the devices and calls everybody in the room. */
-export async function startCall(room: CallRoom, options: CallOptions): Promise<Call> {
-  const Connection = options.RTCPeerConnection ?? globalThis.RTCPeerConnection;
-  if (!Connection) throw new TypeError('there is no RTCPeerConnection here: pass one as an option of the call');
-  const call = new Call(room, options, Connection);
-  await call.begin();
-  return call;
-}
-
 /** A call with everybody in a room. It goes on without the server, and over its restart. */
 export class Call extends Emitter<CallEvents> {
-  readonly #room: CallRoom;
+  readonly #client: Pick<Client, 'iceServers'>;
+  readonly #room: Pick<Room, 'members' | 'isLeft'>;
+  readonly #inside: Pick<RoomInside, 'signal' | 'listen' | 'flag'>;
   readonly #options: CallOptions;
   readonly #Connection: typeof RTCPeerConnection;
   readonly #media: Media;
@@ -146,23 +131,31 @@ export class Call extends Emitter<CallEvents> {
   #ended = false;
 
   /** @internal */
-  constructor(room: CallRoom, options: CallOptions, Connection: typeof RTCPeerConnection) {
+  constructor(
+    client: Pick<Client, 'iceServers'>,
+    room: Pick<Room, 'members' | 'isLeft'>,
+    inside: Pick<RoomInside, 'signal' | 'listen' | 'flag'>,
+    options: CallOptions,
+  ) {
     super();
+    const Connection = options.RTCPeerConnection ?? globalThis.RTCPeerConnection;
+    if (!Connection) throw new TypeError('there is no RTCPeerConnection here: pass one as an option of the call');
+    this.#client = client;
     this.#room = room;
+    this.#inside = inside;
     this.#options = options;
     this.#Connection = Connection;
     this.#media = new Media(options, () => this.#sending());
   }
 
-  /** @internal */
-  async begin(): Promise<void> {
+  /** @internal Opens the devices and calls everybody. What others signal meanwhile waits in the room. */
+  async begin(): Promise<this> {
     await Promise.all([this.#media.open(), this.#servers()]);
-    if (this.#ended) return;
+    if (this.#room.isLeft) this.#end('left', false);
+    if (this.#ended) throw new RallypointError(0, 'the call ended before it began');
     globalThis.addEventListener?.('online', this.#hurry);
-    // Told at once what is so, perhaps that we are out already.
-    const deaf = this.#room.listen((what) => this.#hear(what));
-    if (this.#ended) deaf();
-    else this.#deaf = deaf;
+    this.#deaf = this.#inside.listen((what) => this.#hear(what));
+    return this;
   }
 
   /** Who is in the call, by peer id. Those who are here when the call begins are told by no event `peer`: begin with these. */
@@ -235,7 +228,7 @@ export class Call extends Emitter<CallEvents> {
     for (const peer of this.#pairs.keys()) if (present) void this.#signal('offer', peer, ROLLBACK);
     this.#closeAll();
     this.#media.close();
-    if (present && this.#flags) this.#room.flag(undefined);
+    if (present && this.#flags) this.#inside.flag(undefined);
     this.emit('ended', { reason });
   }
 
@@ -278,19 +271,10 @@ export class Call extends Emitter<CallEvents> {
       const known = this.#pairs.get(entry.peer);
       this.#meet(entry);
       if (lossy) known?.mend(!anew);
-      if ((first || lossy) && !known?.described && !this.#offersTo(entry)) void this.#signal('answer', entry.peer, ROLLBACK);
+      if ((first || lossy) && !known?.described && !entry.offers) void this.#signal('answer', entry.peer, ROLLBACK);
     }
-    // A restarted server knows nothing of our state.
-    if (anew) this.#flags = '';
     this.#sending();
     this.#hurry();
-  }
-
-  #offersTo({ peer, offers, order = 0 }: PeerEntry): boolean {
-    if (offers !== undefined || !this.#you) return offers ?? false;
-    // An entry that everybody got alike does not say; the rule of section 6 does.
-    const own = this.#you.order ?? 0;
-    return own > order || (own === order && this.#you.peer > peer);
   }
 
   #meet(entry: PeerEntry): void {
@@ -305,9 +289,8 @@ export class Call extends Emitter<CallEvents> {
     known.mend(false);
   }
 
-  #update(entry: PeerEntry): void {
-    const offers = this.#offersTo(entry);
-    this.#pairs.get(entry.peer)?.update(offers, entry.polite ?? offers);
+  #update({ peer, offers = false, polite = false }: PeerEntry): void {
+    this.#pairs.get(peer)?.update(offers, polite);
   }
 
   #part(peer: string): void {
@@ -382,12 +365,12 @@ export class Call extends Emitter<CallEvents> {
   /** Sends a signal; resolves with what is wrong if it was refused for good. */
   async #signal(type: Signal['type'], peer: string, data: unknown): Promise<string | undefined> {
     try {
-      await this.#room.signal(type, peer, data);
+      await this.#inside.signal(type, peer, data);
       return undefined;
     } catch (error) {
-      // Gone (805, 803), or our own session is (0): what the room tells next cleans up.
-      if (!(error instanceof RallypointError) || [0, 803, 805].includes(error.code)) return undefined;
-      return `The server refused the negotiation: ${error.message} (${error.code}).`;
+      // Gone (805, 803), or our own session is: what the room tells next cleans up.
+      if (!(error instanceof RequestError || error instanceof UnsupportedError) || [803, 805].includes(error.code)) return undefined;
+      return `The negotiation was refused: ${error.message} (${error.code}).`;
     }
   }
 
@@ -397,7 +380,7 @@ export class Call extends Emitter<CallEvents> {
       timer = setTimeout(() => resolve(undefined), ICE_SERVERS_MS);
     });
     try {
-      const servers = await Promise.race([this.#room.iceServers(), late]);
+      const servers = await Promise.race([this.#client.iceServers(), late]);
       if (servers) this.#iceServers = servers;
       return servers;
     } catch {
@@ -417,7 +400,7 @@ export class Call extends Emitter<CallEvents> {
     const now = JSON.stringify(flags);
     if (this.#media.wanted && now !== this.#flags) {
       this.#flags = now;
-      this.#room.flag(flags);
+      this.#inside.flag(flags);
     }
     this.emit('local', local);
   }

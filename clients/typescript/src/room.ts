@@ -1,10 +1,10 @@
 /** A room as one of its members sees it. */
 
-import { startCall, type Call, type CallOptions } from './call.js';
+import { Call, type CallFlags, type CallOptions } from './call.js';
 import type { IncomingMove, OutgoingMove } from './carrier.js';
 import type { Client } from './client.js';
 import { Emitter, type Unsubscribe } from './emitter.js';
-import { RequestError } from './errors.js';
+import { RequestError, UnsupportedError } from './errors.js';
 import type {
   AppEvent, Author, Joined, LeaveReason, Members, MessageEvent, Ok, PeerEntry, PeerJoined, PeerLeft, Position, Presence,
   Reset, ResetReason, ServerMessage, Signal, StateMove,
@@ -112,6 +112,8 @@ export interface RoomInside {
    * while nobody listened (of each peer those since its last offer).
    */
   listen(listener: (what: Inside) => void): Unsubscribe;
+  /** Puts what a call tells of itself into our public state, beside what the application has there; `undefined` takes it out. */
+  flag(flags: CallFlags | undefined): void;
   /** Takes a message of the server for this room. */
   take(message: ServerMessage, missed: boolean): void;
   move(move: IncomingMove): void;
@@ -173,6 +175,8 @@ export class Room extends Emitter<RoomEvents> {
   #missed = false;
   /** What we last gave to `update`. */
   #mine: Record<string, unknown> | undefined;
+  #flags: CallFlags | undefined;
+  #call: Call | undefined;
   #typedAt = -Infinity;
   #calls = new Set<(what: Inside) => void>();
   #signals: Signal[] = [];
@@ -186,6 +190,11 @@ export class Room extends Emitter<RoomEvents> {
       listener(this.#picture(false, false));
       for (const signal of this.#signals.splice(0)) listener({ type: 'signal', signal });
       return () => this.#calls.delete(listener);
+    },
+    flag: (flags) => {
+      this.#flags = flags;
+      // Lost with the session, it is sent again with the next one.
+      void this.#publishState().catch(() => {});
     },
     take: (message, missed) => this.#take(message, missed),
     move: (move) => this.#moved(move),
@@ -268,11 +277,13 @@ export class Room extends Emitter<RoomEvents> {
     return ((await this.#request('publish', { kind, data: data ?? null })) as Ok).position ?? this.#position;
   }
 
-  /** Replaces our public state in this room (at most 512 bytes of JSON); a server that was restarted gets it again. */
-  async update(state: Record<string, unknown>): Promise<void> {
+  /**
+   * Replaces our public state in this room (at most 512 bytes of JSON); a server that was restarted gets it again. While
+   * there is a call, its `muted`, `cameraOff` and `sharing` go along, whatever is given here.
+   */
+  update(state: Record<string, unknown>): Promise<void> {
     this.#mine = state;
-    await this.#request('update', { state });
-    this.#change(this.#you.peer, { state });
+    return this.#publishState();
   }
 
   /** Sends a move of which only the newest counts: a position, an input. */
@@ -298,17 +309,34 @@ export class Room extends Emitter<RoomEvents> {
     return next === undefined ? { members, count } : { members, count, next };
   }
 
-  /** Calls everybody in the room, and whoever comes. One call a room: a second one replaces the first. */
-  call(options: CallOptions = {}): Promise<Call> {
-    return startCall(this.#host.client, this, options);
+  /**
+   * Calls everybody in the room, and whoever comes; resolves once the devices are open or refused. One call a room: a second
+   * one replaces the first.
+   * @throws {UnsupportedError} without a WebSocket there is no call
+   */
+  async call(options: CallOptions = {}): Promise<Call> {
+    const { client } = this.#host;
+    if (client.missing.length) throw new UnsupportedError('a call');
+    const call = new Call(client, this, this.#inside, options);
+    this.#call?.replace();
+    this.#call = call;
+    return call.begin();
   }
 
   /** Leaves the room; the session goes on. */
   async leave(): Promise<void> {
     if (this.#left) return;
+    // Whoever leaves while away need not wait for the server to see the camera go dark.
+    this.#inform({ type: 'out', reason: 'left' });
     // However it goes, we are out.
     await this.#host.leave(this).catch(() => {});
     this.#inside.out({ reason: 'left', code: 0, message: 'left' });
+  }
+
+  async #publishState(): Promise<void> {
+    const state = { ...this.#mine, ...this.#flags };
+    await this.#request('update', { state });
+    this.#change(this.#you.peer, { state });
   }
 
   async #request(type: string, fields: Record<string, unknown>): Promise<ServerMessage> {
@@ -408,7 +436,7 @@ export class Room extends Emitter<RoomEvents> {
     this.#tell('members', this.#members);
     this.#missed = false;
     // A session that was lost as a whole took it along.
-    if ('you' in room && !first && !resumed && this.#mine) void this.update(this.#mine).catch(() => {});
+    if ('you' in room && !first && !resumed && (this.#mine ?? this.#flags)) void this.#publishState().catch(() => {});
   }
 
   /** Where the room was shown last. */

@@ -59,6 +59,9 @@ export class Pair implements CallPeer {
   #stood = false;
   #relay = false;
   #error: Signs['error'];
+  /** That gathering ended without a candidate that may be used. */
+  #blocked = false;
+  #why = '';
   #fault = '';
   #totals: Totals | undefined;
 
@@ -71,6 +74,10 @@ export class Pair implements CallPeer {
     connection.onnegotiationneeded = () => this.#do(() => this.#offer());
     connection.onicecandidate = ({ candidate }) => {
       if (candidate && / typ relay/.test(candidate.candidate)) this.#relay = true;
+      if (!candidate) {
+        this.#blocked = this.#relayOnly && !this.#relay;
+        this.#see();
+      }
       // `null` ends the candidates. Some browsers send an empty candidate before it, which says the same once more.
       // In turn, since a package for Node tells of candidates before it tells of the offer they belong to.
       if (candidate?.candidate !== '') this.#do(() => this.#send('ice-candidate', candidate?.toJSON() ?? null));
@@ -100,19 +107,12 @@ export class Pair implements CallPeer {
 
   get reason(): string {
     const { state } = this;
-    const label = this.member?.label ?? 'the other side';
+    const label = this.#label;
     if (state === 'connected') return '';
     if (this.#closed) return `The connection to ${label} was ended.`;
     if (this.#fault) return this.#fault;
     if (!this.described) return `${label} has not answered yet.`;
-    if (!this.#restarts.attempts) return this.#stood ? `The connection to ${label} is lost for the moment.` : '';
-    return whyFailed({
-      label,
-      relayOnly: this.#configuration.iceTransportPolicy === 'relay',
-      turn: this.#turn().length > 0,
-      relay: this.#relay,
-      error: this.#error,
-    });
+    return this.#why || (this.#stood ? `The connection to ${label} is lost for the moment.` : '');
   }
 
   /** Its own stream, because tracks may come with or without one. */
@@ -198,6 +198,14 @@ export class Pair implements CallPeer {
     for (const track of this.#stream?.getTracks() ?? []) track.onmute = track.onunmute = null;
     if (this.#channel) this.#channel.onopen = this.#channel.onclose = this.#channel.onmessage = null;
     connection.close();
+  }
+
+  get #label(): string {
+    return this.member?.label ?? 'the other side';
+  }
+
+  get #relayOnly(): boolean {
+    return this.#configuration.iceTransportPolicy === 'relay';
   }
 
   /** The addresses of the TURN servers. */
@@ -341,13 +349,21 @@ export class Pair implements CallPeer {
     const { connectionState } = this.connection;
     if (connectionState === 'connected') {
       this.#stood = true;
-      this.#fault = '';
+      this.#fault = this.#why = '';
     }
-    if (this.described) this.#restarts.see(connectionState);
+    // Without a candidate a browser waits for nothing, and says so late or never.
+    if (this.described) this.#restarts.see(this.#blocked ? 'failed' : connectionState);
     this.#options.changed();
   }
 
   #retry(attempt: number): void {
+    this.#why = whyFailed({
+      label: this.#label,
+      relayOnly: this.#relayOnly,
+      turn: this.#turn().length > 0,
+      relay: this.#relay,
+      error: this.#error,
+    });
     // Both sides notice a failure, and one offer is enough: two would only cross.
     if (this.offers || attempt > PATIENCE) this.#do(() => this.#restart());
     this.#options.changed();
@@ -360,7 +376,7 @@ export class Pair implements CallPeer {
     const { connection } = this;
     // An offer that waits for its answer brings new candidates already.
     if (this.#closed || connection.signalingState !== 'stable') return;
-    this.#relay = false;
+    this.#relay = this.#blocked = false;
     this.#error = undefined;
     connection.restartIce();
   }
