@@ -1,15 +1,22 @@
 /** What became of each cut of the line, told so that anybody can check it: cursors, what was missed, what came again. */
 
 import type { FeedConnected } from 'rallypoint-client';
-import { el, setText } from '../shell/el.js';
+import { el } from '../shell/el.js';
 import type { Tally } from './tally.js';
 
 const MOST = 8;
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 
-/** The end of a cursor: its beginning is the name of the room, which is always the same. */
-const short = (cursor: string | undefined): string => (cursor === undefined ? 'none' : `…${cursor.slice(-12)}`);
+/** The part of a cursor in which it differs from the other one is marked: from the first difference to the last. */
+function marked(name: string, cursor: string | undefined, other: string | undefined): HTMLElement {
+  const [text, than] = [cursor ?? 'none', other ?? ''];
+  let first = 0;
+  while (first < text.length && text[first] === than[first]) first += 1;
+  let end = text.length;
+  while (end > first && text[end - 1] === than[end - text.length + than.length - 1]) end -= 1;
+  return el('p', {}, `${name} `, el('code', {}, text.slice(0, first), first < end && el('mark', {}, text.slice(first, end)), text.slice(end)));
+}
 
 /** A cut whose end is not known yet. */
 interface Open {
@@ -38,7 +45,7 @@ export class Cuts {
   cut(cursor: string | undefined): void {
     if (this.#open) return;
     const at = Date.now();
-    const item = el('li', { data: { state: 'open' } }, `${clock.format(at)} cut at ${short(cursor)}, after ${this.tally.seen} events.`);
+    const item = el('li', { data: { state: 'open' } }, `${clock.format(at)}: cut after ${this.tally.seen} events. What happens now is to come later.`);
     this.list.prepend(item);
     while (this.list.childElementCount > MOST) this.list.lastElementChild?.remove();
     const { seen, missing, repeats, resets } = this.tally;
@@ -68,7 +75,10 @@ export class Cuts {
     const verdict = isWhole ? 'Nothing lost, nothing twice.' : resets > open.resets ? 'The server told of a hole.' : `${lost} lost, ${twice} twice.`;
     open.item.dataset['state'] = isWhole ? 'whole' : 'broken';
     const seconds = ((open.back - open.at) / 1000).toFixed(1);
-    const came = caught === 1 ? '1 event was' : `${caught} events were`;
-    setText(open.item, `${clock.format(open.at)} cut for ${seconds} s at ${short(open.cursor)}, went on to ${short(cursor)}: ${came} caught up. ${verdict}`);
+    const came = caught === 1 ? '1 event' : `${caught} events`;
+    open.item.replaceChildren(
+      el('p', {}, `${clock.format(open.at)}: away for ${seconds} s, ${came} caught up. `, el('b', {}, verdict)),
+      marked('cursor before', open.cursor, cursor), marked('cursor after', cursor, open.cursor),
+    );
   }
 }

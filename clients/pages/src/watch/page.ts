@@ -196,6 +196,7 @@ function begin(): void {
   });
   Object.assign(window, { rallypoint: view });
   at('view').hidden = false;
+  at('about').hidden = true;
   at('stop').hidden = false;
   setText(at('start'), 'Watch anew');
   const page = new URL('./watch', document.baseURI);
