@@ -30,6 +30,8 @@ export class Match {
     const { client, player, room } = session;
     this.hud = new Hud(client, player, signal);
     this.#stage = new Stage(at('canvas', HTMLCanvasElement), signal);
+    // On a screen that is touched the stick and the button lie on the field.
+    this.#stage.covered = at('stick').clientHeight;
     this.#steering = new Steering(at('stick'), at('knob'), at('fire'), signal);
     this.#pilot = bot ? new Bot() : undefined;
     this.#scene = {

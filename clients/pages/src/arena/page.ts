@@ -135,7 +135,13 @@ function begin(session: Session): void {
   applyLane();
   slowSwitch.checked = false;
   demos();
-  canvas.focus({ preventScroll: true });
+  scrollTo(0, 0);
+  focusField();
+}
+
+/** Lets the keys steer; where there are none the field needs no focus. */
+function focusField(): void {
+  if (matchMedia('(any-pointer: fine)').matches) canvas.focus({ preventScroll: true });
 }
 
 function leave(): void {
@@ -164,13 +170,13 @@ async function addDemo(): Promise<void> {
   const now = match;
   if (!now) return;
   demoButton.disabled = true;
-  const number = now.demos.size;
-  const own = now.session.player.ship.colour;
   const user = `demo-${crypto.randomUUID()}`;
+  const { player, room } = now.session;
+  const taken = new Set([player.ship.colour, ...[...player.others.values()].map(({ track }) => track.ship.colour)]);
+  const colour = COLOUR_NAMES.findIndex((_, each) => !taken.has(each));
+  const name = DEMO_NAMES.find((each) => ![...room.members.values()].some(({ label }) => label === each)) ?? 'Demo';
   try {
-    const demo = await enter({
-      room: now.session.room.name, name: DEMO_NAMES[number] ?? 'Demo', colour: (own + 1 + number * 3) % COLOURS, user, signal: visit.signal,
-    });
+    const demo = await enter({ room: room.name, name, colour: Math.max(0, colour), user, signal: visit.signal });
     // We may have left while it came.
     if (match === now) now.add(demo);
     else demo.end();
@@ -217,7 +223,7 @@ slowSwitch.addEventListener('change', () => match?.session.player.setSlow(slowSw
 for (const radio of document.querySelectorAll('input[name=lane]')) radio.addEventListener('change', applyLane);
 // Whoever clicks goes on to fly with the keys; whoever tabs stays where the focus is.
 at('game').addEventListener('click', ({ target, detail }) => {
-  if (detail > 0 && target instanceof Element && target.closest('button, label, canvas') && match) canvas.focus({ preventScroll: true });
+  if (detail > 0 && target instanceof Element && target.closest('button, label, canvas') && match) focusField();
 });
 
 if (query.get('bot') === '1') void play();

@@ -50,6 +50,8 @@ export class Stage {
   readonly #sparks: Spark[] = [];
   #theme = { field: '', ink: '', rock: '', line: '', halo: '', low: '', full: '', fire: '' };
   #colours: string[] = [];
+  /** How much of the canvas lies under something at its bottom, px: there the view may go beyond the field. */
+  covered = 0;
   #width = 0;
   #height = 0;
   #ratio = 1;
@@ -145,8 +147,9 @@ export class Stage {
     const me = scene.actors.find((actor) => actor.you)?.ship ?? scene.actors[0]?.ship;
     const [halfX, halfY] = [this.#width / scale / 2, this.#height / scale / 2];
     const hold = (value: number, half: number, whole: number) => (half * 2 >= whole ? whole / 2 : Math.min(whole - half, Math.max(half, value)));
+    const under = follows ? this.covered / scale : 0;
     const toX = hold(follows && me ? me.x : FIELD.width / 2, halfX, FIELD.width);
-    const toY = hold(follows && me ? me.y : FIELD.height / 2, halfY, FIELD.height);
+    const toY = hold(follows && me ? me.y + under / 2 : FIELD.height / 2, halfY, FIELD.height + under);
     const part = this.#calm.matches || !follows ? 1 : 1 - Math.exp(-dt * 7);
     this.#eyeX += (toX - this.#eyeX) * part;
     this.#eyeY += (toY - this.#eyeY) * part;
@@ -233,8 +236,13 @@ export class Stage {
     pen.strokeStyle = this.#theme.field;
     pen.fillStyle = this.#theme.ink;
     const words = ship.away ? `${label} (away)` : note ? `${label} · ${note}` : label;
-    pen.strokeText(words, 0, -r - 20, 320);
-    pen.fillText(words, 0, -r - 20, 320);
+    // Near an edge the words stay in view, as far as their width can be guessed.
+    const half = Math.min(160, words.length * size * 0.28);
+    const [left, right] = [this.#eyeX - this.#width / scale / 2, this.#eyeX + this.#width / scale / 2];
+    const aside = Math.max(left + half, Math.min(right - half, ship.x)) - ship.x;
+    const above = ship.y > r + 20 + size ? -r - 20 : r + size + 6;
+    pen.strokeText(words, aside, above, 320);
+    pen.fillText(words, aside, above, 320);
     pen.globalAlpha = ship.away ? 0.35 : ship.safe && !this.#calm.matches ? 0.55 + 0.35 * Math.sin(now / 70) : ship.safe ? 0.6 : 1;
     pen.fillStyle = this.#theme.line;
     pen.fillRect(-r, -r - 13, 2 * r, 5);

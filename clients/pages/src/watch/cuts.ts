@@ -1,12 +1,10 @@
 /** What became of each cut of the line, told so that anybody can check it: cursors, what was missed, what came again. */
 
-import type { FeedConnected } from 'rallypoint-client';
 import { el } from '../shell/el.js';
+import { clock } from './show.js';
 import type { Tally } from './tally.js';
 
 const MOST = 8;
-
-const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 
 /** The part of a cursor in which it differs from the other one is marked: from the first difference to the last. */
 function marked(name: string, cursor: string | undefined, other: string | undefined): HTMLElement {
@@ -27,9 +25,9 @@ interface Open {
   missing: number;
   repeats: number;
   resets: number;
-  /** Where each room stood when the feed was back, and when that was. */
-  heads: Map<string, number> | undefined;
+  /** When the feed was back, 0 before; and how far each room's log had come by then. */
   back: number;
+  heads: ReadonlyMap<string, number> | undefined;
 }
 
 export class Cuts {
@@ -52,15 +50,17 @@ export class Cuts {
     this.#open = { item, at, cursor, seen, missing, repeats, resets, heads: undefined, back: 0 };
   }
 
-  /** The feed is connected again; `rooms` tell where their logs stand. */
-  connected({ rooms }: FeedConnected, seq: (position: string) => number | undefined): void {
-    const open = this.#open;
-    if (!open) return;
-    open.heads = new Map(rooms.map(({ room, position }) => [room, seq(position) ?? 0]));
-    open.back = Date.now();
+  /** The feed is connected again. */
+  back(): void {
+    if (this.#open) this.#open.back ||= Date.now();
   }
 
-  /** Something came, or nothing was missed: is all of it here? */
+  /** How far the logs had come when the feed was back: up to there everything has to be caught up. */
+  reach(heads: ReadonlyMap<string, number>): void {
+    if (this.#open?.back) this.#open.heads ??= heads;
+  }
+
+  /** Something came, or it is known how much is to come: is all of it here? */
   check(cursor: string | undefined): void {
     const open = this.#open;
     if (!open?.heads) return;

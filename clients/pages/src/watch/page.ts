@@ -10,8 +10,8 @@ import { tokenHelp, tokenSource } from '../shell/token.js';
 import { Cuts } from './cuts.js';
 import { Fleet } from './fleet.js';
 import { Line } from './line.js';
-import { Names } from './names.js';
-import { words } from './show.js';
+import { Listing } from './listing.js';
+import { clock, words } from './show.js';
 import { parts, Tally } from './tally.js';
 
 const CUT_MS = 3_000;
@@ -28,7 +28,6 @@ const stateField = at('state', HTMLSelectElement);
 const historyField = at('history', HTMLInputElement);
 const events = at('events');
 const pill = new StatusPill(at('status'));
-const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 
 /** What is being watched. */
 class View {
@@ -37,12 +36,14 @@ class View {
   readonly cuts = new Cuts(at('cuts'), this.tally);
   readonly fleet: Fleet;
   readonly feed: Feed;
-  readonly #names: Names;
+  readonly #listing: Listing;
   readonly #stage: Stage;
   readonly #end = new AbortController();
   #token = '';
   #count = 0;
   #spectators = 0;
+  /** Up to this number of the log, the counts have everything in them. */
+  #countedTo = 0;
   #last = performance.now();
   #due = 0;
   #frame = 0;
@@ -64,7 +65,7 @@ class View {
       ...(options.state ? { state: options.state } : {}),
       ...(options.history ? { after: '0' } : {}),
     });
-    this.#names = new Names(this.feed, room, this.line.fetch, () => this.#token);
+    this.#listing = new Listing(this.feed, room, this.line.fetch, () => this.#token);
     this.#stage = new Stage(at('canvas', HTMLCanvasElement), signal);
     this.feed.on('status', (status) => {
       pill.show(shownOf(status, this.#isOver));
@@ -72,15 +73,12 @@ class View {
     });
     let isFirst = true;
     this.feed.on('connected', (said) => {
-      for (const { room: name, position, count, spectators } of said.rooms) {
-        if (name !== room) continue;
-        [this.#count, this.#spectators] = [count, spectators];
-        // A stream says where it begins; with the log before it, the first event tells it.
-        if (isFirst && said.transport === 'events' && !options.history) this.tally.start(name, position);
-      }
+      const found = said.rooms.find((each) => each.room === room);
+      // A stream says where it begins; with the log before it, the first event tells it.
+      if (found && isFirst && said.transport === 'events' && !options.history) this.tally.start(room, found.position);
       isFirst = false;
-      this.cuts.connected(said, (position) => parts(position)?.seq);
-      this.cuts.check(this.feed.cursor);
+      this.cuts.back();
+      void this.#stand();
     });
     this.feed.on('event', (event) => this.#hear(event));
     this.feed.on('state', (state) => this.#place(state));
@@ -108,21 +106,33 @@ class View {
     this.#end.abort();
   }
 
+  /** Asks how far the log has come: what is up to there and not here yet is caught up now. */
+  async #stand(): Promise<void> {
+    const stand = await this.#listing.stand();
+    if (!stand) return;
+    const { seq, members, spectators } = stand;
+    [this.#countedTo, this.#count, this.#spectators] = [seq, members, spectators];
+    this.cuts.reach(new Map([[this.room, seq]]));
+    this.cuts.check(this.feed.cursor);
+  }
+
   #hear(event: FeedEvent): void {
     const follows = this.tally.event(event.room, event.position);
     const { kind, data } = event;
-    // A member of a map that strangers may have written; `undefined` is no peer of ours.
+    // Strangers write the data of other kinds, and null may be anywhere.
     const peer = (data as { peer?: { peer?: string } } | null)?.peer?.peer;
+    const seq = parts(event.position)?.seq ?? 0;
+    const isNews = seq > this.#countedTo;
     if (kind === 'peer-joined' && peer) {
-      this.#count += 1;
+      if (isNews) this.#count += 1;
       this.fleet.came(peer);
     }
     if (kind === 'peer-left' && peer) {
-      this.#count -= 1;
+      if (isNews) this.#count -= 1;
       this.fleet.left(peer);
     }
     const told = words(event);
-    this.#write(told.kind, told.who, told.what, event.time, { seq: `${parts(event.position)?.seq ?? ''}`, follows });
+    this.#write(told.kind, told.who, told.what, event.time, { seq: `${seq}`, follows });
     // The feed moves its cursor when all who listen have heard.
     queueMicrotask(() => this.cuts.check(this.feed.cursor));
   }
@@ -154,7 +164,7 @@ class View {
       at('arena').hidden = !has;
       at('no-arena').hidden = has;
     }
-    if (has) this.#stage.draw(this.fleet.scene(Date.now(), passed, (peer) => this.#names.of(peer)), passed / 1000);
+    if (has) this.#stage.draw(this.fleet.scene(Date.now(), passed, (peer) => this.#listing.nameOf(peer)), passed / 1000);
     if (now < this.#due) return;
     this.#due = now + FIGURES_EVERY;
     this.#figures();

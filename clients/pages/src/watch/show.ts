@@ -4,6 +4,9 @@ import type { FeedEvent, PeerEntry } from 'rallypoint-client';
 
 const LONGEST = 400;
 
+/** The time of day. */
+export const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
+
 const cut = (text: string) => (text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text);
 
 /** A value as one line of JSON. */
