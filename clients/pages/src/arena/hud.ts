@@ -4,14 +4,17 @@ import type { Client } from 'rallypoint-client';
 import { Chart } from '../shell/chart.js';
 import { at, el, setText, within } from '../shell/el.js';
 import type { LaneName, Player } from './player.js';
+import type { Session } from './session.js';
 import { SLOW_RATE } from './slow.js';
 import { colourOf } from './stage.js';
+import { type Asking, standing } from './standing.js';
 
 /** The figures are written so often, ms: faster nobody reads. */
 const EVERY = 250;
 /** Rates are over so long, ms. */
 const RATE_OVER = 1_000;
 const MOST_NEWS = 40;
+const STAND_EVERY = 5_000;
 
 export const milliseconds = (ms: number): string => (ms < 1_000 ? `${ms < 100 ? Math.round(ms) : Math.round(ms / 10) * 10} ms` : `${(ms / 1000).toFixed(1)} s`);
 
@@ -36,7 +39,17 @@ export class Hud {
   #ageBefore = 0;
   #grows = false;
 
-  constructor(readonly client: Client, readonly player: Player, signal: AbortSignal) {
+  readonly client: Client;
+  readonly player: Player;
+  readonly #asking: Asking;
+  #spectators: number;
+  #standDue = 0;
+
+  constructor({ client, player, token }: Session, signal: AbortSignal) {
+    this.client = client;
+    this.player = player;
+    this.#asking = { token, ask: (...call) => fetch(...call) };
+    this.#spectators = player.room.spectators;
     at('chart').replaceChildren(this.#chart.element);
     client.on('latency', ({ rtt }) => this.#chart.push([rtt]), { signal });
     this.#body.replaceChildren();
@@ -50,8 +63,9 @@ export class Hud {
     this.#players();
     if (now >= this.#rateDue) this.#rates(now);
     this.#ages();
+    if (now >= this.#standDue) void this.#stand(now);
     const { room } = this.player;
-    const watching = room.spectators === 1 ? '1 watches' : `${room.spectators} watch`;
+    const watching = this.#spectators === 1 ? '1 watches' : `${this.#spectators} watch`;
     setText(at('crowd'), `${room.count} of 8 here, ${watching}`);
     at('alone').hidden = this.player.others.size > 0;
   }
@@ -62,9 +76,16 @@ export class Hud {
     while (this.#news.childElementCount > MOST_NEWS) this.#news.lastElementChild?.remove();
   }
 
+  /** Asks who watches: that changes without an event. */
+  async #stand(now: number): Promise<void> {
+    this.#standDue = now + STAND_EVERY;
+    const stand = await standing(this.player.room.name, this.#asking);
+    if (stand) this.#spectators = stand.spectators;
+  }
+
   #players(): void {
     const { room, others, ship } = this.player;
-    const here = [{ peer: room.you.peer, label: room.you.label, ship, rtt: room.you.rtt ?? this.client.latency }];
+    const here = [{ peer: room.you.peer, label: 'You', ship, rtt: room.you.rtt ?? this.client.latency }];
     for (const [peer, { member, track }] of others) here.push({ peer, label: member.label, ship: track.ship, rtt: member.rtt });
     here.sort((a, b) => b.ship.score - a.ship.score || a.ship.downs - b.ship.downs);
     for (const [peer, { row }] of this.#rows) {
@@ -73,7 +94,7 @@ export class Hud {
       this.#rows.delete(peer);
     }
     for (const [place, { peer, label, ship: { score, downs, colour, away }, rtt }] of here.entries()) {
-      const made = this.#rows.get(peer) ?? this.#row(peer, colour, peer === room.you.peer);
+      const made = this.#rows.get(peer) ?? this.#row(peer, colour);
       setText(made.name, away ? `${label}, away` : label);
       setText(made.score, `${score}`);
       setText(made.downs, `${downs}`);
@@ -82,12 +103,12 @@ export class Hud {
     }
   }
 
-  #row(peer: string, colour: number, you: boolean): Row {
+  #row(peer: string, colour: number): Row {
     const dot = el('i', { class: 'dot', attrs: { 'aria-hidden': 'true' } });
     dot.style.background = colourOf(colour);
     const name = el('span');
     const [score, downs, rtt] = [el('td'), el('td'), el('td')];
-    const row = el('tr', { data: { peer } }, el('th', { scope: 'row' }, dot, name, you && el('span', { class: 'tag' }, 'you')), score, downs, rtt);
+    const row = el('tr', { data: { peer } }, el('th', { scope: 'row' }, dot, name), score, downs, rtt);
     this.#body.append(row);
     const made = { row, name, score, downs, rtt };
     this.#rows.set(peer, made);

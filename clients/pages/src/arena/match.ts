@@ -9,6 +9,8 @@ import { Steering } from './steering.js';
 
 /** What a frame may make up for at most, ms. */
 const LONGEST_FRAME = 250;
+/** How long the hint stays for those who only look on, ms. */
+const HINT_MS = 12_000;
 
 export class Match {
   readonly hud: Hud;
@@ -22,13 +24,14 @@ export class Match {
   readonly #scene: Scene;
   #last = performance.now();
   #frame = 0;
+  readonly #began = performance.now();
   /** Frames drawn; for tests. */
   frames = 0;
 
   constructor(readonly session: Session, { bot }: { bot: boolean }) {
     const { signal } = this.#end;
-    const { client, player, room } = session;
-    this.hud = new Hud(client, player, signal);
+    const { player, room } = session;
+    this.hud = new Hud(session, signal);
     this.#stage = new Stage(at('canvas', HTMLCanvasElement), signal);
     // On a screen that is touched the stick and the button lie on the field.
     this.#stage.covered = at('stick').clientHeight;
@@ -130,6 +133,6 @@ export class Match {
     const isDown = player.ship.health === 0;
     const down = at('down');
     if (down.hidden === isDown) down.hidden = !isDown;
-    if (this.#steering.used && !at('hint').hidden) at('hint').hidden = true;
+    if (!at('hint').hidden && (this.#steering.used || this.#last - this.#began > HINT_MS)) at('hint').hidden = true;
   }
 }

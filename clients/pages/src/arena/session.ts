@@ -18,6 +18,8 @@ export interface Session {
   readonly client: Client;
   readonly room: Room;
   readonly player: Player;
+  /** The access token that is in use, for plain HTTP. */
+  token(): string;
   /** Leaves, and says goodbye. */
   end(): void;
 }
@@ -37,7 +39,9 @@ export interface Entry extends TokenHints {
 export async function enter({ room: name, name: called, colour, user, status, signal, ...hints }: Entry): Promise<Session> {
   // A host may publish, and so tells watchers who was shot down.
   const wish = { name: called, rooms: [{ r: name, role: 'host' as const }], ...(user === undefined ? {} : { user }) };
-  const client = connect({ url: server, token: tokenSource(wish, hints), signal });
+  const source = tokenSource(wish, hints);
+  let token = '';
+  const client = connect({ url: server, token: async (reason) => (token = await source(reason)), signal });
   if (status) client.on('status', status);
   try {
     await client.ready;
@@ -50,6 +54,7 @@ export async function enter({ room: name, name: called, colour, user, status, si
     tellDowns(room, player);
     return {
       client, room, player,
+      token: () => token,
       end() {
         player.stop();
         client.close();

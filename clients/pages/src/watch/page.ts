@@ -3,6 +3,7 @@
 import '../shell/start.js';
 import { type Feed, type FeedEvent, type FeedState, watch, type WatchOptions } from 'rallypoint-client';
 import { Stage } from '../arena/stage.js';
+import { type Asking, standing } from '../arena/standing.js';
 import { server } from '../shell/address.js';
 import { at, el, setText } from '../shell/el.js';
 import { shownOf, StatusPill } from '../shell/status.js';
@@ -10,13 +11,14 @@ import { tokenHelp, tokenSource } from '../shell/token.js';
 import { Cuts } from './cuts.js';
 import { Fleet } from './fleet.js';
 import { Line } from './line.js';
-import { Listing } from './listing.js';
+import { Names } from './names.js';
 import { clock, words } from './show.js';
 import { parts, Tally } from './tally.js';
 
 const CUT_MS = 3_000;
 const MOST_LINES = 300;
 const FIGURES_EVERY = 250;
+const STAND_EVERY = 10_000;
 const WAYS = { events: 'Server-Sent Events', poll: 'long poll' };
 const DEFAULT_ROOM = 'arena';
 
@@ -36,7 +38,8 @@ class View {
   readonly cuts = new Cuts(at('cuts'), this.tally);
   readonly fleet: Fleet;
   readonly feed: Feed;
-  readonly #listing: Listing;
+  readonly #names: Names;
+  readonly #asking: Asking = { token: () => this.#token, ask: this.line.fetch };
   readonly #stage: Stage;
   readonly #end = new AbortController();
   #token = '';
@@ -46,6 +49,7 @@ class View {
   #countedTo = 0;
   #last = performance.now();
   #due = 0;
+  #standDue = 0;
   #frame = 0;
   #isOver = false;
 
@@ -65,7 +69,7 @@ class View {
       ...(options.state ? { state: options.state } : {}),
       ...(options.history ? { after: '0' } : {}),
     });
-    this.#listing = new Listing(this.feed, room, this.line.fetch, () => this.#token);
+    this.#names = new Names(this.feed, room, this.#asking);
     this.#stage = new Stage(at('canvas', HTMLCanvasElement), signal);
     this.feed.on('status', (status) => {
       pill.show(shownOf(status, this.#isOver));
@@ -96,7 +100,8 @@ class View {
 
   cut(): void {
     this.cuts.cut(this.feed.cursor);
-    this.line.cut(CUT_MS, () => setText(at('line-state'), 'whole again'));
+    // As a browser says it when the network is back: the feed need not sit out its wait.
+    this.line.cut(CUT_MS, () => dispatchEvent(new Event('online')));
   }
 
   close(): void {
@@ -108,7 +113,8 @@ class View {
 
   /** Asks how far the log has come: what is up to there and not here yet is caught up now. */
   async #stand(): Promise<void> {
-    const stand = await this.#listing.stand();
+    this.#standDue = performance.now() + STAND_EVERY;
+    const stand = await standing(this.room, this.#asking);
     if (!stand) return;
     const { seq, members, spectators } = stand;
     [this.#countedTo, this.#count, this.#spectators] = [seq, members, spectators];
@@ -164,9 +170,11 @@ class View {
       at('arena').hidden = !has;
       at('no-arena').hidden = has;
     }
-    if (has) this.#stage.draw(this.fleet.scene(Date.now(), passed, (peer) => this.#listing.nameOf(peer)), passed / 1000);
+    if (has) this.#stage.draw(this.fleet.scene(Date.now(), passed, (peer) => this.#names.of(peer)), passed / 1000);
     if (now < this.#due) return;
     this.#due = now + FIGURES_EVERY;
+    // Spectators come and go without an event.
+    if (now > this.#standDue && this.feed.status.state === 'connected') void this.#stand();
     this.#figures();
   }
 
