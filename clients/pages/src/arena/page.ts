@@ -227,4 +227,4 @@ at('game').addEventListener('click', ({ target, detail }) => {
 });
 
 if (query.get('bot') === '1') void play();
-else at('play').focus();
+else at('play').focus({ preventScroll: true });

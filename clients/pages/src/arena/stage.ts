@@ -226,6 +226,9 @@ export class Stage {
     const pen = this.#pen;
     if (ship.health === 0) return;
     const r = SHIP_RADIUS;
+    // Outside the view there is only a mark at its edge.
+    const [halfX, halfY] = [this.#width / scale / 2 + r, this.#height / scale / 2 + r];
+    if (Math.abs(ship.x - this.#eyeX) > halfX || Math.abs(ship.y - this.#eyeY) > halfY) return;
     pen.save();
     pen.translate(ship.x, ship.y);
     // On a small screen the words stay readable.
@@ -237,7 +240,7 @@ export class Stage {
     pen.fillStyle = this.#theme.ink;
     const words = ship.away ? `${label} (away)` : note ? `${label} · ${note}` : label;
     // Near an edge the words stay in view, as far as their width can be guessed.
-    const half = Math.min(160, words.length * size * 0.28);
+    const half = Math.min(160, words.length * size * 0.31);
     const [left, right] = [this.#eyeX - this.#width / scale / 2, this.#eyeX + this.#width / scale / 2];
     const aside = Math.max(left + half, Math.min(right - half, ship.x)) - ship.x;
     const above = ship.y > r + 20 + size ? -r - 20 : r + size + 6;
