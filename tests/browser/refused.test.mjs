@@ -42,7 +42,7 @@ export const tests = {
     await ada.join();
     await ada.status('connected');
     const host = await token(base, { user: 'host', rooms: [{ r: room, role: 'host' }] });
-    const peer = await ada.page.evaluate(() => rallypoint.calls.you.peer);
+    const peer = await ada.page.evaluate(() => rallypoint.room.you.peer);
     const response = await fetch(`${base}/v1/rooms/${encodeURIComponent(room)}/members/${peer}`, { method: 'DELETE', headers: { authorization: `Bearer ${host}` } });
     assert.equal(response.status, 204);
     await ada.status('refused');
@@ -66,7 +66,7 @@ export const tests = {
       sockets.push(socket);
     });
     await page.reload();
-    const peer = () => page.evaluate(() => rallypoint.calls.you.peer);
+    const peer = () => page.evaluate(() => rallypoint.room.you.peer);
     const back = async (code, reason) => {
       const before = { sockets: sockets.length, tokens };
       sockets.at(-1).close({ code, reason });

@@ -1,9 +1,11 @@
 /**
  * What every page has around its own content: `<!-- frame:head -->`, `<!-- frame:header -->` and `<!-- frame:footer -->`
- * in an HTML file are replaced by it. It stands in the files as they are served, so nothing moves when scripts begin.
+ * in an HTML file are replaced by it, and `<!-- svg:src/… -->` by a drawing, which so takes the page's colours. All that
+ * stands in the files as they are served, so nothing moves when scripts begin.
  */
 
-import { basename } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import type { Plugin } from 'vite';
 
 /** The pages as the navigation names them. */
@@ -70,7 +72,8 @@ export function frame({ version }: { version: string }): Plugin {
         return html
           .replace('<!-- frame:head -->', head)
           .replace(/<!-- frame:header( status)? -->/, (_, status?: string) => header(page, status !== undefined))
-          .replace('<!-- frame:footer -->', footer(version));
+          .replace('<!-- frame:footer -->', footer(version))
+          .replace(/<!-- svg:(\S+) -->/g, (_, file: string) => readFileSync(join(dirname(filename), file), 'utf8').trim());
       },
     },
   };

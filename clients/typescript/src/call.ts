@@ -52,6 +52,7 @@ export interface CallPeer {
   readonly reason: string;
   /** What the peer sends: at most one audio and one video track, which come and go. */
   readonly stream: MediaStream;
+  /** The connection; another one after it had to be made anew. */
   readonly connection: RTCPeerConnection;
   /** The data channel, if the call has one and it is open. */
   readonly channel: RTCDataChannel | undefined;

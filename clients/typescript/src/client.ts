@@ -77,7 +77,8 @@ const ICE_MARGIN_MS = 60_000;
 const ATTEMPTS_MOST = 2;
 /** How often a WebSocket is tried again meanwhile, half of it more or less. */
 const RETRY_MS = 60_000;
-const RETRY_DEADLINE_MS = 15_000;
+/** The longest time that an answer is waited for. */
+const DEADLINE_MS = 15_000;
 
 /** What cannot be done without a WebSocket. */
 const MISSING = ['calls', 'moves', 'typing', 'being listed as a member'] as const;
@@ -243,7 +244,7 @@ export class Client extends Emitter<ClientEvents> {
     if (!session || (session.ice_expires ?? Infinity) - this.serverTime() > ICE_MARGIN_MS) return known;
     try {
       const headers = { Authorization: `Bearer ${this.#token}` };
-      const response = await this.#env.fetch(new URL('v1/ice-servers', this.#url), { headers });
+      const response = await this.#get('v1/ice-servers', { headers });
       if (!response.ok) return known;
       const { ice_servers = [], expires } = (await response.json()) as { ice_servers?: IceServer[]; expires?: number };
       session.ice_servers = ice_servers;
@@ -253,6 +254,17 @@ export class Client extends Emitter<ClientEvents> {
     } catch {
       // With what there is a call may still work, and a later one asks again.
       return known;
+    }
+  }
+
+  /** Asks the server over HTTP, for as long as an answer is of use. */
+  async #get(path: string, init: RequestInit = {}): Promise<Response> {
+    const abort = new AbortController();
+    const end = this.#env.after(DEADLINE_MS, () => abort.abort());
+    try {
+      return await this.#env.fetch(new URL(path, this.#url), { ...init, signal: abort.signal });
+    } finally {
+      end();
     }
   }
 
@@ -314,7 +326,7 @@ export class Client extends Emitter<ClientEvents> {
     if (times < ATTEMPTS_MOST || this.#looking) return;
     const turn = this.#turn;
     this.#looking = true;
-    const there = await this.#env.fetch(new URL('healthz', this.#url)).then(({ ok }) => ok, () => false);
+    const there = await this.#get('healthz').then(({ ok }) => ok, () => false);
     this.#looking = false;
     if (there && turn === this.#turn && this.#status.state !== 'closed') this.#change('fallback');
   }
@@ -340,7 +352,7 @@ export class Client extends Emitter<ClientEvents> {
         socket.onerror = () => {};
         socket.onopen = () => finish(true);
         socket.onclose = () => finish(false);
-        this.#env.after(RETRY_DEADLINE_MS, () => finish(false));
+        this.#env.after(DEADLINE_MS, () => finish(false));
       } catch {
         over();
       }

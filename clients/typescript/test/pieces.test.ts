@@ -325,6 +325,9 @@ test('moves wait for their room, go with it, and are bounded', () => {
   assert.equal(moves.due(0, () => undefined), Infinity);
   moves.drop('b');
   assert.equal(moves.reliable, 1);
+  moves.drop('a');
+  moves.asked(0);
+  assert.deepEqual([moves.reliable, moves.proveBy], [0, Infinity], 'there is nothing to prove');
   for (let seq = 2; seq < 400; seq += 1) push('spot', seq, { key: seq });
   const all = written();
   assert.deepEqual([all.length, all[0]], [256, 'spot 144']);

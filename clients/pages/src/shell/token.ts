@@ -67,6 +67,8 @@ export async function askForToken(wish: Wish): Promise<string> {
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ user: guestUser(), ...wish }),
     signal: AbortSignal.timeout(15_000),
+  }).catch(() => {
+    throw new Error('The server does not answer.');
   });
   const body: { token?: string; detail?: string; code?: number } = await response.json().catch(() => ({}));
   if (response.ok && body.token) return body.token;

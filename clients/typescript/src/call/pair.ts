@@ -33,12 +33,11 @@ export interface PairOptions {
 
 /** After so many attempts of the one who is to make them, the other makes them as well. */
 const PATIENCE = 3;
-/** From the attempt after the first quick ones on, a pair counts as failed. */
+/** From the attempt after the first quick ones on, a pair counts as failed, and its connection is made anew. */
 const HOPEFUL = 3;
 
 export class Pair implements CallPeer {
   readonly peer: string;
-  readonly connection: RTCPeerConnection;
   /** Whether we make the first offer. */
   offers = false;
   /** Whether we give way when two offers cross. */
@@ -49,12 +48,17 @@ export class Pair implements CallPeer {
   described = false;
   readonly #options: PairOptions;
   readonly #restarts = new Restarts((attempt) => this.#retry(attempt));
+  #connection: RTCPeerConnection;
   #configuration: RTCConfiguration;
   #stream: MediaStream | undefined;
   #channel: RTCDataChannel | undefined;
   #tail: Promise<void> = Promise.resolve();
   #begun = false;
   #ignoring = false;
+  /** The peer's connection, by the session id of its descriptions (RFC 9429 section 5.2.1: one for each connection). */
+  #origin: string | undefined;
+  /** Candidates that are kept back until the answer is here. */
+  #held: (RTCIceCandidateInit | null)[] | undefined;
   #closed = false;
   #stood = false;
   #relay = false;
@@ -66,31 +70,15 @@ export class Pair implements CallPeer {
   #totals: Totals | undefined;
 
   constructor(options: PairOptions) {
-    const connection = new options.Connection(options.configuration);
     this.#options = options;
     this.#configuration = options.configuration;
     this.peer = options.peer;
-    this.connection = connection;
-    connection.onnegotiationneeded = () => this.#do(() => this.#offer());
-    connection.onicecandidate = ({ candidate }) => {
-      if (candidate && / typ relay/.test(candidate.candidate)) this.#relay = true;
-      if (!candidate) {
-        this.#blocked = this.#relayOnly && !this.#relay;
-        this.#see();
-      }
-      // `null` ends the candidates. Some browsers send an empty candidate before it, which says the same once more.
-      // In turn, since a package for Node tells of candidates before it tells of the offer they belong to.
-      if (candidate?.candidate !== '') this.#do(() => this.#send('ice-candidate', candidate?.toJSON() ?? null));
-    };
-    connection.onicecandidateerror = ({ errorCode: code, url }) => {
-      // Chromium calls a TURN server whose name it does not find `stun:…`.
-      const [, host] = /^\w+:([^?]+)/.exec(url) ?? [];
-      if (!host || !this.#turn().some((each) => each.includes(host))) return;
-      // A server that cannot be reached from one of several networks says little; a refusal says all.
-      if (!this.#error || this.#error.code === 701) this.#error = { code, host };
-    };
-    connection.onconnectionstatechange = () => this.#see();
+    this.#connection = this.#make();
     this.#do(() => this.#configure());
+  }
+
+  get connection(): RTCPeerConnection {
+    return this.#connection;
   }
 
   get member(): Member | undefined {
@@ -101,7 +89,7 @@ export class Pair implements CallPeer {
     const { connectionState } = this.connection;
     const { attempts } = this.#restarts;
     if (connectionState === 'connected') return 'connected';
-    if (connectionState === 'closed' || attempts > HOPEFUL) return 'failed';
+    if (this.#closed || attempts > HOPEFUL) return 'failed';
     return attempts || this.#stood ? 'reconnecting' : 'connecting';
   }
 
@@ -109,7 +97,6 @@ export class Pair implements CallPeer {
     const { state } = this;
     const label = this.#label;
     if (state === 'connected') return '';
-    if (this.#closed) return `The connection to ${label} was ended.`;
     if (this.#fault) return this.#fault;
     if (!this.described) return `${label} has not answered yet.`;
     return this.#why || (this.#stood ? `The connection to ${label} is lost for the moment.` : '');
@@ -151,8 +138,11 @@ export class Pair implements CallPeer {
       if (this.described) return;
       this.#open();
       await this.#place(this.#options.media.wanted);
-      // node-datachannel offers by itself once there is a channel, and never says that a negotiation is needed.
-      if (this.connection.signalingState === 'have-local-offer') this.#tell();
+      // node-datachannel offers by itself once there is a channel, and never says that a negotiation is needed. A peer whose
+      // checks overtake its answer breaks it ("certificate verify failed"): without candidates of ours it makes none.
+      if (this.connection.signalingState !== 'have-local-offer') return;
+      this.#held = [];
+      this.#tell();
     });
   }
 
@@ -192,12 +182,7 @@ export class Pair implements CallPeer {
     this.#closed = true;
     clearTimeout(this.awaited);
     this.#restarts.end();
-    const { connection } = this;
-    connection.onnegotiationneeded = connection.onicecandidate = connection.onicecandidateerror = null;
-    connection.onconnectionstatechange = null;
-    for (const track of this.#stream?.getTracks() ?? []) track.onmute = track.onunmute = null;
-    if (this.#channel) this.#channel.onopen = this.#channel.onclose = this.#channel.onmessage = null;
-    connection.close();
+    this.#unmake();
   }
 
   get #label(): string {
@@ -206,6 +191,51 @@ export class Pair implements CallPeer {
 
   get #relayOnly(): boolean {
     return this.#configuration.iceTransportPolicy === 'relay';
+  }
+
+  #make(): RTCPeerConnection {
+    const connection = new this.#options.Connection(this.#configuration);
+    connection.onnegotiationneeded = () => this.#do(() => this.#offer());
+    connection.onicecandidate = ({ candidate }) => {
+      if (candidate && / typ relay/.test(candidate.candidate)) this.#relay = true;
+      if (!candidate) {
+        this.#blocked = this.#relayOnly && !this.#relay;
+        this.#see();
+      }
+      // `null` ends the candidates. Some browsers send an empty candidate before it, which says the same once more.
+      // In turn, since a package for Node tells of candidates before it tells of the offer they belong to.
+      if (candidate?.candidate !== '') this.#do(() => this.#found(candidate?.toJSON() ?? null));
+    };
+    connection.onicecandidateerror = ({ errorCode: code, url }) => {
+      // Chromium calls a TURN server whose name it does not find `stun:…`.
+      const [, host] = /^\w+:([^?]+)/.exec(url) ?? [];
+      if (!host || !this.#turn().some((each) => each.includes(host))) return;
+      // A server that cannot be reached from one of several networks says little; a refusal says all.
+      if (!this.#error || this.#error.code === 701) this.#error = { code, host };
+    };
+    connection.onconnectionstatechange = () => this.#see();
+    return connection;
+  }
+
+  #unmake(): void {
+    const { connection } = this;
+    connection.onnegotiationneeded = connection.onicecandidate = connection.onicecandidateerror = null;
+    connection.onconnectionstatechange = null;
+    for (const track of this.#stream?.getTracks() ?? []) {
+      track.onmute = track.onunmute = null;
+      this.#stream?.removeTrack(track);
+    }
+    if (this.#channel) this.#channel.onopen = this.#channel.onclose = this.#channel.onmessage = null;
+    this.#channel = this.#origin = this.#held = undefined;
+    connection.close();
+  }
+
+  /** Another connection, where new candidates for this one did not help or cannot be had. */
+  #remake(): void {
+    this.#unmake();
+    this.#begun = this.described = this.#ignoring = this.#relay = this.#blocked = false;
+    this.#totals = undefined;
+    this.#connection = this.#make();
   }
 
   /** The addresses of the TURN servers. */
@@ -242,8 +272,14 @@ export class Pair implements CallPeer {
   #tell(): void {
     const { localDescription } = this.connection;
     if (!localDescription) return;
-    const { type, sdp } = localDescription;
+    const { type } = localDescription;
+    const sdp = this.#held ? localDescription.sdp.replace(/^a=(candidate:|end-of-candidates).*\r\n/gm, '') : localDescription.sdp;
     if (type === 'offer' || type === 'answer') this.#send(type, { type, sdp });
+  }
+
+  #found(candidate: RTCIceCandidateInit | null): void {
+    if (this.#held) this.#held.push(candidate);
+    else this.#send('ice-candidate', candidate);
   }
 
   /** Signals go out in the order of these calls. Nobody waits for the answers: they take as long as we are away. */
@@ -263,13 +299,22 @@ export class Pair implements CallPeer {
     const crossed = offer && connection.signalingState !== 'stable';
     this.#ignoring = crossed && !this.polite;
     if (this.#ignoring) return;
-    await connection.setRemoteDescription(description);
+    const [, origin] = /^o=\S+ (\S+)/m.exec(description.sdp ?? '') ?? [];
+    if (this.#origin !== undefined && this.#origin !== origin) {
+      // The peer has another connection than before.
+      this.#remake();
+      if (!offer) return this.begin();
+    }
+    await this.connection.setRemoteDescription(description);
+    this.#origin = origin;
     this.described = this.#begun = true;
     this.#fault = '';
+    for (const candidate of this.#held ?? []) this.#send('ice-candidate', candidate);
+    this.#held = undefined;
     if (offer) {
       this.#open();
       await this.#place(false);
-      await connection.setLocalDescription();
+      await this.connection.setLocalDescription();
       this.#tell();
       // Who takes an offer without being ready for it has rolled back its own.
       if (crossed) await this.#sendAgain();
@@ -352,7 +397,8 @@ export class Pair implements CallPeer {
       this.#fault = this.#why = '';
     }
     // Without a candidate a browser waits for nothing, and says so late or never.
-    if (this.described) this.#restarts.see(this.#blocked ? 'failed' : connectionState);
+    const closed = connectionState === 'closed';
+    if (this.described || closed) this.#restarts.see(this.#blocked || closed ? 'failed' : connectionState);
     this.#options.changed();
   }
 
@@ -369,15 +415,24 @@ export class Pair implements CallPeer {
     this.#options.changed();
   }
 
-  /** New candidates, same connection. */
+  /** New candidates for the same connection, or another one if that does not help. */
   async #restart(): Promise<void> {
     // Credentials of a TURN server end, and with old ones nothing could come of it.
     await this.#configure();
     const { connection } = this;
     // An offer that waits for its answer brings new candidates already.
-    if (this.#closed || connection.signalingState !== 'stable') return;
-    this.#relay = this.#blocked = false;
-    this.#error = undefined;
-    connection.restartIce();
+    if (this.#closed || connection.signalingState === 'have-local-offer') return;
+    if (connection.connectionState !== 'closed' && this.#restarts.attempts <= HOPEFUL) {
+      this.#relay = this.#blocked = false;
+      this.#error = undefined;
+      try {
+        connection.restartIce();
+        return;
+      } catch {
+        // node-datachannel has no such thing.
+      }
+    }
+    this.#remake();
+    this.begin();
   }
 }

@@ -95,7 +95,7 @@ export class Moves {
   /** The server has been asked for a proof; again if none comes, since a ping above the rate is refused. */
   asked(now: number): void {
     this.#unasked = 0;
-    if (this.#unproved.length) this.proveBy = now + PROVE_WITHIN_MS;
+    this.proveBy = this.#unproved.length ? now + PROVE_WITHIN_MS : Infinity;
   }
 
   /** The answer to what was sent behind the first `mark` moves has come, on the same socket. */

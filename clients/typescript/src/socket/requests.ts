@@ -42,6 +42,7 @@ export class Requests {
   #lastId = 0;
   #count = 0;
   #heldUntil = 0;
+  #ended: RallypointError | undefined;
   readonly #codec: Codec;
   readonly #pace: Pace;
 
@@ -57,6 +58,7 @@ export class Requests {
 
   /** Takes a request; it goes out with `next`, in its turn. */
   ask(type: string, fields: Frame, settle: Settle, asker: Asker = 'caller'): void {
+    if (this.#ended) return settle(this.#ended);
     const order = (asker === 'caller' ? 0 : AHEAD) + ++this.#count;
     this.#queue({ type, fields, settle, asker, order, id: 0, mark: 0 });
   }
@@ -133,6 +135,7 @@ export class Requests {
     const all = [...this.#sent, ...this.#waiting];
     this.#sent = this.#waiting = [];
     this.#written = 0;
+    this.#ended = error;
     for (const { settle } of all) settle(error);
   }
 }
