@@ -80,7 +80,7 @@ test('the clock goes by the sample with the shortest way, of the last eight', ()
   assert.deepEqual([clock.rtt, clock.offset], [40, 3990]);
   clock.add(100, 4102, 4103, 105);
   assert.deepEqual([clock.rtt, clock.offset], [4, 4000]);
-  clock.add(200, 4300, 4300, 400);
+  clock.add(200, 4350, 4350, 400);
   assert.deepEqual([clock.rtt, clock.offset], [200, 4000]);
   for (let i = 0; i < 7; i += 1) clock.add(1000, 5060, 5060, 1100);
   assert.equal(clock.offset, 4010);
@@ -270,6 +270,10 @@ test('after a loss go those without a proof, in order, unless something newer to
   push('shot', 5);
   assert.deepEqual(written(), ['shot 2', 'spot 4', 'shot 5']);
   assert.equal(moves.reliable, 2);
+  // Newer, and still waiting at the loss.
+  push('spot', 6);
+  moves.lost();
+  assert.deepEqual(written(), ['shot 2', 'shot 5', 'spot 6']);
   moves.proved(moves.written);
   moves.lost();
   assert.deepEqual(written(), []);

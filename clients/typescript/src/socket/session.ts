@@ -21,7 +21,7 @@ interface Place {
   position: Position;
   /** The number of our last move. */
   seq: number;
-  /** Where the present socket first showed the room. What came since then came live. */
+  /** Where the present socket showed the room. What came since then came live. */
   shown: Position | undefined;
   leaving: boolean;
 }
@@ -391,7 +391,7 @@ export class Session {
       position: missed || !before ? position : before.position,
       // The server drops moves that do not rise, also after a resume, so the count goes on.
       seq: before?.seq ?? 0,
-      shown: before?.shown ?? position,
+      shown: position,
       leaving: before?.leaving ?? false,
     });
     return before?.shown;
