@@ -53,8 +53,10 @@ test('a wrong guess is slid away: at no frame a jump, and in the end the true pl
 test('who comes back elsewhere is there at once', () => {
   const made = track(200);
   made.at(200, 0.016);
-  made.push(240, ship(1_100, { downs: 1, vx: 0 }));
-  assert.equal(made.at(210, 0.016).x, 1_100);
+  made.push(240, ship(1_100, { vx: 0 }));
+  assert.equal(made.at(210, 0.016).x, 1_100, 'far away');
+  made.push(280, ship(1_150, { downs: 1, vx: 0 }));
+  assert.equal(made.at(250, 0.016).x, 1_150, 'or near');
 });
 
 test('old news changes nothing, and what is kept is bounded', () => {

@@ -29,7 +29,7 @@ test('a ship goes where it is steered, turns there, and comes to rest', () => {
 
 test('a ship stays in the field and out of the rocks, however long it pushes', () => {
   for (const [x, y] of [[1, 0], [-1, 0], [0, 1], [0, -1], [0.7, 0.7], [1, -0.4]] as const) {
-    const world = start(620, 500);
+    const world = start(480, 400);
     run(world, { x, y, fire: false }, 6_000);
     const { ship } = world;
     assert.ok(ship.x >= SHIP_RADIUS && ship.x <= FIELD.width - SHIP_RADIUS && ship.y >= SHIP_RADIUS && ship.y <= FIELD.height - SHIP_RADIUS);

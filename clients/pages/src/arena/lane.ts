@@ -45,9 +45,9 @@ export class Lane<Item> {
 
   /** Lets through what the line carries in `seconds` at `rate` moves a second. */
   drain(seconds: number, rate: number, take: (item: Item) => void): void {
-    // An idle line saves nothing up: it carries no more later.
-    this.#due = Math.min(this.#due + seconds * rate, Math.max(1, rate));
+    this.#due += seconds * rate;
     const count = Math.min(Math.floor(this.#due), this.#queue.length);
+    // An idle line saves nothing up: it carries no more later.
     this.#due = this.#queue.length > count ? this.#due - count : Math.min(1, this.#due - count);
     for (const { item, slot } of this.#queue.splice(0, count)) {
       this.#gone += 1;
