@@ -8,14 +8,21 @@ const at = (seq: number, epoch = '9f3c5a1e7b2d4860') => `${epoch}.${seq}.8e2413a
 
 test('a position has parts, and what is none has not', () => {
   assert.deepEqual(parts(at(3)), { epoch: '9f3c5a1e7b2d4860', seq: 3 });
-  for (const none of ['', '1.2.3', `${at(3)} `, at(3).toUpperCase(), '9f3c5a1e7b2d4860.03.8e2413aa']) assert.equal(parts(none), undefined);
+  for (const none of ['', '1.2.3', `${at(3)} `, at(3).toUpperCase(), '9f3c5a1e7b2d4860.03.8e2413aa'])
+    assert.equal(parts(none), undefined);
 });
 
 test('one after the other there is neither gap nor repeat, room by room', () => {
   const tally = new Tally();
   tally.start('a', at(4));
   tally.start('b', at(0));
-  for (const [room, seq] of [['a', 5], ['b', 1], ['a', 6], ['b', 2]] as const) assert.equal(tally.event(room, at(seq)), 'next');
+  for (const [room, seq] of [
+    ['a', 5],
+    ['b', 1],
+    ['a', 6],
+    ['b', 2],
+  ] as const)
+    assert.equal(tally.event(room, at(seq)), 'next');
   assert.deepEqual([tally.seen, tally.missing, tally.repeats], [4, 0, 0]);
   assert.equal(tally.seq('a'), 6);
 });

@@ -27,7 +27,10 @@ export class Bot {
       const away = Math.hypot(other.x - me.x, other.y - me.y);
       if (other.health > 0 && !other.away && away < far) [target, far] = [other, away];
     }
-    const goal = target ?? { x: FIELD.width * (0.5 + 0.3 * Math.cos(time / 3)), y: FIELD.height * (0.5 + 0.3 * Math.sin(time / 3)) };
+    const goal = target ?? {
+      x: FIELD.width * (0.5 + 0.3 * Math.cos(time / 3)),
+      y: FIELD.height * (0.5 + 0.3 * Math.sin(time / 3)),
+    };
     const to = Math.atan2(goal.y - me.y, goal.x - me.x);
     // Closer while far away, round and round when near, back when too near.
     const swing = target ? (far > NEAR ? 0.35 : far > NEAR * 0.5 ? 1.1 : 2.2) : 0.3;

@@ -16,7 +16,17 @@ const RATE_OVER = 1_000;
 const MOST_NEWS = 40;
 const STAND_EVERY = 5_000;
 
-export const milliseconds = (ms: number): string => (ms < 1_000 ? `${ms < 100 ? Math.round(ms) : Math.round(ms / 10) * 10} ms` : `${(ms / 1000).toFixed(1)} s`);
+export const milliseconds = (ms: number): string =>
+  ms < 1_000 ? `${ms < 100 ? Math.round(ms) : Math.round(ms / 10) * 10} ms` : `${(ms / 1000).toFixed(1)} s`;
+
+const OVERFLOW =
+  'So much waited that the server would have closed the connection (4002, slow consumer), to be resumed with the ' +
+  'state of now.';
+const SENT_RELIABLE =
+  'Ships come on the reliable lane: every old place has to be seen first. Outlines show the latest lane.';
+const SENT_LATEST =
+  'Ships come on the latest lane, which jumps to now. Outlines show the reliable lane, where every old place has to ' +
+  'be seen first.';
 
 interface Row {
   row: HTMLTableRowElement;
@@ -32,7 +42,11 @@ export class Hud {
   readonly #news = at('news');
   readonly #latest = at('age-latest');
   readonly #reliable = at('age-reliable');
-  readonly #chart = new Chart({ title: 'Round trip to the server', series: [{ label: 'round trip', area: true }], format: milliseconds });
+  readonly #chart = new Chart({
+    title: 'Round trip to the server',
+    series: [{ label: 'round trip', area: true }],
+    format: milliseconds,
+  });
   #due = 0;
   #rateDue = 0;
   #before = { out: 0, in: 0 };
@@ -86,20 +100,30 @@ export class Hud {
   #players(): void {
     const { room, others, ship } = this.player;
     const here = [{ peer: room.you.peer, label: 'You', ship, rtt: room.you.rtt ?? this.client.latency }];
-    for (const [peer, { member, track }] of others) here.push({ peer, label: member.label, ship: track.ship, rtt: member.rtt });
+    for (const [peer, { member, track }] of others)
+      here.push({ peer, label: member.label, ship: track.ship, rtt: member.rtt });
     here.sort((a, b) => b.ship.score - a.ship.score || a.ship.downs - b.ship.downs);
     for (const [peer, { row }] of this.#rows) {
       if (here.some((each) => each.peer === peer)) continue;
       row.remove();
       this.#rows.delete(peer);
     }
-    for (const [place, { peer, label, ship: { score, downs, colour, away }, rtt }] of here.entries()) {
+    for (const [
+      place,
+      {
+        peer,
+        label,
+        ship: { score, downs, colour, away },
+        rtt,
+      },
+    ] of here.entries()) {
       const made = this.#rows.get(peer) ?? this.#row(peer, colour);
       setText(made.name, away ? `${label}, away` : label);
       setText(made.score, `${score}`);
       setText(made.downs, `${downs}`);
       setText(made.rtt, rtt === undefined ? '–' : milliseconds(rtt));
-      if (this.#body.children[place] !== made.row) this.#body.insertBefore(made.row, this.#body.children[place] ?? null);
+      if (this.#body.children[place] !== made.row)
+        this.#body.insertBefore(made.row, this.#body.children[place] ?? null);
     }
   }
 
@@ -119,13 +143,16 @@ export class Hud {
     const { counts } = this.player;
     const sums = { out: counts.out.latest + counts.out.reliable, in: counts.in.latest + counts.in.reliable };
     const over = this.#rateDue ? (now - this.#rateDue + RATE_OVER) / 1000 : 0;
-    if (over) for (const way of ['out', 'in'] as const) setText(at(way), `${Math.round((sums[way] - this.#before[way]) / over)} a second`);
+    if (over)
+      for (const way of ['out', 'in'] as const)
+        setText(at(way), `${Math.round((sums[way] - this.#before[way]) / over)} a second`);
     this.#before = sums;
     this.#rateDue = now + RATE_OVER;
     const { latency } = this.client;
     setText(at('rtt'), latency === undefined ? '–' : milliseconds(latency));
     const offset = this.client.serverTime() - (performance.timeOrigin + performance.now());
-    setText(at('offset'), latency === undefined ? '–' : `${offset >= 0 ? '+' : '−'}${Math.abs(offset).toFixed(1)} ms`);
+    const sign = offset >= 0 ? '+' : '−';
+    setText(at('offset'), latency === undefined ? '–' : `${sign}${Math.abs(offset).toFixed(1)} ms`);
     const { reliable } = this.player.ages();
     this.#grows = reliable !== undefined && reliable > this.#ageBefore + 100;
     this.#ageBefore = reliable ?? 0;
@@ -135,7 +162,8 @@ export class Hud {
     const { player } = this;
     const ages = player.ages();
     const { on } = player.slow;
-    const sentReliable = [...player.others.values()].filter(({ lane }) => lane === 'reliable').length > player.others.size / 2;
+    const sentReliable =
+      [...player.others.values()].filter(({ lane }) => lane === 'reliable').length > player.others.size / 2;
     const waiting = player.slow.waiting(sentReliable);
     const write = (row: HTMLElement, lane: LaneName, rest: string) => {
       const age = ages[lane];
@@ -147,7 +175,10 @@ export class Hud {
     write(this.#latest, 'latest', `${waiting.replaced} skipped`);
     write(this.#reliable, 'reliable', `${this.#grows ? 'and growing, ' : ''}${waiting.reliable} waiting`);
     // The solid ship is the one as it was sent.
-    for (const [row, lane] of [[this.#latest, 'latest'], [this.#reliable, 'reliable']] as const) {
+    for (const [row, lane] of [
+      [this.#latest, 'latest'],
+      [this.#reliable, 'reliable'],
+    ] as const) {
       row.classList.toggle('sent', (lane === 'reliable') === sentReliable);
     }
     setText(at('lanes-text'), this.#words(on, sentReliable));
@@ -157,9 +188,8 @@ export class Hud {
     const { slow, others } = this.player;
     if (!others.size) return 'With somebody else here, you see how old their ships are.';
     if (!on) return 'On a quick line both lanes are as young. Slow it down to see what they promise.';
-    if (slow.overflows) return 'So much waited that the server would have closed the connection (4002, slow consumer), to be resumed with the state of now.';
-    return `Only ${SLOW_RATE} moves a second get through. ${sentReliable
-      ? 'Ships come on the reliable lane: every old place has to be seen first. Outlines show the latest lane.'
-      : 'Ships come on the latest lane, which jumps to now. Outlines show the reliable lane, where every old place has to be seen first.'}`;
+    if (slow.overflows)
+      return OVERFLOW;
+    return `Only ${SLOW_RATE} moves a second get through. ${sentReliable ? SENT_RELIABLE : SENT_LATEST}`;
   }
 }

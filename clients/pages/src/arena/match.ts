@@ -28,7 +28,10 @@ export class Match {
   /** Frames drawn; for tests. */
   frames = 0;
 
-  constructor(readonly session: Session, { bot }: { bot: boolean }) {
+  constructor(
+    readonly session: Session,
+    { bot }: { bot: boolean },
+  ) {
     const { signal } = this.#end;
     const { player, room } = session;
     this.hud = new Hud(session, signal);
@@ -38,19 +41,27 @@ export class Match {
     this.#steering = new Steering(at('stick'), at('knob'), at('fire'), signal);
     this.#pilot = bot ? new Bot() : undefined;
     this.#scene = {
-      actors: this.#actors, shots: player.world.shots, own: player.world.handle, now: 0, shown: 0,
+      actors: this.#actors,
+      shots: player.world.shots,
+      own: player.world.handle,
+      now: 0,
+      shown: 0,
       colourOfShot: ({ by }) => this.#colourOf(by),
     };
     at('hint').hidden = bot;
     player.on('shot', ({ x, y, colour }) => this.#stage.burst(x, y, colour, 4, 90), { signal });
     player.on('back', ({ x, y, colour }) => this.#stage.burst(x, y, colour, 16, 160), { signal });
-    player.on('hit', ({ x, y, colour, down, by, whom, mine, me }) => {
-      this.#stage.burst(x, y, colour, down ? 46 : 10, down ? 340 : 200);
-      if (me) this.#stage.shake(down ? 16 : 6);
-      if (!down) return;
-      this.hud.say(me ? `${by} shot you down` : mine ? `You shot ${whom} down` : `${by} shot ${whom} down`);
-      if (me) setText(at('down'), `Shot down by ${by}`);
-    }, { signal });
+    player.on(
+      'hit',
+      ({ x, y, colour, down, by, whom, mine, me }) => {
+        this.#stage.burst(x, y, colour, down ? 46 : 10, down ? 340 : 200);
+        if (me) this.#stage.shake(down ? 16 : 6);
+        if (!down) return;
+        this.hud.say(me ? `${by} shot you down` : mine ? `You shot ${whom} down` : `${by} shot ${whom} down`);
+        if (me) setText(at('down'), `Shot down by ${by}`);
+      },
+      { signal },
+    );
     room.on('peer-joined', ({ peer }) => this.hud.say(`${peer.name ?? peer.user} has come`), { signal });
     room.on('peer-left', ({ peer }) => this.hud.say(`${peer.name ?? peer.user} has left`), { signal });
     document.addEventListener('visibilitychange', () => this.#look(), { signal });
@@ -105,8 +116,12 @@ export class Match {
     const passed = Math.min(LONGEST_FRAME, Math.max(0, now - this.#last));
     this.#last = now;
     const { player } = this.session;
-    player.frame(passed, () => this.#pilot?.think(player.ship, this.#ships(this.session), now / 1000) ?? this.#steering.read());
-    for (const [demo, bot] of this.#demos) demo.player.frame(passed, () => bot.think(demo.player.ship, this.#ships(demo), now / 1000));
+    player.frame(
+      passed,
+      () => this.#pilot?.think(player.ship, this.#ships(this.session), now / 1000) ?? this.#steering.read(),
+    );
+    for (const [demo, bot] of this.#demos)
+      demo.player.frame(passed, () => bot.think(demo.player.ship, this.#ships(demo), now / 1000));
     this.#draw(passed);
     this.hud.update(now);
     this.frames += 1;

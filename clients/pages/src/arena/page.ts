@@ -100,7 +100,11 @@ async function play(): Promise<void> {
   busy(true);
   try {
     const session = await enter({
-      room, name, colour: chosenColour(), signal, status: told,
+      room,
+      name,
+      colour: chosenColour(),
+      signal,
+      status: told,
       noTokens: () => {
         at('help').replaceChildren(tokenHelp({ room, role: 'host' }));
         at('help').hidden = false;
@@ -110,9 +114,15 @@ async function play(): Promise<void> {
   } catch (fault) {
     if (signal.aborted) refuse('');
     else if (fault instanceof NoSeat) {
-      close('The arena is full', `${MOST_PLAYERS} play in “${room}” already. You can watch them, or wait until somebody leaves.`);
+      close(
+        'The arena is full',
+        `${MOST_PLAYERS} play in “${room}” already. You can watch them, or wait until somebody leaves.`,
+      );
     } else if (fault instanceof NoSocket) {
-      close('Playing needs a WebSocket', 'Something on the way lets none through, and a game cannot wait for the slower ways. Watching works over them.');
+      close(
+        'Playing needs a WebSocket',
+        'Something on the way lets none through, and a game cannot wait for the slower ways. Watching works over them.',
+      );
     } else refuse(fault instanceof ClosedError || fault instanceof Error ? fault.message : String(fault));
   } finally {
     busy(false);
@@ -181,7 +191,12 @@ async function addDemo(): Promise<void> {
     if (match === now) now.add(demo);
     else demo.end();
   } catch (fault) {
-    if (!visit.signal.aborted) toast(fault instanceof NoSeat ? 'The arena is full.' : `No demo player: ${fault instanceof Error ? fault.message : fault}`);
+    if (!visit.signal.aborted)
+      toast(
+        fault instanceof NoSeat
+          ? 'The arena is full.'
+          : `No demo player: ${fault instanceof Error ? fault.message : fault}`,
+      );
   }
   demos();
 }
@@ -196,12 +211,19 @@ const first = Math.floor(Math.random() * COLOURS);
 for (const [colour, name] of COLOUR_NAMES.entries()) {
   const dot = el('i', { attrs: { 'aria-hidden': 'true' } });
   dot.style.background = colourOf(colour);
-  const input = el('input', { type: 'radio', name: 'colour', value: `${colour}`, checked: colour === first, ariaLabel: name });
+  const input = el('input', {
+    type: 'radio',
+    name: 'colour',
+    value: `${colour}`,
+    checked: colour === first,
+    ariaLabel: name,
+  });
   at('colours').append(el('label', { title: name }, input, dot));
 }
 nameField.value = rememberedName() || guestName();
 roomField.value = query.get('room') || DEFAULT_ROOM;
-const showWatch = () => (at('watch-door', HTMLAnchorElement).href = link('watch', roomField.value.trim() || DEFAULT_ROOM));
+const showWatch = () =>
+  (at('watch-door', HTMLAnchorElement).href = link('watch', roomField.value.trim() || DEFAULT_ROOM));
 roomField.addEventListener('input', showWatch);
 showWatch();
 

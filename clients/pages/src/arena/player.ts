@@ -78,21 +78,33 @@ export class Player extends Emitter<PlayerEvents> {
   #sendDue = 0;
   #stillDue = 0;
 
-  constructor(readonly client: Client, readonly room: Room, colour: number, readonly random: () => number = Math.random) {
+  constructor(
+    readonly client: Client,
+    readonly room: Room,
+    colour: number,
+    readonly random: () => number = Math.random,
+  ) {
     super();
     const { signal } = this.#end;
     this.#now = client.serverTime();
     this.#learn();
-    const at = place([...this.others.values()].map(({ track }) => track.ship), random);
+    const at = place(
+      [...this.others.values()].map(({ track }) => track.ship),
+      random,
+    );
     this.world = newWorld(room.you.handle, colour, at, this.#now);
     room.onMove((move) => this.#came(move), { signal });
     room.on('members', () => this.#prune(), { signal });
     room.on('peer-left', () => this.#prune(), { signal });
-    room.on('shown', () => {
-      this.world.handle = room.you.handle;
-      this.#prune();
-      this.#learn();
-    }, { signal });
+    room.on(
+      'shown',
+      () => {
+        this.world.handle = room.you.handle;
+        this.#prune();
+        this.#learn();
+      },
+      { signal },
+    );
   }
 
   /** The server's clock, smooth; and the moment at which others are drawn. */
@@ -120,7 +132,8 @@ export class Player extends Emitter<PlayerEvents> {
   /** Switches the slow line. */
   setSlow(on: boolean): void {
     this.slow.set(on, (move) => this.#take(move));
-    for (const other of this.others.values()) other.ghost = on ? new Track(other.track.newest, other.track.ship) : undefined;
+    for (const other of this.others.values())
+      other.ghost = on ? new Track(other.track.newest, other.track.ship) : undefined;
   }
 
   /** How old what is known of the others' ships is on average, ms, by lane; `undefined` without others. */
@@ -145,7 +158,12 @@ export class Player extends Emitter<PlayerEvents> {
   frame(passed: number, think: () => Input): void {
     this.#now = this.#clock.follow(this.client.serverTime(), passed);
     const seconds = Math.min(LONGEST, passed / 1000);
-    if (this.slow.on) this.slow.drain(seconds, (move) => this.#take(move), (move) => this.#takeGhost(move));
+    if (this.slow.on)
+      this.slow.drain(
+        seconds,
+        (move) => this.#take(move),
+        (move) => this.#takeGhost(move),
+      );
     this.#ships.length = 0;
     for (const { track, ghost } of this.others.values()) {
       this.#ships.push(track.at(this.shown, passed / 1000));
@@ -278,7 +296,11 @@ export class Player extends Emitter<PlayerEvents> {
     const key = `${move.handle} ${by} ${number}`;
     if (this.#counted.has(key) || by === move.handle) return;
     this.#counted.add(key);
-    if (this.#counted.size > MOST_COUNTED) for (const oldest of this.#counted) { this.#counted.delete(oldest); break; }
+    if (this.#counted.size > MOST_COUNTED)
+      for (const oldest of this.#counted) {
+        this.#counted.delete(oldest);
+        break;
+      }
     const shot = this.world.shots.find((each) => each.by === by && each.number === number);
     if (shot) shot.spent = true;
     const { ship } = this.world;

@@ -36,7 +36,15 @@ export interface Entry extends TokenHints {
 }
 
 /** Connects, joins, takes a seat. @throws {NoSeat | NoSocket | ClosedError | RequestError} */
-export async function enter({ room: name, name: called, colour, user, status, signal, ...hints }: Entry): Promise<Session> {
+export async function enter({
+  room: name,
+  name: called,
+  colour,
+  user,
+  status,
+  signal,
+  ...hints
+}: Entry): Promise<Session> {
   // A host may publish, and so tells watchers who was shot down.
   const wish = { name: called, rooms: [{ r: name, role: 'host' as const }], ...(user === undefined ? {} : { user }) };
   const source = tokenSource(wish, hints);
@@ -53,7 +61,9 @@ export async function enter({ room: name, name: called, colour, user, status, si
     const player = new Player(client, room, colour);
     tellDowns(room, player);
     return {
-      client, room, player,
+      client,
+      room,
+      player,
       token: () => token,
       end() {
         player.stop();

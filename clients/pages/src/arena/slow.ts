@@ -1,7 +1,7 @@
 /**
- * "Slow my connection": a stage between the socket and the game that lets only so many moves a second through. A browser
- * gives a page no way to stop reading a WebSocket, so this is a simulation; it keeps what waits as the server does.
- * Beside the line of the moves as they were sent runs a second one, where ships take the other lane: the ghosts.
+ * "Slow my connection": a stage between the socket and the game that lets only so many moves a second through. A
+ * browser gives a page no way to stop reading a WebSocket, so this is a simulation; it keeps what waits as the server
+ * does. Beside the line of the moves as they were sent runs a second one, where ships take the other lane: the ghosts.
  */
 
 import type { Move } from 'rallypoint-client';

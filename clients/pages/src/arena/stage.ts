@@ -59,7 +59,10 @@ export class Stage {
   #eyeY = FIELD.height / 2;
   #shake = 0;
 
-  constructor(readonly canvas: HTMLCanvasElement, signal: AbortSignal) {
+  constructor(
+    readonly canvas: HTMLCanvasElement,
+    signal: AbortSignal,
+  ) {
     const pen = canvas.getContext('2d', { alpha: false });
     if (!pen) throw new Error('this browser draws no canvas');
     this.#pen = pen;
@@ -81,8 +84,14 @@ export class Stage {
       return getComputedStyle(ink).color;
     };
     this.#theme = {
-      field: read('var(--field)'), ink: read('var(--ink)'), rock: read('var(--field-rock)'), line: read('var(--field-line)'),
-      halo: read('var(--field-halo)'), low: read('var(--danger)'), full: read('var(--accent)'), fire: read('var(--amber)'),
+      field: read('var(--field)'),
+      ink: read('var(--ink)'),
+      rock: read('var(--field-rock)'),
+      line: read('var(--field-line)'),
+      halo: read('var(--field-halo)'),
+      low: read('var(--danger)'),
+      full: read('var(--accent)'),
+      fire: read('var(--amber)'),
     };
     this.#colours = Array.from({ length: COLOURS }, (_, colour) => read(colourOf(colour)));
     ink.remove();
@@ -109,7 +118,16 @@ export class Stage {
       const fast = speed * (0.25 + Math.random());
       const life = 0.25 + Math.random() * 0.45;
       if (this.#sparks.length >= MOST_SPARKS) this.#sparks.shift();
-      this.#sparks.push({ x, y, vx: Math.cos(angle) * fast, vy: Math.sin(angle) * fast, left: life, life, size: 2 + Math.random() * 4, colour });
+      this.#sparks.push({
+        x,
+        y,
+        vx: Math.cos(angle) * fast,
+        vy: Math.sin(angle) * fast,
+        left: life,
+        life,
+        size: 2 + Math.random() * 4,
+        colour,
+      });
     }
   }
 
@@ -146,7 +164,8 @@ export class Stage {
   #look(scene: Scene, follows: boolean, scale: number, dt: number): void {
     const me = scene.actors.find((actor) => actor.you)?.ship ?? scene.actors[0]?.ship;
     const [halfX, halfY] = [this.#width / scale / 2, this.#height / scale / 2];
-    const hold = (value: number, half: number, whole: number) => (half * 2 >= whole ? whole / 2 : Math.min(whole - half, Math.max(half, value)));
+    const hold = (value: number, half: number, whole: number) =>
+      half * 2 >= whole ? whole / 2 : Math.min(whole - half, Math.max(half, value));
     const under = follows ? this.covered / scale : 0;
     const toX = hold(follows && me ? me.x : FIELD.width / 2, halfX, FIELD.width);
     const toY = hold(follows && me ? me.y + under / 2 : FIELD.height / 2, halfY, FIELD.height + under);
@@ -163,8 +182,14 @@ export class Stage {
     pen.strokeStyle = theme.line;
     pen.lineWidth = 1.5;
     pen.beginPath();
-    for (let x = 100; x < FIELD.width; x += 100) { pen.moveTo(x, 0); pen.lineTo(x, FIELD.height); }
-    for (let y = 100; y < FIELD.height; y += 100) { pen.moveTo(0, y); pen.lineTo(FIELD.width, y); }
+    for (let x = 100; x < FIELD.width; x += 100) {
+      pen.moveTo(x, 0);
+      pen.lineTo(x, FIELD.height);
+    }
+    for (let y = 100; y < FIELD.height; y += 100) {
+      pen.moveTo(0, y);
+      pen.lineTo(FIELD.width, y);
+    }
     pen.stroke();
     pen.lineWidth = 4;
     pen.strokeRect(2, 2, FIELD.width - 4, FIELD.height - 4);
@@ -246,7 +271,13 @@ export class Stage {
     const above = ship.y > r + 20 + size ? -r - 20 : r + size + 6;
     pen.strokeText(words, aside, above, 320);
     pen.fillText(words, aside, above, 320);
-    pen.globalAlpha = ship.away ? 0.35 : ship.safe && !this.#calm.matches ? 0.55 + 0.35 * Math.sin(now / 70) : ship.safe ? 0.6 : 1;
+    pen.globalAlpha = ship.away
+      ? 0.35
+      : ship.safe && !this.#calm.matches
+        ? 0.55 + 0.35 * Math.sin(now / 70)
+        : ship.safe
+          ? 0.6
+          : 1;
     pen.fillStyle = this.#theme.line;
     pen.fillRect(-r, -r - 13, 2 * r, 5);
     pen.fillStyle = ship.health <= 1 ? this.#theme.low : this.#theme.full;

@@ -18,9 +18,15 @@ export interface Asking {
 }
 
 /** Reads one of a room's pages; `undefined` if there is no answer, or none that the token may have. */
-export async function readRoom(room: string, rest: string, { token, ask }: Asking): Promise<Record<string, unknown> | undefined> {
+export async function readRoom(
+  room: string,
+  rest: string,
+  { token, ask }: Asking,
+): Promise<Record<string, unknown> | undefined> {
   try {
-    const response = await ask(route(`v1/rooms/${encodeURIComponent(room)}${rest}`), { headers: { authorization: `Bearer ${token()}` } });
+    const response = await ask(route(`v1/rooms/${encodeURIComponent(room)}${rest}`), {
+      headers: { authorization: `Bearer ${token()}` },
+    });
     return response.ok ? await response.json() : undefined;
   } catch {
     // The line is down. Whoever asked goes on without.

@@ -3,7 +3,15 @@
 import type { Input } from './world.js';
 
 const KEYS: Readonly<Record<string, keyof Directions>> = {
-  ArrowUp: 'up', KeyW: 'up', ArrowDown: 'down', KeyS: 'down', ArrowLeft: 'left', KeyA: 'left', ArrowRight: 'right', KeyD: 'right', Space: 'fire',
+  ArrowUp: 'up',
+  KeyW: 'up',
+  ArrowDown: 'down',
+  KeyS: 'down',
+  ArrowLeft: 'left',
+  KeyA: 'left',
+  ArrowRight: 'right',
+  KeyD: 'right',
+  Space: 'fire',
 };
 
 interface Directions {
@@ -83,12 +91,16 @@ export class Steering {
       this.#stickX = this.#stickY = 0;
       knob.style.transform = '';
     };
-    stick.addEventListener('pointerdown', (event) => {
-      event.preventDefault();
-      pointer = event.pointerId;
-      stick.setPointerCapture(pointer);
-      drag(event);
-    }, { signal });
+    stick.addEventListener(
+      'pointerdown',
+      (event) => {
+        event.preventDefault();
+        pointer = event.pointerId;
+        stick.setPointerCapture(pointer);
+        drag(event);
+      },
+      { signal },
+    );
     stick.addEventListener('pointermove', drag, { signal });
     stick.addEventListener('pointerup', end, { signal });
     stick.addEventListener('pointercancel', end, { signal });

@@ -1,6 +1,6 @@
 /**
- * The way of one distant ship: what came of it with the server's times, and where it is to be drawn at a moment a little
- * back, between two of them. When the next is late it goes on straight for a moment; when that was wrong, it slides.
+ * The way of one distant ship: what came of it with the server's times, and where it is to be drawn at a moment a
+ * little back, between two of them. When the next is late it goes on straight for a moment; when that was wrong, it slides.
  */
 
 import { FIELD, type Ship, turn } from './ship.js';
@@ -51,7 +51,9 @@ export class Track {
     const before = this.#samples.at(-1);
     if (!before || time <= before.time) return;
     const from = this.ship;
-    const leaps = before.ship.downs !== ship.downs || (before.ship.health === 0) !== (ship.health === 0) ||
+    const leaps =
+      before.ship.downs !== ship.downs ||
+      (before.ship.health === 0) !== (ship.health === 0) ||
       Math.hypot(ship.x - before.ship.x, ship.y - before.ship.y) > LEAP;
     const [x, y] = [from.x, from.y];
     if (leaps) {

@@ -47,20 +47,37 @@ export interface ShipMove {
 const packAngle = (angle: number) => Math.round(Math.atan2(Math.sin(angle), Math.cos(angle)) * 1000);
 
 export const encodeShip = (ship: Ship): number[] => [
-  SHIP, Math.round(ship.x), Math.round(ship.y), packAngle(ship.angle), Math.round(ship.vx), Math.round(ship.vy),
-  ship.health, ship.score, ship.downs, ship.colour, ship.shots, (ship.safe ? 1 : 0) | (ship.away ? 2 : 0),
+  SHIP,
+  Math.round(ship.x),
+  Math.round(ship.y),
+  packAngle(ship.angle),
+  Math.round(ship.vx),
+  Math.round(ship.vy),
+  ship.health,
+  ship.score,
+  ship.downs,
+  ship.colour,
+  ship.shots,
+  (ship.safe ? 1 : 0) | (ship.away ? 2 : 0),
 ];
 
 export const encodeShot = (number: number, x: number, y: number, angle: number): number[] => [
-  SHOT, number, Math.round(x), Math.round(y), packAngle(angle),
+  SHOT,
+  number,
+  Math.round(x),
+  Math.round(y),
+  packAngle(angle),
 ];
 
 export const encodeHit = (by: number, number: number, down: boolean): number[] => [HIT, by, number, down ? 1 : 0];
 
 /** Whole numbers of the ranges given, in this order and no others. */
 function whole(data: unknown, ranges: readonly (readonly [number, number])[]): data is number[] {
-  return Array.isArray(data) && data.length === ranges.length &&
-    ranges.every(([least, most], index) => Number.isInteger(data[index]) && data[index] >= least && data[index] <= most);
+  return (
+    Array.isArray(data) &&
+    data.length === ranges.length &&
+    ranges.every(([least, most], index) => Number.isInteger(data[index]) && data[index] >= least && data[index] <= most)
+  );
 }
 
 const COUNT = [0, MOST_COUNT] as const;
@@ -68,15 +85,59 @@ const X = [0, FIELD.width] as const;
 const Y = [0, FIELD.height] as const;
 const ANGLE = [-3142, 3142] as const;
 const SPEED = [-MOST_SPEED, MOST_SPEED] as const;
-const SHIP_RANGES = [[SHIP, SHIP], X, Y, ANGLE, SPEED, SPEED, [0, FULL_HEALTH], COUNT, COUNT, [0, COLOURS - 1], COUNT, [0, 3]] as const;
+const SHIP_RANGES = [
+  [SHIP, SHIP],
+  X,
+  Y,
+  ANGLE,
+  SPEED,
+  SPEED,
+  [0, FULL_HEALTH],
+  COUNT,
+  COUNT,
+  [0, COLOURS - 1],
+  COUNT,
+  [0, 3],
+] as const;
 const SHOT_RANGES = [[SHOT, SHOT], [1, MOST_COUNT], X, Y, ANGLE] as const;
-const HIT_RANGES = [[HIT, HIT], [0, 0xffffffff], [1, MOST_COUNT], [0, 1]] as const;
+const HIT_RANGES = [
+  [HIT, HIT],
+  [0, 0xffffffff],
+  [1, MOST_COUNT],
+  [0, 1],
+] as const;
 
 /** Reads a move; `undefined` for anything that is not one of this game. */
 export function decode(data: unknown): ShipMove | ShotMove | HitMove | undefined {
   if (whole(data, SHIP_RANGES)) {
-    const [, x = 0, y = 0, angle = 0, vx = 0, vy = 0, health = 0, score = 0, downs = 0, colour = 0, shots = 0, flags = 0] = data;
-    const ship = { x, y, angle: angle / 1000, vx, vy, health, score, downs, colour, shots, safe: (flags & 1) > 0, away: (flags & 2) > 0 };
+    const [
+      ,
+      x = 0,
+      y = 0,
+      angle = 0,
+      vx = 0,
+      vy = 0,
+      health = 0,
+      score = 0,
+      downs = 0,
+      colour = 0,
+      shots = 0,
+      flags = 0,
+    ] = data;
+    const ship = {
+      x,
+      y,
+      angle: angle / 1000,
+      vx,
+      vy,
+      health,
+      score,
+      downs,
+      colour,
+      shots,
+      safe: (flags & 1) > 0,
+      away: (flags & 2) > 0,
+    };
     return { kind: 'ship', ship };
   }
   if (whole(data, SHOT_RANGES)) {

@@ -44,9 +44,7 @@ export interface Shot {
 
 /** What came of a step, to be told to the others. */
 export type Happening =
-  | { kind: 'shot'; shot: Shot }
-  | { kind: 'hit'; by: number; number: number; down: boolean }
-  | { kind: 'back' };
+  { kind: 'shot'; shot: Shot } | { kind: 'hit'; by: number; number: number; down: boolean } | { kind: 'back' };
 
 export interface World {
   /** Our member handle. */
@@ -86,7 +84,11 @@ export function shotAt(shot: Shot, now: number, out: { x: number; y: number }): 
 
 /** Whether the point is outside the field or in a rock. */
 const blocked = (x: number, y: number) =>
-  x < 0 || y < 0 || x > FIELD.width || y > FIELD.height || ROCKS.some((rock) => Math.hypot(rock.x - x, rock.y - y) < rock.radius);
+  x < 0 ||
+  y < 0 ||
+  x > FIELD.width ||
+  y > FIELD.height ||
+  ROCKS.some((rock) => Math.hypot(rock.x - x, rock.y - y) < rock.radius);
 
 /** Adds a shot, its own or one that was told. The same shot told twice is one. */
 export function addShot(world: World, shot: Shot): boolean {
@@ -190,7 +192,13 @@ function fly(world: World, dt: number, now: number, shown: number, tell: (happen
  * `others` are their ships as they are drawn.
  */
 export function step(
-  world: World, input: Input, dt: number, now: number, shown: number, others: Iterable<Ship>, random: () => number,
+  world: World,
+  input: Input,
+  dt: number,
+  now: number,
+  shown: number,
+  others: Iterable<Ship>,
+  random: () => number,
   tell: (happening: Happening) => void,
 ): void {
   const { ship } = world;

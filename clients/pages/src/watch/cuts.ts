@@ -1,4 +1,4 @@
-/** What became of each cut of the line, told so that anybody can check it: cursors, what was missed, what came again. */
+/** What became of each cut of the line, told so that anybody can check it: the cursors, and what was caught up. */
 
 import { el } from '../shell/el.js';
 import { clock } from './show.js';
@@ -13,7 +13,12 @@ function marked(name: string, cursor: string | undefined, other: string | undefi
   while (first < text.length && text[first] === than[first]) first += 1;
   let end = text.length;
   while (end > first && text[end - 1] === than[end - text.length + than.length - 1]) end -= 1;
-  return el('p', {}, `${name} `, el('code', {}, text.slice(0, first), first < end && el('mark', {}, text.slice(first, end)), text.slice(end)));
+  return el(
+    'p',
+    {},
+    `${name} `,
+    el('code', {}, text.slice(0, first), first < end && el('mark', {}, text.slice(first, end)), text.slice(end)),
+  );
 }
 
 /** A cut whose end is not known yet. */
@@ -35,7 +40,10 @@ export class Cuts {
   /** How many cuts were made good, without a loss; for the summary. */
   whole = 0;
 
-  constructor(readonly list: HTMLElement, readonly tally: Tally) {
+  constructor(
+    readonly list: HTMLElement,
+    readonly tally: Tally,
+  ) {
     list.replaceChildren();
   }
 
@@ -43,7 +51,11 @@ export class Cuts {
   cut(cursor: string | undefined): void {
     if (this.#open) return;
     const at = Date.now();
-    const item = el('li', { data: { state: 'open' } }, `${clock.format(at)}: cut after ${this.tally.seen} events. What happens now is to come later.`);
+    const item = el(
+      'li',
+      { data: { state: 'open' } },
+      `${clock.format(at)}: cut after ${this.tally.seen} events. What happens now is to come later.`,
+    );
     this.list.prepend(item);
     while (this.list.childElementCount > MOST) this.list.lastElementChild?.remove();
     const { seen, missing, repeats, resets } = this.tally;
@@ -72,13 +84,18 @@ export class Cuts {
     const twice = repeats - open.repeats;
     const isWhole = !lost && !twice && resets === open.resets;
     if (isWhole) this.whole += 1;
-    const verdict = isWhole ? 'Nothing lost, nothing twice.' : resets > open.resets ? 'The server told of a hole.' : `${lost} lost, ${twice} twice.`;
+    const verdict = isWhole
+      ? 'Nothing lost, nothing twice.'
+      : resets > open.resets
+        ? 'The server told of a hole.'
+        : `${lost} lost, ${twice} twice.`;
     open.item.dataset['state'] = isWhole ? 'whole' : 'broken';
     const seconds = ((open.back - open.at) / 1000).toFixed(1);
     const came = caught === 1 ? '1 event' : `${caught} events`;
     open.item.replaceChildren(
       el('p', {}, `${clock.format(open.at)}: away for ${seconds} s, ${came} caught up. `, el('b', {}, verdict)),
-      marked('cursor before', open.cursor, cursor), marked('cursor after', cursor, open.cursor),
+      marked('cursor before', open.cursor, cursor),
+      marked('cursor after', cursor, open.cursor),
     );
   }
 }

@@ -32,7 +32,11 @@ export class Fleet {
   constructor(rate: number) {
     this.#back = (BACK * 1000) / Math.max(1, rate) + WAY;
     this.#scene = {
-      actors: this.#actors, shots: this.#shots, own: -1, now: 0, shown: 0,
+      actors: this.#actors,
+      shots: this.#shots,
+      own: -1,
+      now: 0,
+      shown: 0,
       colourOfShot: (shot) => this.#colours.get(shot) ?? 0,
     };
   }
@@ -85,7 +89,8 @@ export class Fleet {
   scene(now: number, passed: number, label: (peer: string) => string): Scene {
     const shown = this.#clock.follow(now + this.#ahead - this.#back, passed);
     this.#actors.length = 0;
-    for (const [peer, track] of this.tracks) this.#actors.push({ ship: track.at(shown, passed / 1000), label: label(peer), you: false });
+    for (const [peer, track] of this.tracks)
+      this.#actors.push({ ship: track.at(shown, passed / 1000), label: label(peer), you: false });
     let kept = 0;
     for (const shot of this.#shots) {
       if (shown - shot.born > SHOT_LIFE) continue;

@@ -1,6 +1,6 @@
 /**
- * The line between this page and the server, as a `fetch` that can be cut for real: what is under way is aborted, in the
- * middle of a body too, and new requests fail until the line is whole again. It counts what passes.
+ * The line between this page and the server, as a `fetch` that can be cut for real: what is under way is aborted, in
+ * the middle of a body too, and new requests fail until the line is whole again. It counts what passes.
  */
 
 const BEAT = 'event: heartbeat';

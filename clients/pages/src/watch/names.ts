@@ -1,4 +1,4 @@
-/** The names of a room's members: those that the feed tells, and of those who were there before, what the server lists. */
+/** The names of a room's members: those that the feed tells, and for those who came before it, the server's list. */
 
 import type { Feed } from 'rallypoint-client';
 import { type Asking, readRoom } from '../arena/standing.js';
@@ -12,7 +12,11 @@ export class Names {
   readonly #listed = new Map<string, { peer: string; user: string; name?: string }>();
   #asked = -Infinity;
 
-  constructor(readonly feed: Feed, readonly room: string, readonly asking: Asking) {}
+  constructor(
+    readonly feed: Feed,
+    readonly room: string,
+    readonly asking: Asking,
+  ) {}
 
   /** The name of a peer, or the beginning of its id until it is known. */
   of(peer: string): string {

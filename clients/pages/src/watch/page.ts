@@ -53,17 +53,26 @@ class View {
   #frame = 0;
   #isOver = false;
 
-  constructor(readonly room: string, options: { transports?: WatchOptions['transports']; state: number; history: boolean }) {
+  constructor(
+    readonly room: string,
+    options: { transports?: WatchOptions['transports']; state: number; history: boolean },
+  ) {
     const { signal } = this.#end;
-    const source = tokenSource({ rooms: [{ r: room, role: 'spectator', do: ['watch', 'history', 'presence'] }] }, {
-      noTokens: () => {
-        at('help').replaceChildren(tokenHelp({ room, role: 'spectator' }));
-        at('help').hidden = false;
+    const source = tokenSource(
+      { rooms: [{ r: room, role: 'spectator', do: ['watch', 'history', 'presence'] }] },
+      {
+        noTokens: () => {
+          at('help').replaceChildren(tokenHelp({ room, role: 'spectator' }));
+          at('help').hidden = false;
+        },
       },
-    });
+    );
     this.fleet = new Fleet(options.state);
     this.feed = watch({
-      url: server, rooms: [room], signal, fetch: this.line.fetch,
+      url: server,
+      rooms: [room],
+      signal,
+      fetch: this.line.fetch,
       token: async (reason) => (this.#token = await source(reason)),
       ...(options.transports ? { transports: options.transports } : {}),
       ...(options.state ? { state: options.state } : {}),
@@ -151,8 +160,11 @@ class View {
     const isAtEnd = events.scrollTop < 8;
     events.prepend(
       el(
-        'li', { data: { kind, ...data } },
-        el('time', {}, clock.format(time)), el('span', { class: 'seq' }, data.seq ? `#${data.seq}` : ''), el('b', {}, kind),
+        'li',
+        { data: { kind, ...data } },
+        el('time', {}, clock.format(time)),
+        el('span', { class: 'seq' }, data.seq ? `#${data.seq}` : ''),
+        el('b', {}, kind),
         el('span', {}, who && el('i', {}, who), who ? ' ' : '', what),
       ),
     );
@@ -170,7 +182,11 @@ class View {
       at('arena').hidden = !has;
       at('no-arena').hidden = has;
     }
-    if (has) this.#stage.draw(this.fleet.scene(Date.now(), passed, (peer) => this.#names.of(peer)), passed / 1000);
+    if (has)
+      this.#stage.draw(
+        this.fleet.scene(Date.now(), passed, (peer) => this.#names.of(peer)),
+        passed / 1000,
+      );
     if (now < this.#due) return;
     this.#due = now + FIGURES_EVERY;
     // Spectators come and go without an event.
@@ -182,9 +198,20 @@ class View {
     const { line, tally, feed } = this;
     const ago = (time: number) => (time ? `${((Date.now() - time) / 1000).toFixed(1)} s ago` : '–');
     const texts = {
-      seen: tally.seen, gaps: tally.missing, repeats: tally.repeats, resets: tally.resets, requests: line.requests,
-      bytes: line.bytes < 10_000 ? `${line.bytes} B` : line.bytes < 1e7 ? `${(line.bytes / 1000).toFixed(0)} kB` : `${(line.bytes / 1e6).toFixed(1)} MB`,
-      way: WAYS[feed.status.transport], beat: feed.status.transport === 'poll' ? 'none in a poll' : ago(line.beat), heard: ago(line.heard),
+      seen: tally.seen,
+      gaps: tally.missing,
+      repeats: tally.repeats,
+      resets: tally.resets,
+      requests: line.requests,
+      bytes:
+        line.bytes < 10_000
+          ? `${line.bytes} B`
+          : line.bytes < 1e7
+            ? `${(line.bytes / 1000).toFixed(0)} kB`
+            : `${(line.bytes / 1e6).toFixed(1)} MB`,
+      way: WAYS[feed.status.transport],
+      beat: feed.status.transport === 'poll' ? 'none in a poll' : ago(line.beat),
+      heard: ago(line.heard),
       cursor: feed.cursor ?? '–',
       crowd: `${this.#count} in the room, ${this.#spectators === 1 ? '1 watches' : `${this.#spectators} watch`}`,
     };
@@ -193,7 +220,14 @@ class View {
     at('repeats').classList.toggle('bad', tally.repeats > 0);
     const state = at('line-state');
     state.dataset['state'] = line.whole ? (feed.status.state === 'connected' ? 'whole' : 'mending') : 'cut';
-    setText(state, line.whole ? (feed.status.state === 'connected' ? 'The line is whole.' : 'Whole again; the feed comes back…') : 'Cut. Nothing gets through.');
+    setText(
+      state,
+      line.whole
+        ? feed.status.state === 'connected'
+          ? 'The line is whole.'
+          : 'Whole again; the feed comes back…'
+        : 'Cut. Nothing gets through.',
+    );
     at('cut', HTMLButtonElement).disabled = !line.whole;
   }
 }
@@ -209,7 +243,8 @@ function begin(): void {
   const over = transportField.value;
   const state = Number(stateField.value);
   view = new View(room, {
-    state, history: historyField.checked,
+    state,
+    history: historyField.checked,
     ...(over === 'events' || over === 'poll' ? { transports: [over] } : {}),
   });
   Object.assign(window, { rallypoint: view });
@@ -218,7 +253,12 @@ function begin(): void {
   at('stop').hidden = false;
   setText(at('start'), 'Watch anew');
   const page = new URL('./watch', document.baseURI);
-  page.search = new URLSearchParams({ room, transport: over, state: `${state}`, history: historyField.checked ? '1' : '0' }).toString();
+  page.search = new URLSearchParams({
+    room,
+    transport: over,
+    state: `${state}`,
+    history: historyField.checked ? '1' : '0',
+  }).toString();
   history.replaceState(null, '', `${location.pathname}${page.search}${location.hash}`);
   const play = at('play', HTMLAnchorElement);
   play.href = `./arena?${new URLSearchParams({ room })}`;

@@ -5,7 +5,12 @@ import type { FeedEvent, PeerEntry } from 'rallypoint-client';
 const LONGEST = 400;
 
 /** The time of day. */
-export const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
+export const clock = new Intl.DateTimeFormat(undefined, {
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+  hourCycle: 'h23',
+});
 
 const cut = (text: string) => (text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text);
 
@@ -14,7 +19,8 @@ export function json(value: unknown): string {
   return cut(JSON.stringify(value) ?? 'undefined');
 }
 
-const isMap = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isMap = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** A name out of a map `{name?, user}`. */
 function called(value: unknown): string {
@@ -30,10 +36,16 @@ export function words(event: FeedEvent): { kind: string; who: string; what: stri
   const who = event.from ? called(event.from) : '';
   if (kind === 'message' && typeof map['text'] === 'string') return { kind: 'chat', who, what: cut(map['text']) };
   if (kind === 'peer-joined') return { kind: 'came', who: called(map['peer']), what: 'has come in' };
-  if (kind === 'peer-left') return { kind: 'left', who: called(map['peer']), what: `has left (${cut(String(map['reason']))})` };
-  if (kind === 'presence') return { kind: 'presence', who: '', what: `${json(map['count'])} members, ${json(map['spectators'])} spectators` };
+  if (kind === 'peer-left')
+    return { kind: 'left', who: called(map['peer']), what: `has left (${cut(String(map['reason']))})` };
+  if (kind === 'presence')
+    return { kind: 'presence', who: '', what: `${json(map['count'])} members, ${json(map['spectators'])} spectators` };
   if (kind === 'notification' && typeof map['message'] === 'string') {
-    return { kind: 'notification', who: '', what: cut(map['message']) + (map['data'] === undefined ? '' : ` ${json(map['data'])}`) };
+    return {
+      kind: 'notification',
+      who: '',
+      what: cut(map['message']) + (map['data'] === undefined ? '' : ` ${json(map['data'])}`),
+    };
   }
   return { kind, who, what: json(data) };
 }
