@@ -9,7 +9,10 @@ import { open } from './pages.mjs';
 const view = (tab) => async () => ({ ...(await others(tab)), self: (await ship(tab)).peer });
 
 export const tests = {
-  'four play, and all see the moves of all; two watch, over SSE and over long poll, and see the same': async ({ base, browser }) => {
+  'four play, and all see the moves of all; two watch, over SSE and over long poll, and see the same': async ({
+    base,
+    browser,
+  }) => {
     const room = 'arena-four';
     const tabs = [];
     for (const name of ['Ada', 'Bob', 'Cy', 'Dee']) tabs.push(await player(browser, base, room, { name }));
@@ -20,21 +23,33 @@ export const tests = {
     const before = await Promise.all(tabs.map(ship));
     const keys = ['ArrowUp', 'KeyS', 'ArrowLeft', 'KeyD'];
     await Promise.all(tabs.map(({ page }, each) => page.keyboard.down(keys[each])));
-    await until('all to have moved', async () => (await Promise.all(tabs.map(ship))).every(({ x, y }, each) => x !== before[each].x || y !== before[each].y));
+    await until('all to have moved', async () =>
+      (await Promise.all(tabs.map(ship))).every(({ x, y }, each) => x !== before[each].x || y !== before[each].y),
+    );
     await Promise.all(tabs.map(({ page }, each) => page.keyboard.up(keys[each])));
     await agree(tabs, [...tabs.map(view), ...watchers.map((tab) => () => watched(tab))]);
     for (const { page } of watchers) {
-      assert.deepEqual((await page.locator('#events [data-kind="came"] i').allTextContents()).sort(), ['Ada', 'Bob', 'Cy', 'Dee']);
+      assert.deepEqual((await page.locator('#events [data-kind="came"] i').allTextContents()).sort(), [
+        'Ada',
+        'Bob',
+        'Cy',
+        'Dee',
+      ]);
       assert.equal(await page.locator('#arena').isVisible(), true);
     }
     assert.match(await watchers[0].page.textContent('#status'), /Server-Sent Events/);
     assert.match(await watchers[1].page.textContent('#status'), /long poll/);
     // A poll counts only while it waits.
-    await until('the watchers to be counted', async () => /4 of 8 here, (1 watches|2 watch)/.test(await tabs[0].page.textContent('#crowd')));
+    await until('the watchers to be counted', async () =>
+      /4 of 8 here, (1 watches|2 watch)/.test(await tabs[0].page.textContent('#crowd')),
+    );
     for (const { faults } of [...tabs, ...watchers]) assert.deepEqual(faults, []);
   },
 
-  'a shot is decided by the one who is hit; all count it, and whoever comes later knows the score': async ({ base, browser }) => {
+  'a shot is decided by the one who is hit; all count it, and whoever comes later knows the score': async ({
+    base,
+    browser,
+  }) => {
     const room = 'arena-shots';
     const ada = await player(browser, base, room, { name: 'Ada' });
     const bob = await player(browser, base, room, { name: 'Bob' });
@@ -50,17 +65,29 @@ export const tests = {
     }
     await until('Ada to have the point', async () => (await ship(ada)).score === 1);
     await until('Bob to have come back', async () => (await ship(bob)).health === 5);
-    await until('the news', async () => /You shot Bob down/.test(await ada.page.textContent('#news')) && /Ada shot you down/.test(await bob.page.textContent('#news')));
+    await until(
+      'the news',
+      async () =>
+        /You shot Bob down/.test(await ada.page.textContent('#news')) &&
+        /Ada shot you down/.test(await bob.page.textContent('#news')),
+    );
     const cy = await player(browser, base, room, { name: 'Cy' });
-    await until('the latecomer to know the score', async () => Object.values(await others(cy)).some(({ score, downs }) => score === 1 && downs === 0));
+    await until('the latecomer to know the score', async () =>
+      Object.values(await others(cy)).some(({ score, downs }) => score === 1 && downs === 0),
+    );
     const row = cy.page.locator('#players tr', { hasText: 'Ada' });
     await until('the score in the table', async () => (await row.locator('td').first().textContent()) === '1');
     const dee = await watcher(browser, base, room);
-    await until('the watcher to read of it', async () => /Ada.*Bob/.test(await dee.page.locator('#events [data-kind="arena.down"]').first().textContent()));
+    await until('the watcher to read of it', async () =>
+      /Ada.*Bob/.test(await dee.page.locator('#events [data-kind="arena.down"]').first().textContent()),
+    );
     for (const { faults } of [ada, bob, cy, dee]) assert.deepEqual(faults, []);
   },
 
-  'on a slow line the latest lane stays young and the reliable one grows old; the sender chooses': async ({ base, browser }) => {
+  'on a slow line the latest lane stays young and the reliable one grows old; the sender chooses': async ({
+    base,
+    browser,
+  }) => {
     const room = 'arena-slow';
     const ada = await player(browser, base, room, { name: 'Ada' });
     const bob = await player(browser, base, room, { name: 'Bob' });
@@ -69,7 +96,12 @@ export const tests = {
     const ages = () => ada.page.evaluate(() => rallypoint.game.session.player.ages());
     await until('the reliable lane to be old', async () => (await ages()).reliable > 2_000);
     assert.ok((await ages()).latest < 1_000);
-    await until('the words', async () => /old/.test(await ada.page.textContent('#age-latest dd')) && /and growing, \d+ waiting/.test(await ada.page.textContent('#age-reliable')));
+    await until(
+      'the words',
+      async () =>
+        /old/.test(await ada.page.textContent('#age-latest dd')) &&
+        /and growing, \d+ waiting/.test(await ada.page.textContent('#age-reliable')),
+    );
     // Quick again: nothing waits any more.
     await ada.page.getByLabel(/Slow my connection/).uncheck();
     await until('to be up to date', async () => (await ages()).latest < 500 && (await ages()).reliable === undefined);
@@ -86,12 +118,17 @@ export const tests = {
     for (const { faults } of [ada, bob, eve]) assert.deepEqual(faults, []);
   },
 
-  'eight play, the ninth finds the arena full and may watch; when one has left there is a place': async ({ base, browser }) => {
+  'eight play, the ninth finds the arena full and may watch; when one has left there is a place': async ({
+    base,
+    browser,
+  }) => {
     const room = 'arena-full';
     const add = async (tab, count) => {
       for (let each = 1; each <= count; each += 1) {
         await tab.page.getByRole('button', { name: 'Add demo player' }).click();
-        await until('the demo player', () => tab.page.evaluate((wanted) => rallypoint.game.demos.size === wanted, each));
+        await until('the demo player', () =>
+          tab.page.evaluate((wanted) => rallypoint.game.demos.size === wanted, each),
+        );
       }
     };
     const ada = await player(browser, base, room, { name: 'Ada' });
@@ -101,7 +138,10 @@ export const tests = {
     const ninth = await open(browser, base, `arena?room=${room}`);
     await ninth.page.getByRole('button', { name: 'Play', exact: true }).click();
     await ninth.page.getByRole('heading', { name: 'The arena is full' }).waitFor();
-    assert.equal(new URL(await ninth.page.getByRole('link', { name: 'Watch it' }).getAttribute('href')).searchParams.get('room'), room);
+    assert.equal(
+      new URL(await ninth.page.getByRole('link', { name: 'Watch it' }).getAttribute('href')).searchParams.get('room'),
+      room,
+    );
     await until('seven others', async () => Object.keys(await others(ada)).length === 7);
     await bob.page.getByRole('button', { name: 'Remove a demo player' }).click();
     await until('one to be gone', async () => Object.keys(await others(ada)).length === 6);
@@ -111,20 +151,34 @@ export const tests = {
   },
 
   'without a WebSocket there is no playing, but watching': async ({ base, browser }) => {
-    const tab = await open(browser, base, 'arena?room=arena-without', { before: (page) => page.addInitScript(() => delete globalThis.WebSocket) });
+    const tab = await open(browser, base, 'arena?room=arena-without', {
+      before: (page) => page.addInitScript(() => delete globalThis.WebSocket),
+    });
     await tab.page.getByRole('button', { name: 'Play', exact: true }).click();
     await tab.page.getByRole('heading', { name: 'Playing needs a WebSocket' }).waitFor({ timeout: 60_000 });
     await tab.page.getByRole('link', { name: 'Watch it' }).click();
     await tab.page.waitForSelector('#status[data-state="connected"]', { timeout: 30_000 });
   },
 
-  'a name is text, a tab that nobody looks at stands still and cannot be hit, and who leaves is gone': async ({ base, browser }) => {
+  'a name is text, a tab that nobody looks at stands still and cannot be hit, and who leaves is gone': async ({
+    base,
+    browser,
+  }) => {
     const room = 'arena-names';
     const name = '<img src=x onerror=alert(1)>';
     const ada = await player(browser, base, room, { name: 'Ada' });
     const bob = await player(browser, base, room, { name });
     await ada.page.locator('#players').getByText(name).waitFor();
     assert.equal(await ada.page.locator('#game img').count(), 0);
+    // What is no move of this game is counted and changes nothing.
+    await bob.page.evaluate(() => {
+      for (const data of ['x', null, [1, 2], { ship: 1 }, [1, 'x', 0, 0, 0, 0, 5, 0, 0, 0, 0, 0]]) rallypoint.room.send(data);
+      rallypoint.room.sendReliable([3, rallypoint.room.you.handle, 1, 1], { key: 3 });
+      rallypoint.room.sendReliable([2, 1, 1e9, 0, 0], { key: 2 });
+    });
+    const strange = () => ada.page.evaluate(() => rallypoint.game.session.player.counts.strange);
+    await until('the strange moves to be counted', async () => (await strange()) > 0);
+    assert.deepEqual(Object.values(await others(ada)).map(({ health, downs }) => [health, downs]), [[5, 0]]);
     await bob.page.evaluate(() => {
       Object.defineProperty(document, 'visibilityState', { value: 'hidden', configurable: true });
       document.dispatchEvent(new Event('visibilitychange'));

@@ -27,11 +27,14 @@ export const ship = ({ page }) =>
 
 /** Puts our ship somewhere, looking in a direction, ready to be hit. */
 export const put = ({ page }, x, y, angle) =>
-  page.evaluate(([x, y, angle]) => {
-    const { world } = rallypoint.game.session.player;
-    Object.assign(world.ship, { x, y, angle, vx: 0, vy: 0 });
-    world.safeUntil = 0;
-  }, [x, y, angle]);
+  page.evaluate(
+    ([x, y, angle]) => {
+      const { world } = rallypoint.game.session.player;
+      Object.assign(world.ship, { x, y, angle, vx: 0, vy: 0 });
+      world.safeUntil = 0;
+    },
+    [x, y, angle],
+  );
 
 /** What a tab has of the others' ships, by peer id: the newest that was told. */
 export const others = ({ page }) =>
@@ -46,13 +49,24 @@ export const others = ({ page }) =>
 
 /** What a watcher has of the ships, by peer id. */
 export const watched = ({ page }) =>
-  page.evaluate(() => Object.fromEntries([...rallypoint.fleet.tracks].map(([peer, { newestShip }]) => [peer, { x: newestShip.x, y: newestShip.y, health: newestShip.health }])));
+  page.evaluate(() =>
+    Object.fromEntries(
+      [...rallypoint.fleet.tracks].map(([peer, { newestShip }]) => [
+        peer,
+        { x: newestShip.x, y: newestShip.y, health: newestShip.health },
+      ]),
+    ),
+  );
 
 /** Waits until every one of `views` (maps by peer id) has the players' ships where they are. */
 export async function agree(players, views) {
   await until('all to see the ships where they are', async () => {
     const [truth, ...seen] = await Promise.all([Promise.all(players.map(ship)), ...views.map((view) => view())]);
-    return seen.every((view) => truth.every(({ peer, x, y, health }) => !(peer in view) ? view.self === peer : view[peer].x === x && view[peer].y === y && view[peer].health === health));
+    return seen.every((view) =>
+      truth.every(({ peer, x, y, health }) =>
+        !(peer in view) ? view.self === peer : view[peer].x === x && view[peer].y === y && view[peer].health === health,
+      ),
+    );
   });
 }
 

@@ -25,8 +25,6 @@ export class Match {
   #last = performance.now();
   #frame = 0;
   readonly #began = performance.now();
-  /** Frames drawn; for tests. */
-  frames = 0;
 
   constructor(
     readonly session: Session,
@@ -124,7 +122,6 @@ export class Match {
       demo.player.frame(passed, () => bot.think(demo.player.ship, this.#ships(demo), now / 1000));
     this.#draw(passed);
     this.hud.update(now);
-    this.frames += 1;
   }
 
   *#ships({ player }: Session) {

@@ -1,7 +1,7 @@
 /** The arena's page: the door, the ways it may be shut, and the game. */
 
 import '../shell/start.js';
-import { ClosedError, type Status } from 'rallypoint-client';
+import type { Status } from 'rallypoint-client';
 import { copy } from '../shell/copy.js';
 import { at, el, setText, within } from '../shell/el.js';
 import { shownOf, StatusPill } from '../shell/status.js';
@@ -29,8 +29,6 @@ const pill = new StatusPill(at('status'));
 let match: Match | undefined;
 /** Ends the coming in that is under way, or the session. */
 let visit = new AbortController();
-/** Whether we ourselves have left. */
-let asked = false;
 
 /** Shows one of the page's parts. */
 function show(part: 'door' | 'closed' | 'game'): void {
@@ -75,13 +73,25 @@ function close(title: string, text: string): void {
   at('closed-title').focus();
 }
 
+function noSocket(): void {
+  close(
+    'Playing needs a WebSocket',
+    'Something on the way lets none through, and a game cannot wait for the slower ways. Watching works over them.',
+  );
+}
+
+/** Ends the game, if there is one: what its client tells from then on is no news. */
+function end(): boolean {
+  const ended = match;
+  match = undefined;
+  ended?.end();
+  return ended !== undefined;
+}
+
 function told(status: Status): void {
   if (status.state !== 'closed') pill.show(shownOf(status));
-  else if (match) {
-    match.end();
-    match = undefined;
-    refuse(asked ? '' : `The game has ended: ${status.reason}`);
-  }
+  else if (end()) refuse(`The game has ended: ${status.reason}`);
+  if (match?.session.client.missing.length && end()) noSocket();
 }
 
 async function play(): Promise<void> {
@@ -92,7 +102,6 @@ async function play(): Promise<void> {
   visit.abort();
   visit = new AbortController();
   const { signal } = visit;
-  asked = false;
   at('fault').hidden = true;
   at('help').hidden = true;
   for (const each of ['watch-closed', 'watch-game']) at(each, HTMLAnchorElement).href = link('watch', room);
@@ -118,12 +127,8 @@ async function play(): Promise<void> {
         'The arena is full',
         `${MOST_PLAYERS} play in “${room}” already. You can watch them, or wait until somebody leaves.`,
       );
-    } else if (fault instanceof NoSocket) {
-      close(
-        'Playing needs a WebSocket',
-        'Something on the way lets none through, and a game cannot wait for the slower ways. Watching works over them.',
-      );
-    } else refuse(fault instanceof ClosedError || fault instanceof Error ? fault.message : String(fault));
+    } else if (fault instanceof NoSocket) noSocket();
+    else refuse(fault instanceof Error ? fault.message : String(fault));
   } finally {
     busy(false);
   }
@@ -137,10 +142,7 @@ function begin(session: Session): void {
   // For tests, and for a look from the browser's console.
   Object.assign(window, { rallypoint: { client, room, game: match } });
   room.on('left', ({ message }) => {
-    if (asked) return;
-    match?.end();
-    match = undefined;
-    refuse(message || 'You are out of the room.');
+    if (end()) refuse(message || 'You are out of the room.');
   });
   applyLane();
   slowSwitch.checked = false;
@@ -155,9 +157,7 @@ function focusField(): void {
 }
 
 function leave(): void {
-  asked = true;
-  match?.end();
-  match = undefined;
+  end();
   refuse('');
   pill.show({ state: 'left', reason: 'You have left.' });
   at('play').focus();

@@ -31,6 +31,7 @@ export class Steering {
   #stickX = 0;
   #stickY = 0;
   #button = false;
+  #tapped = false;
   /** Whether anything was ever steered: the hint is of no more use. */
   used = false;
 
@@ -54,6 +55,8 @@ export class Steering {
       this.used = true;
     };
     button.addEventListener('pointerdown', press(true), { signal });
+    // A screen reader presses without a pointer: one shot.
+    button.addEventListener('click', ({ detail }) => (this.#tapped ||= detail === 0), { signal });
     for (const end of ['pointerup', 'pointercancel'] as const) button.addEventListener(end, press(false), { signal });
   }
 
@@ -62,7 +65,8 @@ export class Steering {
     const { up, down, left, right, fire } = this.#held;
     this.#input.x = this.#stickX || Number(right) - Number(left);
     this.#input.y = this.#stickY || Number(down) - Number(up);
-    this.#input.fire = fire || this.#button;
+    this.#input.fire = fire || this.#button || this.#tapped;
+    this.#tapped = false;
     return this.#input;
   }
 

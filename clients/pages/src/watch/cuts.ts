@@ -37,8 +37,6 @@ interface Open {
 
 export class Cuts {
   #open: Open | undefined;
-  /** How many cuts were made good, without a loss; for the summary. */
-  whole = 0;
 
   constructor(
     readonly list: HTMLElement,
@@ -83,7 +81,6 @@ export class Cuts {
     const lost = missing - open.missing;
     const twice = repeats - open.repeats;
     const isWhole = !lost && !twice && resets === open.resets;
-    if (isWhole) this.whole += 1;
     const verdict = isWhole
       ? 'Nothing lost, nothing twice.'
       : resets > open.resets
