@@ -172,7 +172,8 @@ export const tests = {
     assert.equal(await ada.page.locator('#game img').count(), 0);
     // What is no move of this game is counted and changes nothing.
     await bob.page.evaluate(() => {
-      for (const data of ['x', null, [1, 2], { ship: 1 }, [1, 'x', 0, 0, 0, 0, 5, 0, 0, 0, 0, 0]]) rallypoint.room.send(data);
+      const strange = ['x', null, [1, 2], { ship: 1 }, [1, 'x', 0, 0, 0, 0, 5, 0, 0, 0, 0, 0]];
+      for (const data of strange) rallypoint.room.send(data);
       rallypoint.room.sendReliable([3, rallypoint.room.you.handle, 1, 1], { key: 3 });
       rallypoint.room.sendReliable([2, 1, 1e9, 0, 0], { key: 2 });
     });

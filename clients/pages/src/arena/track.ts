@@ -1,6 +1,6 @@
 /**
  * The way of one distant ship: what came of it with the server's times, and where it is to be drawn at a moment a
- * little back, between two of them. When the next is late it goes on straight for a moment; when that was wrong, it slides.
+ * little back, between two of them. When the next is late it goes on straight for a moment; a wrong guess is slid away.
  */
 
 import { FIELD, type Ship, turn } from './ship.js';

@@ -31,6 +31,22 @@ const historyField = at('history', HTMLInputElement);
 const events = at('events');
 const pill = new StatusPill(at('status'));
 
+const LINE = {
+  idle: 'Not watching.',
+  connecting: 'Connecting…',
+  whole: 'The line is whole.',
+  cut: 'Cut. Nothing gets through.',
+  mending: 'Whole again; the feed comes back…',
+};
+
+/** Tells how the line is; it can be cut when it is whole. */
+function showLine(state: keyof typeof LINE): void {
+  const element = at('line-state');
+  element.dataset['state'] = state;
+  setText(element, LINE[state]);
+  at('cut', HTMLButtonElement).disabled = state !== 'whole';
+}
+
 /** What is being watched. */
 class View {
   readonly line = new Line();
@@ -218,17 +234,8 @@ class View {
     for (const [id, text] of Object.entries(texts)) setText(at(id), `${text}`);
     at('gaps').classList.toggle('bad', tally.missing > 0);
     at('repeats').classList.toggle('bad', tally.repeats > 0);
-    const state = at('line-state');
-    state.dataset['state'] = line.whole ? (feed.status.state === 'connected' ? 'whole' : 'mending') : 'cut';
-    setText(
-      state,
-      line.whole
-        ? feed.status.state === 'connected'
-          ? 'The line is whole.'
-          : 'Whole again; the feed comes back…'
-        : 'Cut. Nothing gets through.',
-    );
-    at('cut', HTMLButtonElement).disabled = !line.whole;
+    const isHere = feed.status.state === 'connected';
+    showLine(line.whole ? (isHere ? 'whole' : line.cuts ? 'mending' : 'connecting') : 'cut');
   }
 }
 
@@ -266,8 +273,11 @@ function begin(): void {
 
 /** Ends watching; with a reason it was refused. */
 function stop(reason = ''): void {
+  // Where nothing was ever seen there is nothing to leave on the screen.
+  at('view').hidden = reason !== '' && !view?.tally.seen;
   view?.close();
   view = undefined;
+  showLine('idle');
   at('stop').hidden = true;
   setText(at('start'), 'Watch');
   const fault = at('fault');
