@@ -38,7 +38,7 @@ const SCALE_FONT = '11px ui-monospace, monospace';
 const nameOf = ({ colour }: Series, index: number): string => colour ?? `--series-${(index % 8) + 1}`;
 
 /** A coloured element that shows nothing by itself. */
-function ink(name: string, hidden: boolean): HTMLElement {
+function swatch(name: string, hidden: boolean): HTMLElement {
   const element = el('i', { hidden });
   element.style.color = `var(${name})`;
   return element;
@@ -61,10 +61,10 @@ export class Chart {
   constructor(options: ChartOptions) {
     this.#options = { span: 60_000, most: 600, spark: false, format: (value) => `${Math.round(value * 10) / 10}`, ...options };
     this.#samples = options.series.map(() => new Samples(this.#options.most));
-    this.#inks = ['--soft', '--line', ...options.series.map(nameOf)].map((name) => ink(name, true));
+    this.#inks = ['--soft', '--line', ...options.series.map(nameOf)].map((name) => swatch(name, true));
     this.legend = el(
       'ul', { class: 'legend' },
-      ...options.series.map((series, index) => el('li', {}, ink(nameOf(series, index), false), series.label)),
+      ...options.series.map((series, index) => el('li', {}, swatch(nameOf(series, index), false), series.label)),
     );
     this.element = el('div', { class: this.#options.spark ? 'chart spark' : 'chart' }, this.#canvas, ...this.#inks);
     this.#canvas.ariaLabel = options.title;
