@@ -43,10 +43,14 @@ export const allHear = (from, text, ...guests) => Promise.all(guests.map((guest)
 /** The tile of a person, by name. */
 export const tile = (page, name) => page.locator('.tile', { has: page.getByText(name, { exact: true }) });
 
-/** Ada and Bob in a room, Bob the later one. Their pages may come from addresses of their own. */
-export async function pair({ browser, base }, room, [adas, bobs] = [base, base]) {
+/**
+ * Ada and Bob in a room, Bob the later one. Their pages may come from addresses of their own, and be prepared before they
+ * join.
+ */
+export async function pair({ browser, base }, room, [adas, bobs] = [base, base], prepare = async () => {}) {
   const ada = await guest(browser, adas, { name: 'Ada', room });
   const bob = await guest(browser, bobs, { name: 'Bob', room });
+  await Promise.all([prepare(ada), prepare(bob)]);
   await ada.join();
   await ada.status('connected');
   await bob.join();

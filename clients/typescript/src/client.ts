@@ -84,8 +84,8 @@ const DEADLINE_MS = 15_000;
 const MISSING = ['calls', 'moves', 'typing', 'being listed as a member'] as const;
 
 /**
- * One session with a server. It comes back by itself after a loss, as the same peer where the server still knows it, and
- * repeats what had no answer: nothing is carried out twice, and what cannot be known to have arrived rejects.
+ * One session with a server. It comes back by itself after a loss, as the same peer where the server still knows it,
+ * and repeats what had no answer: nothing is carried out twice, and what cannot be known to have arrived rejects.
  */
 export class Client extends Emitter<ClientEvents> {
   /** Resolves at the first connection; rejects with a `ClosedError` if the client stops before. */

@@ -177,8 +177,11 @@ test('a resume says where it stands, sends nothing before the answer, and misses
     type: 'resume', token: 'token-1', received: 1, positions: { a: at(11) }, jwt: 'token', notifications_since: at(100),
   });
   assert.deepEqual(rest, []);
+  room.typing();
+  room.send(2);
+  assert.deepEqual(bench.said(), [], 'what is said now would confirm a token that we do not have yet');
   bench.socket.hear(RESUMED);
-  assert.deepEqual(bench.said(), ['move 1', 'move 2', 'message 2 one', 'ping 3', 'message 4 two']);
+  assert.deepEqual(bench.said(), ['move 1', 'move 3', 'message 2 one', 'ping 3', 'message 4 two']);
   bench.socket.hear(joined(null, 13, { missed: [chat(12), chat(13)] }));
   bench.socket.hear(chat(14));
   for (const [re, seq] of [[2, 14], [4, 15]]) bench.socket.hear({ type: 'ok', re, position: at(seq ?? 0) });
@@ -237,6 +240,10 @@ test('a session that lost something: the room anew, requests go on, the game as 
   assert.equal(await said, at(21));
   assert.deepEqual(heard, ['shown', 'reset', 'shown']);
   assert.deepEqual(calls.map((what) => what.type === 'shown' && [what.anew, what.lossy]), [[false, false], [false, true], [false, false]]);
+  // Signals that are lost while connected are told with the reset.
+  bench.socket.hear(reset(at(22)));
+  bench.socket.hear(reset(at(23), { reason: 'epoch' }));
+  assert.deepEqual(calls.slice(-2).map((what) => what.type === 'shown' && what.lossy), [true, false]);
 });
 
 test('until a reset is here the client stands where it stood', async () => {
@@ -360,6 +367,64 @@ test('a room that is left is not entered again, whatever became of the session m
   await bench.again(connected({ session: 'another', peer: THIRD }), 4200);
   await gone;
   assert.deepEqual(bench.said(), []);
+});
+
+test('a room that is left and joined at once is another, whatever is shown in between', async () => {
+  const bench = new Bench();
+  const first = await bench.inRoom();
+  void first.leave();
+  const coming = bench.client.join('a');
+  bench.said();
+  await bench.again(RESUMED);
+  bench.socket.hear(joined(null, 12));
+  bench.socket.hear(chat(13));
+  assert.equal(bench.client.rooms.size, 0, 'that was the one that is being left');
+  bench.socket.hear({ type: 'ok', re: 2 });
+  bench.socket.hear(joined(3, 15));
+  const second = await coming;
+  assert.notEqual(second, first);
+  const heard = hear(second);
+  await bench.env.turn(0);
+  assert.deepEqual([heard, first.isLeft, second.position], [['shown'], true, at(15)]);
+});
+
+test('a room that is left while away is not joined again', async () => {
+  const bench = new Bench();
+  const room = await bench.inRoom();
+  bench.said();
+  bench.socket.lose(4201);
+  const leaving = room.leave();
+  await bench.next();
+  await bench.open(connected({ session: 'new', peer: THIRD }));
+  assert.deepEqual(bench.said(), ['leave 2']);
+  bench.socket.hear({ type: 'error', re: 2, code: 803, name: '', message: '' });
+  await leaving;
+});
+
+test("the client's own join is repeated, and a room that a resume brought before its answer comes once", async () => {
+  const bench = new Bench();
+  const room = await bench.inRoom();
+  const heard = hear(room);
+  await bench.again(connected({ session: 'new', peer: THIRD, resume: 'token-8' }), 4201);
+  assert.deepEqual(bench.said(), ['join 2']);
+  await bench.again(connected({ session: 'new', peer: THIRD, resumed: true }));
+  assert.deepEqual(bench.said(), ['join 2', 'ping 3']);
+  const you = entry(THIRD, 5);
+  bench.socket.hear(joined(null, 12, { you, missed: [chat(11), chat(12)] }));
+  bench.socket.hear(chat(13));
+  bench.socket.hear(joined(2, 13, { you, missed: [chat(11), chat(12), chat(13)] }));
+  bench.socket.hear({ type: 'pong', re: 3, received: 1, sent: 1 });
+  assert.deepEqual(heard, ['message 11 missed', 'message 12 missed', 'shown missed', 'message 13']);
+  assert.equal(room.isLeft, false);
+});
+
+test('whoever closes at a loss is not brought back', async () => {
+  const bench = new Bench();
+  await bench.open();
+  bench.client.on('status', ({ state }) => state === 'reconnecting' && bench.client.close());
+  bench.socket.lose(1006);
+  await bench.env.turn(1e6);
+  assert.deepEqual([bench.env.sockets.length, bench.states.at(-1), bench.asked], [1, 'closed', ['first']]);
 });
 
 test('what waits is bounded, requests and reliable moves together', async () => {
@@ -604,6 +669,10 @@ test('the newest latest move of each member and key is kept, as long as the memb
   assert.deepEqual([...(room.state.get(OTHER)?.values() ?? [])].map(({ data }) => data), ['new']);
   for (let key = 10; key < 200; key += 1) move(key, key);
   assert.deepEqual([room.state.get(OTHER)?.size, room.state.get(OTHER)?.has(3), room.state.size], [64, false, 1]);
+  // What moved longest ago goes first.
+  move(136, 'again');
+  move(300, 'one more');
+  assert.deepEqual([136, 137, 300].map((key) => room.state.get(OTHER)?.has(key)), [true, false, true]);
   bench.socket.hear({ type: 'peer-left', room: 'a', time: 1, position: at(11), peer: { peer: OTHER, user: 'user-2' }, reason: 'left' });
   assert.equal(room.state.size, 0);
 });
@@ -684,10 +753,13 @@ test('notifications are read one by one, bounded, and end with the client', asyn
   bench.client.on('notifications-reset', ({ room }) => resets.push(room));
   bench.socket.hear(reset(at(500), { room: 'user/ada', members: [], count: 0 }));
   assert.deepEqual(resets, ['user/ada']);
+  notify(403);
+  assert.equal((await bench.again(RESUMED))?.['notifications_since'], at(503));
+  bench.socket.hear(reset(at(500), { room: 'user/ada', members: [], count: 0 }));
   assert.equal((await bench.again(RESUMED))?.['notifications_since'], at(500));
   bench.client.close();
   const all = await ahead;
-  assert.deepEqual([all.slice(0, 2), all.at(-1)], [['1', '2'], '302']);
+  assert.deepEqual([all.slice(0, 2), all.at(-1)], [['1', '2'], '403']);
 });
 
 test('ICE servers are asked for anew when their credentials are about to end', async () => {

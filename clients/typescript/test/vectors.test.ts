@@ -98,11 +98,20 @@ test('moves have the golden headers, both ways', () => {
   assert.ok(read >= 2 && written >= 5);
 });
 
+test('a move to many has a list of receivers that is read again', () => {
+  for (const many of [1, 15, 16, 64]) {
+    const to = Array.from({ length: many }, (_, i) => i * 40_000_000);
+    const frame = writeMove({ room: 70_000, key: 65_535, seq: 4_294_967_295, reliable: true, to }, bytes('c3'));
+    assert.deepEqual(msgpack.payload(frame), [4, 70_000, 65_535, 4_294_967_295, to, true]);
+  }
+});
+
 test('values mean in MessagePack what section 10 says', () => {
   let compared = 0;
   for (const { name, direction, msgpack: packed, json: expected, refused } of vectors('convert')) {
     if (direction !== 'to-json' || refused !== undefined) continue;
-    // Numbers beyond 2^53, times beyond a Date and keys that are no strings are shown differently: section 10 is for JSON.
+    // Numbers beyond 2^53, times beyond a Date and keys that are no strings are shown differently: section 10 is for
+    // JSON.
     if (/integer-.*(largest|smallest|2-53$)|uint64|int64|timestamp|key|float/.test(name)) {
       msgpack.payload(bytes(packed));
       continue;

@@ -176,12 +176,26 @@ async function begin(): Promise<void> {
     at('no-call'),
     'Your network lets no WebSocket through, so there are no pictures and no sound here: you can read and write. A WebSocket is tried again from time to time.',
   );
-  if (missing.length || call || calling) return;
+  if (missing.length) {
+    // Nobody sees or hears us, so no device has to be on.
+    if (!call) lobby.close();
+    showOwn();
+    return;
+  }
+  if (call || calling) return;
   calling = true;
   const { audio, video } = lobby.wish;
-  const begun = await room.call({ audio: constraints(audio), video: constraints(video) });
-  calling = false;
-  lobby.close();
+  let begun: Call;
+  try {
+    begun = await room.call({ audio: constraints(audio), video: constraints(video) });
+  } catch (error) {
+    at('no-call').hidden = false;
+    setText(at('no-call'), `This browser cannot take part in calls (${error instanceof Error ? error.message : error}): you can read and write.`);
+    return;
+  } finally {
+    calling = false;
+    lobby.close();
+  }
   if (visit !== present) return begun.end();
   call = begun;
   window.rallypoint.call = begun;
@@ -200,6 +214,7 @@ async function begin(): Promise<void> {
   begun.on('ended', () => {
     if (call !== begun) return;
     call = window.rallypoint.call = undefined;
+    showLocal(undefined);
     endMeasuring?.();
   });
   begun.peers.forEach(showPeer);
@@ -234,6 +249,7 @@ function showPeer(peer: CallPeer): void {
 
 function showOwn(): void {
   if (!room || own === undefined) return;
+  if (!call && visit?.client.missing.length) return tiles.remove(own);
   const { stream = lobby.stream, audio = false, video = false, sharing = false } = call?.local ?? {};
   tiles.show(own, {
     name: nameOf(room.you),
@@ -253,6 +269,7 @@ function showCall(name: string): void {
   chat.clear();
   at('door').hidden = true;
   at('call').hidden = false;
+  showLocal(undefined);
   document.body.classList.add('in-call');
   setText(at('call-title'), name);
   document.title = `${name} · rallypoint`;
@@ -274,5 +291,7 @@ function showDoor(shown: Shown): void {
   document.body.classList.remove('in-call');
   document.title = 'Call · rallypoint';
   void lobby.open();
-  at('join').focus();
+  const help = at('help');
+  if (help.hidden) at('join').focus();
+  else help.focus();
 }

@@ -30,15 +30,18 @@ export class Chat {
       if (!said || !to) return;
       this.#text.value = '';
       to.say(said).catch((error: Error) => {
-        this.notice(`Not sent: ${error instanceof LostError ? 'connection lost' : error.message}`);
+        // Of a lost session nobody knows what it still did.
+        this.notice(error instanceof LostError ? 'Perhaps not sent: connection lost.' : `Not sent: ${error.message}`);
         this.#text.value ||= said;
       });
     });
     at('talk').addEventListener('click', () => this.open(!this.isOpen));
-    at('chat-close').addEventListener('click', () => {
+    const close = () => {
       this.open(false);
       at('talk').focus();
-    });
+    };
+    at('chat-close').addEventListener('click', close);
+    at('chat').addEventListener('keydown', ({ key }) => key === 'Escape' && this.isOpen && close());
   }
 
   /** On a wide screen the chat stands beside the call; on a narrow one it is opened over it. */

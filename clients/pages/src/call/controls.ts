@@ -19,8 +19,10 @@ export interface Controlled {
 
 const KEYS: Record<string, string> = { m: 'mute', v: 'camera', s: 'share', f: 'figures' };
 
-/** Connects buttons and keys; returns what shows the state of what is sent. */
-export function controls(on: Controlled): (local: LocalMedia) => void {
+const NEED_CALL = ['mute', 'camera', 'share', 'devices', 'figures'];
+
+/** Connects buttons and keys; returns what shows the state of what is sent, or that there is no call. */
+export function controls(on: Controlled): (local: LocalMedia | undefined) => void {
   const act = (id: string, what: (call: Call) => void | Promise<void>) =>
     at(id).addEventListener('click', () => {
       const call = on.call();
@@ -59,7 +61,10 @@ export function controls(on: Controlled): (local: LocalMedia) => void {
   });
 
   let told: string | undefined;
-  return ({ stream, audio, video, sharing, fault }) => {
+  return (local) => {
+    for (const id of NEED_CALL) at(id, HTMLButtonElement).disabled = !local;
+    if (!local) return;
+    const { stream, audio, video, sharing, fault } = local;
     const there = stream.getAudioTracks().length > 0;
     show('mute', audio ? 'Mute' : there ? 'Unmute' : 'Microphone on', !audio);
     show('camera', video && !sharing ? 'Camera off' : 'Camera on', !video || sharing);

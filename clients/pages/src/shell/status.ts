@@ -12,6 +12,8 @@ export interface Shown {
   /** One sentence for a person at the screen. */
   reason: string;
   transport?: 'websocket' | 'events' | 'poll' | undefined;
+  /** The number behind a refusal, for whoever has to find out more. */
+  code?: number | undefined;
   /** When the next attempt begins, Unix ms. */
   retryAt?: number | undefined;
 }
@@ -20,9 +22,9 @@ const WAYS = { websocket: 'WebSocket', events: 'Server-Sent Events', poll: 'long
 
 /** The status of a client or a feed in the page's words. `asked`: the page itself has closed it. */
 export function shownOf(status: Status | FeedStatus, asked = false): Shown {
-  const { reason, transport, retryAt } = status;
+  const { reason, transport, code, retryAt } = status;
   const state = status.state === 'closed' ? (asked ? 'left' : 'refused') : status.state;
-  return { state, reason, transport: state === 'connected' ? transport : undefined, retryAt };
+  return { state, reason: reason.charAt(0).toUpperCase() + reason.slice(1), transport: state === 'connected' ? transport : undefined, code, retryAt };
 }
 
 /** The pill. Its element has `data-state`, by which tests and styles go. */
@@ -50,7 +52,7 @@ export class StatusPill {
   }
 
   #draw(): void {
-    const { state, reason, transport, retryAt } = this.#shown;
+    const { state, reason, transport, code, retryAt } = this.#shown;
     const away = state === 'connecting' || state === 'reconnecting';
     const offline = away && !navigator.onLine;
     this.#element.toggleAttribute('data-offline', offline);
@@ -61,6 +63,7 @@ export class StatusPill {
         el('span', { class: 'says' }, offline ? `You are offline. ${reason}` : reason),
         away && seconds > 0 && el('span', { class: 'wait', attrs: { 'aria-hidden': 'true' } }, ` Trying again in ${seconds} s…`),
         transport && el('span', { class: 'way' }, WAYS[transport]),
+        state === 'refused' && code && el('span', { class: 'way' }, `${code}`),
       ].filter((part) => part instanceof Node),
     );
   }

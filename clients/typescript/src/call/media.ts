@@ -19,7 +19,8 @@ const NAMES = { audio: 'microphone', video: 'camera' };
 
 const failed = (what: string, error: unknown): string => {
   const { name, message } = error instanceof Error ? error : new Error(String(error));
-  return `The ${what} ${WHY[name] ? `was ${WHY[name]}` : `failed: ${message}`}.`;
+  const why = WHY[name] ? `${/ and /.test(what) ? 'were' : 'was'} ${WHY[name]}` : `failed: ${message}`;
+  return `The ${what} ${why}.`;
 };
 
 /** The own devices. Whatever is asked of them is done one after the other, and what fails is told as `fault`. */

@@ -296,12 +296,12 @@ export class Pair implements CallPeer {
     const offer = description.type === 'offer';
     // An offer that went out twice is answered twice.
     if (!offer && connection.signalingState !== 'have-local-offer') return;
-    const crossed = offer && connection.signalingState !== 'stable';
+    const crossed = offer && connection.signalingState === 'have-local-offer';
     this.#ignoring = crossed && !this.polite;
     if (this.#ignoring) return;
     const [, origin] = /^o=\S+ (\S+)/m.exec(description.sdp ?? '') ?? [];
-    if (this.#origin !== undefined && this.#origin !== origin) {
-      // The peer has another connection than before.
+    if (connection.signalingState === 'closed' || (this.#origin !== undefined && this.#origin !== origin)) {
+      // Ours is beyond help, or the peer has another one than before.
       this.#remake();
       if (!offer) return this.begin();
     }

@@ -24,6 +24,13 @@ export interface PollAnswer {
   state?: FeedState[];
 }
 
+/** How a room stands: `GET v1/rooms/{room}`. */
+export interface Stand {
+  position: Position;
+  members: number;
+  spectators: number;
+}
+
 /** Reads until it fails. */
 export async function readPolls(reading: Reading, hearer: Hearer): Promise<never> {
   const { env, url, rooms, abort } = reading;
@@ -47,8 +54,8 @@ export async function readPolls(reading: Reading, hearer: Hearer): Promise<never
     const stand = found.flatMap((answer, n): FeedConnected['rooms'] => {
       const room = rooms[n];
       if (answer.status === 'rejected' || room === undefined) return [];
-      const { position, members, spectators } = answer.value as { position: Position; members: number; spectators: number };
-      return [{ room, position, count: members, spectators }];
+      const { position, members: count, spectators } = answer.value as Stand;
+      return [{ room, position, count, spectators }];
     });
     hearer.connected(typeof user === 'string' ? { user, rooms: stand } : { rooms: stand }, cursor);
   };
@@ -66,7 +73,7 @@ export async function readPolls(reading: Reading, hearer: Hearer): Promise<never
         // The cursor is the one before the events of the answer, which are told only now.
         await greet(cursor ?? answer.cursor);
       }
-      // Told whole, even if a listener ends the reading meanwhile: between the first event and the last no cursor stands.
+      // Told whole, even if a listener ends the reading meanwhile: no cursor stands between its events.
       const { events, reset = [], state = [] } = answer;
       for (const told of reset) hearer.reset(told);
       for (const told of events) hearer.event(told);

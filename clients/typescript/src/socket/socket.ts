@@ -100,11 +100,7 @@ export class WebSocketCarrier implements Carrier {
   #input(input: Input): void {
     const [machine, effects] = step(this.#machine, input, this.#now, this.#options.env.random());
     this.#machine = machine;
-    for (const effect of effects) {
-      this.#perform(effect);
-      // Whoever was told may have closed us: then the rest is of the past.
-      if (this.#machine !== machine) return;
-    }
+    for (const effect of effects) this.#perform(effect);
     this.#flush();
   }
 
