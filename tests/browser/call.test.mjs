@@ -12,7 +12,7 @@ export const tests = {
     await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
 
     // The later one offers and is polite; the other is neither.
-    const roles = ({ page }) => page.evaluate(() => [...rallypoint.calls.peers.values()].map(({ entry }) => [entry.polite, entry.offers])[0]);
+    const roles = ({ page }) => page.evaluate(() => [...rallypoint.call.peers.values()].map(({ member }) => [member.polite, member.offers])[0]);
     assert.deepEqual(await roles(ada), [false, false]);
     assert.deepEqual(await roles(bob), [true, true]);
 
@@ -97,7 +97,7 @@ export const tests = {
 
     const credentials = ({ page }) =>
       page.evaluate(() => {
-        const [{ pc }] = rallypoint.calls.peers.values();
+        const [{ connection: pc }] = rallypoint.call.peers.values();
         const [local, remote] = [pc.currentLocalDescription, pc.currentRemoteDescription].map(({ sdp }) => /a=ice-ufrag:(\S+)/.exec(sdp)[1]);
         return { local, remote, stable: pc.signalingState === 'stable' };
       });
@@ -113,7 +113,7 @@ export const tests = {
       })));
     const before = await credentials(ada);
     crossing = true;
-    await Promise.all([ada, bob].map(({ page }) => page.evaluate(() => [...rallypoint.calls.peers.values()][0].pc.restartIce())));
+    await Promise.all([ada, bob].map(({ page }) => page.evaluate(() => [...rallypoint.call.peers.values()][0].connection.restartIce())));
     await until('new ICE credentials on which both agree', async () => {
       const [a, b] = await Promise.all([credentials(ada), credentials(bob)]);
       return a.stable && b.stable && a.local !== before.local && a.remote !== before.remote && a.local === b.remote && b.local === a.remote;
@@ -192,7 +192,7 @@ export const tests = {
     for (const { page } of all) {
       await until('two calls that receive', () =>
         page.evaluate(async () => {
-          const counts = await Promise.all([...rallypoint.calls.peers.values()].map(async ({ pc }) =>
+          const counts = await Promise.all([...rallypoint.call.peers.values()].map(async ({ connection: pc }) =>
             [...(await pc.getStats()).values()].find((each) => each.type === 'inbound-rtp' && each.kind === 'video')?.framesDecoded ?? 0));
           return counts.length === 2 && counts.every((frames) => frames > 0);
         }));

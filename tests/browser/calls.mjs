@@ -6,9 +6,9 @@ import { guest, until } from './lib.mjs';
 /** What the only call of this page receives, from getStats: running totals, and the candidate pair in use. */
 export const received = (page) =>
   page.evaluate(async () => {
-    const [call] = rallypoint.calls.peers.values();
+    const [call] = rallypoint.call.peers.values();
     if (!call) return null;
-    const stats = [...(await call.pc.getStats()).values()];
+    const stats = [...(await call.connection.getStats()).values()];
     const inbound = (kind) => stats.find((each) => each.type === 'inbound-rtp' && each.kind === kind);
     const transport = stats.find((each) => each.type === 'transport');
     const pair = stats.find((each) => each.id === transport?.selectedCandidatePairId);
@@ -43,10 +43,14 @@ export const allHear = (from, text, ...guests) => Promise.all(guests.map((guest)
 /** The tile of a person, by name. */
 export const tile = (page, name) => page.locator('.tile', { has: page.getByText(name, { exact: true }) });
 
-/** Ada and Bob in a room, Bob the later one. Their pages may come from addresses of their own. */
-export async function pair({ browser, base }, room, [adas, bobs] = [base, base]) {
+/**
+ * Ada and Bob in a room, Bob the later one. Their pages may come from addresses of their own, and be prepared before they
+ * join.
+ */
+export async function pair({ browser, base }, room, [adas, bobs] = [base, base], prepare = async () => {}) {
   const ada = await guest(browser, adas, { name: 'Ada', room });
   const bob = await guest(browser, bobs, { name: 'Bob', room });
+  await Promise.all([prepare(ada), prepare(bob)]);
   await ada.join();
   await ada.status('connected');
   await bob.join();
@@ -57,8 +61,8 @@ export async function pair({ browser, base }, room, [adas, bobs] = [base, base])
 /** From here on notes whatever must not happen, or must, while somebody is away; `seen` tells it. */
 export const watch = ({ page }) =>
   page.evaluate(() => {
-    const [call] = rallypoint.calls.peers.values();
-    window.seen = { pc: call.pc, peer: rallypoint.calls.you.peer, tiles: 0, states: [] };
+    const [call] = rallypoint.call.peers.values();
+    window.seen = { pc: call.connection, peer: rallypoint.room.you.peer, tiles: 0, states: [] };
     const tiles = (records) => (seen.tiles += records.reduce((sum, each) => sum + each.addedNodes.length + each.removedNodes.length, 0));
     new MutationObserver(tiles).observe(document.querySelector('#tiles'), { childList: true });
     const status = document.querySelector('#status');
@@ -70,8 +74,8 @@ export const seen = ({ page }) =>
   page.evaluate(() => ({
     tiles: seen.tiles,
     states: seen.states,
-    samePeer: rallypoint.calls.you.peer === seen.peer,
-    sameCall: rallypoint.calls.peers.size === 1 && [...rallypoint.calls.peers.values()][0].pc === seen.pc && seen.pc.connectionState === 'connected',
+    samePeer: rallypoint.room.you.peer === seen.peer,
+    sameCall: rallypoint.call.peers.size === 1 && [...rallypoint.call.peers.values()][0].connection === seen.pc && seen.pc.connectionState === 'connected',
   }));
 
 /** Whether pictures go on to come in on both sides. */

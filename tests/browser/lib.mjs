@@ -101,7 +101,7 @@ export async function guest(browser, base, { name, room, hash = '', devices = tr
   const faults = [];
   page.on('console', (message) => message.type() === 'error' && faults.push(message.text()));
   page.on('pageerror', (error) => faults.push(`${error}`));
-  await page.goto(`${base}/${hash}`);
+  await page.goto(`${base}/call${hash}`);
   const self = {
     context, page, faults,
     /** Fills the form as a person would. */

@@ -21,7 +21,7 @@ export const tests = {
     await mal.say(TEXT);
     await allHear(NAME, TEXT, ada, mal);
 
-    const user = await ada.page.evaluate(() => rallypoint.calls.you.user);
+    const user = await ada.page.evaluate(() => rallypoint.room.you.user);
     const admin = await token(base, { user: 'backend', admin: true });
     const sent = await fetch(`${base}/v1/users/${encodeURIComponent(user)}/notifications`, {
       method: 'POST',

@@ -9,7 +9,7 @@ export const tests = {
     assert.equal(await ada.page.getByLabel('Your name', { exact: true }).isVisible(), false);
     await ada.join();
     await ada.status('refused');
-    assert.match(await ada.page.locator('#status').textContent(), /did not accept the token.*4401/);
+    assert.match(await ada.page.locator('#status').textContent(), /does not accept the access token.*4401/);
     assert.ok(await ada.page.getByRole('button', { name: 'Join' }).isEnabled(), 'one can try again');
     await ada.shot('refused-token');
   },
@@ -42,7 +42,7 @@ export const tests = {
     await ada.join();
     await ada.status('connected');
     const host = await token(base, { user: 'host', rooms: [{ r: room, role: 'host' }] });
-    const peer = await ada.page.evaluate(() => rallypoint.calls.you.peer);
+    const peer = await ada.page.evaluate(() => rallypoint.room.you.peer);
     const response = await fetch(`${base}/v1/rooms/${encodeURIComponent(room)}/members/${peer}`, { method: 'DELETE', headers: { authorization: `Bearer ${host}` } });
     assert.equal(response.status, 204);
     await ada.status('refused');
@@ -66,7 +66,7 @@ export const tests = {
       sockets.push(socket);
     });
     await page.reload();
-    const peer = () => page.evaluate(() => rallypoint.calls.you.peer);
+    const peer = () => page.evaluate(() => rallypoint.room.you.peer);
     const back = async (code, reason) => {
       const before = { sockets: sockets.length, tokens };
       sockets.at(-1).close({ code, reason });
@@ -89,7 +89,7 @@ export const tests = {
     assert.deepEqual(types().slice(0, 2), ['auth', 'join']);
     assert.match(said[1].since, /^[0-9a-f]{16}\.\d+\.[0-9a-f]{8}$/);
     for (const [code, reason, text] of [
-      [1000, 'bye', /ended the connection.*1000 bye/],
+      [1000, 'bye', /ended the session.*bye.*1000/],
       [4403, 'forbidden', /not allowed in, or were removed.*4403/],
       [4410, 'replaced', /took over.*4410/],
       [4499, 'unknown', /ended the connection.*4499/],

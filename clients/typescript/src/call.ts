@@ -1,10 +1,18 @@
 /**
- * Calls: one `RTCPeerConnection` to every other member of the room (a full mesh), negotiated as in "Perfect negotiation"
- * of the W3C WebRTC specification. The server says in each peer entry who makes the first offer and who gives way.
+ * Calls: one `RTCPeerConnection` to every other member of the room (a full mesh). The server says in each peer entry who
+ * makes the first offer and who gives way; `call/pair.ts` negotiates by it.
  */
 
+import { Media } from './call/media.js';
+import { Pair } from './call/pair.js';
+import type { PairStats } from './call/stats.js';
+import type { Client } from './client.js';
 import { Emitter } from './emitter.js';
-import type { Member } from './room.js';
+import { RallypointError, RequestError, UnsupportedError } from './errors.js';
+import type { Inside, Member, Room, RoomInside } from './room.js';
+import type { IceServer, PeerEntry, Signal } from './wire.js';
+
+export type { PairStats } from './call/stats.js';
 
 /** What to send, and how. */
 export interface CallOptions {
@@ -33,27 +41,6 @@ export type PairState =
   /** Given up for now: see `CallPeer.reason`. It is tried again when either side has another network or credentials. */
   | 'failed';
 
-/** What one pair measures. Rates are per second, over the time since the last measurement. */
-export interface PairStats {
-  /** Round trip between the two peers, ms. */
-  rtt?: number;
-  /** Bits per second. */
-  sent: number;
-  received: number;
-  /** Of what was sent to us, the share that was lost: 0 to 1. */
-  lost: number;
-  width?: number;
-  height?: number;
-  framesPerSecond?: number;
-  /** How many frames were decoded since the call began. */
-  framesDecoded: number;
-  /** Whether the pair goes over a TURN server, and by what protocol each end sends. */
-  relayed: boolean;
-  protocol?: string;
-  /** Loudness of the peer's microphone, 0 to 1. */
-  audioLevel: number;
-}
-
 /** One peer of a call. */
 export interface CallPeer {
   /** The peer's id. */
@@ -65,6 +52,7 @@ export interface CallPeer {
   readonly reason: string;
   /** What the peer sends: at most one audio and one video track, which come and go. */
   readonly stream: MediaStream;
+  /** The connection; another one after it had to be made anew. */
   readonly connection: RTCPeerConnection;
   /** The data channel, if the call has one and it is open. */
   readonly channel: RTCDataChannel | undefined;
@@ -102,49 +90,319 @@ export interface LocalMedia {
   fault?: string;
 }
 
+/** What the others see of what we send: keys of our public state in the room. */
+export interface CallFlags {
+  muted: boolean;
+  cameraOff: boolean;
+  sharing: boolean;
+}
+
+/** A restarted server brings lost sessions back for 10 s after its start (`limits.resume_grace_ms`); and a little. */
+const AWAIT_MS = 15_000;
+/** How long a pair waits for fresh credentials before it makes do with those it has. */
+const ICE_SERVERS_MS = 5_000;
+/** What may wait in one data channel; a browser closes it at 16 MiB. */
+const CHANNEL_BYTES = 4 << 20;
+/**
+ * A rollback as an `offer` takes the call back: we hang up and stay in the room. As an `answer` it asks for an offer: we
+ * call again.
+ */
+const ROLLBACK = { type: 'rollback' };
+
+const isRollback = (data: unknown): boolean =>
+  typeof data === 'object' && data !== null && 'type' in data && data.type === 'rollback';
+
 /** A call with everybody in a room. It goes on without the server, and over its restart. */
 export class Call extends Emitter<CallEvents> {
-  /** Who is in the call, by peer id. */
+  readonly #client: Pick<Client, 'iceServers'>;
+  readonly #room: Pick<Room, 'members' | 'isLeft'>;
+  readonly #inside: Pick<RoomInside, 'signal' | 'listen' | 'flag'>;
+  readonly #options: CallOptions;
+  readonly #Connection: typeof RTCPeerConnection;
+  readonly #media: Media;
+  readonly #pairs = new Map<string, Pair>();
+  /** Peers that left, so that a late signal of theirs does not bring them back. */
+  readonly #left = new Set<string>();
+  /** Peers that hung up and are in the room still: they are called again once they call. */
+  readonly #hungUp = new Set<string>();
+  #you: PeerEntry | undefined;
+  #iceServers: IceServer[] = [];
+  #flags = '';
+  #deaf: (() => void) | undefined;
+  #ended = false;
+
+  /** @internal */
+  constructor(
+    client: Pick<Client, 'iceServers'>,
+    room: Pick<Room, 'members' | 'isLeft'>,
+    inside: Pick<RoomInside, 'signal' | 'listen' | 'flag'>,
+    options: CallOptions,
+  ) {
+    super();
+    const Connection = options.RTCPeerConnection ?? globalThis.RTCPeerConnection;
+    if (!Connection) throw new TypeError('there is no RTCPeerConnection here: pass one as an option of the call');
+    this.#client = client;
+    this.#room = room;
+    this.#inside = inside;
+    this.#options = options;
+    this.#Connection = Connection;
+    this.#media = new Media(options, () => this.#sending());
+  }
+
+  /** @internal Opens the devices and calls everybody. What others signal meanwhile waits in the room. */
+  async begin(): Promise<this> {
+    await Promise.all([this.#media.open(), this.#servers()]);
+    if (this.#room.isLeft) this.#end('left', false);
+    if (this.#ended) throw new RallypointError(0, 'the call ended before it began');
+    globalThis.addEventListener?.('online', this.#hurry);
+    this.#deaf = this.#inside.listen((what) => this.#hear(what));
+    return this;
+  }
+
+  /** Who is in the call, by peer id. Those who are here when the call begins are told by no event `peer`: begin with these. */
   get peers(): ReadonlyMap<string, CallPeer> {
-    throw new Error('under construction');
+    return this.#pairs;
   }
 
   /** What we send. */
   get local(): LocalMedia {
-    throw new Error('under construction');
+    return this.#media.local;
   }
 
   /** Microphone on or off, at once and without a negotiation. The others see it as `muted` in our public state. */
-  setAudio(_on: boolean): void {
-    throw new Error('under construction');
+  setAudio(on: boolean): void {
+    this.#media.setAudio(on);
   }
 
-  /** Camera on or off; off lets go of the device. The others see it as `cameraOff`. */
-  setVideo(_on: boolean): Promise<void> {
-    throw new Error('under construction');
+  /**
+   * Camera on or off; off lets go of the device. The others see it as `cameraOff`. As with `use` and `share`, what the
+   * browser or the person refuses is told in `local.fault`, and the call goes on with what there is.
+   */
+  setVideo(on: boolean): Promise<void> {
+    return this.#media.setVideo(on);
   }
 
   /** Sends another microphone or camera (`deviceId` or constraints), without a negotiation. */
-  use(_devices: { audio?: MediaTrackConstraints; video?: MediaTrackConstraints }): Promise<void> {
-    throw new Error('under construction');
+  use(devices: { audio?: MediaTrackConstraints; video?: MediaTrackConstraints }): Promise<void> {
+    return this.#media.use(devices);
   }
 
   /** Sends the screen in place of the camera, until `stopSharing` or the browser's own button. */
-  share(_options: DisplayMediaStreamOptions = {}): Promise<void> {
-    throw new Error('under construction');
+  share(options: DisplayMediaStreamOptions = {}): Promise<void> {
+    return this.#media.share(options);
   }
 
   stopSharing(): Promise<void> {
-    throw new Error('under construction');
+    return this.#media.stopSharing();
   }
 
-  /** Sends over the data channels: to everybody, or to one peer. Returns to how many it went. */
-  send(_data: string | ArrayBuffer | Uint8Array<ArrayBuffer>, _to?: string): number {
-    throw new Error('under construction');
+  /**
+   * Sends over the data channels: to everybody, or to one peer. Returns to how many it went: a channel that is not open, or
+   * in which more than 4 MiB wait, is left out.
+   */
+  send(data: string | ArrayBuffer | Uint8Array<ArrayBuffer>, to?: string): number {
+    let count = 0;
+    for (const { peer, channel } of this.#pairs.values()) {
+      if (!channel || (to !== undefined && to !== peer) || channel.bufferedAmount > CHANNEL_BYTES) continue;
+      // The types of `send` are one for each kind of data.
+      channel.send(data as string);
+      count += 1;
+    }
+    return count;
   }
 
   /** Hangs up; the room goes on. Devices that the call had opened are let go of. */
   end(): void {
-    throw new Error('under construction');
+    this.#end('hung up', true);
+  }
+
+  /** @internal Ends because another call in the same room takes its place. */
+  replace(): void {
+    this.#end('replaced by another call', true);
+  }
+
+  #end(reason: string, present: boolean): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#deaf?.();
+    globalThis.removeEventListener?.('online', this.#hurry);
+    for (const peer of this.#pairs.keys()) if (present) void this.#signal('offer', peer, ROLLBACK);
+    this.#closeAll();
+    this.#media.close();
+    if (present && this.#flags) this.#inside.flag(undefined);
+    this.emit('ended', { reason });
+  }
+
+  readonly #hurry = (): void => {
+    for (const pair of this.#pairs.values()) pair.hurry();
+  };
+
+  #hear(what: Inside): void {
+    if (this.#ended) return;
+    if (what.type === 'shown') this.#sync(what);
+    // `shown` follows with everybody who is here.
+    else if (what.type === 'joined') what.missed || this.#meet(what.peer);
+    else if (what.type === 'left') this.#part(what.peer);
+    else if (what.type === 'changed') this.#update(what.peer);
+    else if (what.type === 'signal') this.#take(what.signal);
+    else this.#end(what.reason, false);
+  }
+
+  /**
+   * Takes the list of those who are here.
+   *
+   * Who is not in it is gone, with one exception. After a restart of the server the room begins anew, and everybody
+   * comes back into it as the peer they were, one after the other. The calls do not need the server and go on
+   * meanwhile. So when the room has a new epoch, a pair without its peer is kept until the peer is back, the connection
+   * fails, or nobody who was lost can come back any more.
+   */
+  #sync({ you, members, anew, lossy }: Inside & { type: 'shown' }): void {
+    const first = !this.#you;
+    // As a new peer to the others, who dropped the old one, we cannot go on with anything of before.
+    if (this.#you?.peer !== you.peer) this.#closeAll();
+    this.#you = you;
+    const present = new Set(members.map(({ peer }) => peer));
+    for (const [peer, pair] of this.#pairs) {
+      // What failed is made anew rather than kept: the peer saw the same and does so, too.
+      if (anew && pair.connection.connectionState === 'failed') this.#drop(peer);
+      else if (anew && !present.has(peer)) pair.awaited ??= setTimeout(() => this.#drop(peer), AWAIT_MS);
+      else if (!present.has(peer) && !pair.awaited) this.#drop(peer);
+    }
+    for (const entry of members) {
+      const known = this.#pairs.get(entry.peer);
+      this.#meet(entry);
+      if (lossy) known?.mend(!anew);
+      if ((first || lossy) && !known?.described && !entry.offers) void this.#signal('answer', entry.peer, ROLLBACK);
+    }
+    this.#sending();
+    this.#hurry();
+  }
+
+  #meet(entry: PeerEntry): void {
+    if (entry.peer === this.#you?.peer || this.#hungUp.has(entry.peer)) return;
+    this.#left.delete(entry.peer);
+    const known = this.#pairs.get(entry.peer);
+    if (!known) return void this.#start(entry.peer, entry);
+    this.#update(entry);
+    if (!known.awaited) return;
+    clearTimeout(known.awaited);
+    known.awaited = undefined;
+    known.mend(false);
+  }
+
+  #update({ peer, offers = false, polite = false }: PeerEntry): void {
+    this.#pairs.get(peer)?.update(offers, polite);
+  }
+
+  #part(peer: string): void {
+    this.#left.add(peer);
+    this.#hungUp.delete(peer);
+    this.#drop(peer);
+  }
+
+  #take(signal: Signal): void {
+    const { type, from, data } = signal;
+    if (this.#left.has(from)) return;
+    if (type !== 'ice-candidate' && isRollback(data)) return type === 'offer' ? this.#hangUp(from) : this.#recall(from);
+    if (type === 'offer') this.#hungUp.delete(from);
+    if (this.#hungUp.has(from)) return;
+    (this.#pairs.get(from) ?? this.#start(from, this.#room.members.get(from))).receive(signal);
+  }
+
+  #hangUp(peer: string): void {
+    this.#hungUp.add(peer);
+    this.#drop(peer);
+  }
+
+  /** A peer that begins its call asks for our offer. One that it has not answered yet waits for it in its room. */
+  #recall(peer: string): void {
+    this.#hungUp.delete(peer);
+    if (this.#pairs.get(peer)?.described) this.#drop(peer);
+    if (!this.#pairs.has(peer)) this.#start(peer, this.#room.members.get(peer));
+  }
+
+  /**
+   * `entry`: a signal may come before it. The one who offers joined after us, so until the entry comes we are the one who
+   * answers and does not give way.
+   */
+  #start(peer: string, entry: PeerEntry | undefined): Pair {
+    const { data, iceTransportPolicy } = this.#options;
+    const pair: Pair = new Pair({
+      peer,
+      Connection: this.#Connection,
+      configuration: { iceServers: this.#iceServers, ...(iceTransportPolicy && { iceTransportPolicy }) },
+      media: this.#media,
+      channel: data === true ? {} : data || undefined,
+      member: () => this.#room.members.get(peer),
+      iceServers: () => this.#servers(),
+      send: (type, what) => this.#signal(type, peer, what),
+      changed: () => {
+        if (this.#pairs.get(peer) !== pair) return;
+        if (pair.awaited && pair.connection.connectionState === 'failed') this.#drop(peer);
+        else this.emit('change', pair);
+      },
+      data: (what) => this.emit('data', { from: pair, data: what }),
+    });
+    this.#pairs.set(peer, pair);
+    this.emit('peer', pair);
+    if (entry) this.#update(entry);
+    return pair;
+  }
+
+  #drop(peer: string): void {
+    const pair = this.#pairs.get(peer);
+    if (!pair) return;
+    this.#pairs.delete(peer);
+    pair.close();
+    this.emit('gone', pair);
+  }
+
+  #closeAll(): void {
+    for (const peer of [...this.#pairs.keys()]) this.#drop(peer);
+    this.#left.clear();
+    this.#hungUp.clear();
+  }
+
+  /** Sends a signal; resolves with what is wrong if it was refused for good. */
+  async #signal(type: Signal['type'], peer: string, data: unknown): Promise<string | undefined> {
+    try {
+      await this.#inside.signal(type, peer, data);
+      return undefined;
+    } catch (error) {
+      // Gone (805, 803), or our own session is: what the room tells next cleans up.
+      if (!(error instanceof RequestError || error instanceof UnsupportedError) || [803, 805].includes(error.code)) return undefined;
+      return `The negotiation was refused: ${error.message} (${error.code}).`;
+    }
+  }
+
+  async #servers(): Promise<IceServer[] | undefined> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<undefined>((resolve) => {
+      timer = setTimeout(() => resolve(undefined), ICE_SERVERS_MS);
+    });
+    try {
+      const servers = await Promise.race([this.#client.iceServers(), late]);
+      if (servers) this.#iceServers = servers;
+      return servers;
+    } catch {
+      // Away, or not allowed: the pair makes do with those it has.
+      return undefined;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** What we send may have changed. */
+  #sending(): void {
+    if (this.#ended || !this.#you) return;
+    for (const pair of this.#pairs.values()) pair.refresh();
+    const { local } = this;
+    const flags = { muted: !local.audio, cameraOff: !local.video, sharing: local.sharing };
+    const now = JSON.stringify(flags);
+    if (this.#media.wanted && now !== this.#flags) {
+      this.#flags = now;
+      this.#inside.flag(flags);
+    }
+    this.emit('local', local);
   }
 }

@@ -1,9 +1,17 @@
 /** A client: one session with a server, over whatever the network lets through. */
 
-import type { Status, TransportName } from './carrier.js';
+import type { Carrier, CarrierListener, Status, TransportName } from './carrier.js';
+import { Clock } from './clock.js';
 import { Emitter } from './emitter.js';
-import type { Room } from './room.js';
-import type { Connected, IceServer, Position, Reset } from './wire.js';
+import { surroundings, type Env } from './env.js';
+import { ClosedError } from './errors.js';
+import { Fallback, type FallbackOptions } from './fallback.js';
+import { inside, Room, type RoomHost } from './room.js';
+import { json, msgpack } from './socket/codec.js';
+import { WebSocketCarrier } from './socket/socket.js';
+import type { Connected, IceServer, Position, Reset, ServerMessage } from './wire.js';
+
+export { TokenRefused } from './errors.js';
 
 /** Why a token is asked for. */
 export interface TokenReason {
@@ -13,14 +21,6 @@ export interface TokenReason {
 
 /** An access token, or where to get one. A function is asked before every connection and before a token ends. */
 export type TokenSource = string | ((reason: TokenReason) => string | Promise<string>);
-
-/**
- * Thrown by a token source when asking again would not help: the client then stops with its message. Any other error is
- * taken for a passing one.
- */
-export class TokenRefused extends Error {
-  override readonly name = 'TokenRefused';
-}
 
 /** How to connect. */
 export interface ConnectOptions {
@@ -65,70 +65,352 @@ export interface ClientEvents {
 }
 
 /** What `connect` may be told by tests; see `env.ts`. */
-export type Internals = { env?: import('./env.js').Env };
+export interface Internals {
+  env?: Env;
+  fallback?: (options: FallbackOptions) => Carrier;
+}
+
+const NOTIFICATIONS_MOST = 256;
+/** Credentials that end sooner are not worth beginning a call with. */
+const ICE_MARGIN_MS = 60_000;
+/** Attempts to open a first WebSocket before something else is tried. */
+const ATTEMPTS_MOST = 2;
+/** How often a WebSocket is tried again meanwhile, half of it more or less. */
+const RETRY_MS = 60_000;
+/** The longest time that an answer is waited for. */
+const DEADLINE_MS = 15_000;
+
+/** What cannot be done without a WebSocket. */
+const MISSING = ['calls', 'moves', 'typing', 'being listed as a member'] as const;
 
 /**
  * One session with a server. It comes back by itself after a loss, as the same peer where the server still knows it, and
  * repeats what had no answer: nothing is carried out twice, and what cannot be known to have arrived rejects.
  */
 export class Client extends Emitter<ClientEvents> {
+  /** Resolves at the first connection; rejects with a `ClosedError` if the client stops before. */
+  readonly ready: Promise<void>;
+  #status: Status = { state: 'connecting', reason: 'Connecting.', code: 0 };
+  #session: Connected | undefined;
+  #token = '';
+  #carrier: Carrier;
+  /** Which carrier may speak: one that was given up says nothing more. */
+  #turn = {};
+  #fallen = false;
+  #looking = false;
+  readonly #clock = new Clock();
+  readonly #rooms = new Map<string, Room>();
+  /** Rooms that are being joined. */
+  readonly #joining = new Map<string, { room: Room; joined: Promise<Room> }>();
+  readonly #env: Env;
+  readonly #url: URL;
+  readonly #options: ConnectOptions;
+  /** What is left where no WebSocket gets through. */
+  readonly #others: FallbackOptions['transports'];
+  readonly #fallback: (options: FallbackOptions) => Carrier;
+  readonly #host: RoomHost;
+
+  /** @internal */
+  constructor(options: ConnectOptions, internals: Internals) {
+    super();
+    const { url, token, signal, transports = ['websocket', 'events', 'poll'] } = options;
+    const source: TokenSource = typeof token === 'string' ? token : async (why) => (this.#token = await token(why));
+    if (typeof token === 'string') this.#token = token;
+    this.#options = { ...options, token: source };
+    this.#env = internals.env ?? surroundings(options);
+    this.#url = new URL(url);
+    this.#others = transports.filter((name) => name !== 'websocket');
+    this.#fallback = internals.fallback ?? ((given) => new Fallback(given));
+    this.#host = {
+      client: this,
+      now: () => this.#env.now(),
+      request: (type, fields) => this.#through((carrier) => carrier.request(type, fields)),
+      hint: (type, fields) => this.#carrier.hint(type, fields),
+      move: (move) => this.#carrier.move(move),
+      leave: (room) => {
+        this.#rooms.delete(room.name);
+        return this.#carrier.leave(room.name);
+      },
+    };
+    this.ready = new Promise((resolve, reject) => {
+      this.on('status', ({ state, code, reason }) => {
+        if (state === 'connected') resolve();
+        if (state === 'closed') reject(new ClosedError(code, reason));
+      });
+    });
+    // Whoever does not wait for it learns of the end by `status`.
+    this.ready.catch(() => {});
+    this.#carrier = this.#make(transports.includes('websocket') ? 'websocket' : 'fallback');
+    // Nothing is told before whoever connects could begin to listen.
+    const carrier = this.#carrier;
+    queueMicrotask(() => carrier instanceof WebSocketCarrier && carrier.start());
+    signal?.addEventListener('abort', () => this.close(), { once: true });
+    if (signal?.aborted) this.close();
+  }
+
   /** Where the client stands. */
   get status(): Status {
-    throw new Error('under construction');
+    return this.#status;
   }
 
   /** What the server said at the last connection: the peer id, limits, ICE servers. */
   get session(): Connected | undefined {
-    throw new Error('under construction');
-  }
-
-  /** Resolves at the first connection; rejects with a `ClosedError` if the client stops before. */
-  get ready(): Promise<void> {
-    throw new Error('under construction');
+    return this.#session;
   }
 
   /** What the present way to the server cannot carry, in words: `[]` over a WebSocket. */
   get missing(): readonly string[] {
-    throw new Error('under construction');
+    return this.#fallen ? MISSING : [];
   }
 
   /** The rooms that were joined and not left, by name. */
   get rooms(): ReadonlyMap<string, Room> {
-    throw new Error('under construction');
+    return this.#rooms;
   }
 
   /** Round trip to the server, ms; undefined until it is measured. */
   get latency(): number | undefined {
-    throw new Error('under construction');
+    return this.#clock.rtt;
   }
 
   /** The server's clock now, Unix ms: ours plus the offset of the measurement with the shortest round trip. */
   serverTime(): number {
-    throw new Error('under construction');
+    return this.#env.now() + this.#clock.offset;
   }
 
-  /** Notifications as they come, for `for await`; ends with the client or when `signal` aborts. */
-  notifications(_options: { signal?: AbortSignal } = {}): AsyncIterableIterator<Notification> {
-    throw new Error('under construction');
+  /**
+   * Notifications as they come, for `for await`; ends with the client or when `signal` aborts. Whoever reads too slowly
+   * misses the oldest of more than 256.
+   */
+  notifications({ signal }: { signal?: AbortSignal } = {}): AsyncIterableIterator<Notification> {
+    const kept: Notification[] = [];
+    let wake = () => {};
+    const over = () => signal?.aborted || this.#status.state === 'closed';
+    const ends = [
+      this.on('notification', (notification) => {
+        kept.push(notification);
+        if (kept.length > NOTIFICATIONS_MOST) kept.shift();
+        wake();
+      }),
+      this.on('status', () => wake()),
+    ];
+    const abort = () => wake();
+    signal?.addEventListener('abort', abort);
+    const end = () => {
+      for (const each of ends) each();
+      signal?.removeEventListener('abort', abort);
+    };
+    return (async function* read() {
+      try {
+        for (;;) {
+          const next = kept.shift();
+          if (next) yield next;
+          else if (over()) return;
+          else await new Promise<void>((resolve) => (wake = resolve));
+        }
+      } finally {
+        end();
+      }
+    })();
   }
 
   /** Joins a room. @throws {RequestError} `code` 705: not allowed, 901: full, … */
-  join(_room: string, _options: { since?: Position } = {}): Promise<Room> {
-    throw new Error('under construction');
+  join(name: string, { since }: { since?: Position } = {}): Promise<Room> {
+    const room = this.#rooms.get(name);
+    if (room) return Promise.resolve(room);
+    const joining = this.#joining.get(name);
+    if (joining) return joining.joined;
+    const coming = new Room(this.#host, name);
+    const joined = this.#join(coming, since);
+    this.#joining.set(name, { room: coming, joined });
+    return joined;
+  }
+
+  async #join(room: Room, since: Position | undefined): Promise<Room> {
+    try {
+      await this.#through((carrier) => carrier.join(room.name, since));
+    } finally {
+      this.#joining.delete(room.name);
+    }
+    // Whoever joined goes on before this, and can listen to all that has come with the room.
+    this.#env.after(0, () => inside(room).open());
+    return room;
   }
 
   /** STUN and TURN servers whose credentials hold for a while yet; asks the server for new ones when they do not. */
-  iceServers(): Promise<IceServer[]> {
-    throw new Error('under construction');
+  async iceServers(): Promise<IceServer[]> {
+    const session = this.#session;
+    const known = session?.ice_servers ?? [];
+    if (!session || (session.ice_expires ?? Infinity) - this.serverTime() > ICE_MARGIN_MS) return known;
+    try {
+      const headers = { Authorization: `Bearer ${this.#token}` };
+      const response = await this.#get('v1/ice-servers', { headers });
+      if (!response.ok) return known;
+      const { ice_servers = [], expires } = (await response.json()) as { ice_servers?: IceServer[]; expires?: number };
+      session.ice_servers = ice_servers;
+      if (expires === undefined) delete session.ice_expires;
+      else session.ice_expires = expires;
+      return ice_servers;
+    } catch {
+      // With what there is a call may still work, and a later one asks again.
+      return known;
+    }
+  }
+
+  /** Asks the server over HTTP, for as long as an answer is of use. */
+  async #get(path: string, init: RequestInit = {}): Promise<Response> {
+    const abort = new AbortController();
+    const end = this.#env.after(DEADLINE_MS, () => abort.abort());
+    try {
+      return await this.#env.fetch(new URL(path, this.#url), { ...init, signal: abort.signal });
+    } finally {
+      end();
+    }
   }
 
   /** Says goodbye: the others see us leave at once. */
   close(): void {
-    throw new Error('under construction');
+    this.#carrier.close();
+  }
+
+  /** Does something over the present way, and once more over the next one if this one was given up for it. */
+  async #through<T>(act: (carrier: Carrier) => Promise<T>): Promise<T> {
+    for (;;) {
+      const carrier = this.#carrier;
+      try {
+        return await act(carrier);
+      } catch (error) {
+        if (carrier === this.#carrier || !(error instanceof ClosedError)) throw error;
+      }
+    }
+  }
+
+  #make(way: 'websocket' | 'fallback'): Carrier {
+    const turn = (this.#turn = {});
+    const mine = (act: () => void) => {
+      if (this.#turn === turn) act();
+    };
+    const listener: CarrierListener = {
+      status: (status) => mine(() => this.#stand(status)),
+      message: (message, missed) => mine(() => this.#take(message, missed)),
+      move: (move) => mine(() => this.#withRoom(move.room, (room) => inside(room).move(move))),
+      out: (name, why) => mine(() => this.#withRoom(name, (room) => this.#put(room, why))),
+    };
+    const { token, encoding, queue = 256 } = this.#options;
+    const [env, url] = [this.#env, this.#url];
+    this.#fallen = way === 'fallback';
+    if (this.#fallen) return this.#fallback({ env, url, token, transports: this.#others, listener, queue });
+    const failed = this.#others.length ? (times: number) => mine(() => void this.#look(times)) : undefined;
+    const codec = encoding === 'json' ? json : msgpack;
+    return new WebSocketCarrier({ env, url, token, codec, queue, listener, ...(failed ? { failed } : {}) });
+  }
+
+  /** Goes over to another way, rooms and all. */
+  #change(way: 'websocket' | 'fallback'): void {
+    const old = this.#carrier;
+    const carrier = (this.#carrier = this.#make(way));
+    old.close();
+    if (carrier instanceof WebSocketCarrier) carrier.start();
+    for (const [name, room] of this.#rooms) {
+      carrier.join(name, room.position).catch((error: unknown) => {
+        if (carrier !== this.#carrier || !this.#rooms.has(name)) return;
+        const { code = 0, message = '' } = error as { code?: number; message?: string };
+        this.#put(room, { code, message });
+      });
+    }
+    if (way === 'fallback') this.#lookAgain();
+  }
+
+  /** No WebSocket gets through. Unless the server itself is away, it is the network that lets none through. */
+  async #look(times: number): Promise<void> {
+    if (times < ATTEMPTS_MOST || this.#looking) return;
+    const turn = this.#turn;
+    this.#looking = true;
+    const there = await this.#get('healthz').then(({ ok }) => ok, () => false);
+    this.#looking = false;
+    if (there && turn === this.#turn && this.#status.state !== 'closed') this.#change('fallback');
+  }
+
+  /** From time to time a WebSocket is tried, and gone back to when one opens. */
+  #lookAgain(): void {
+    const turn = this.#turn;
+    this.#env.after(RETRY_MS * (0.5 + this.#env.random()), () => {
+      if (turn !== this.#turn || this.#status.state === 'closed') return;
+      let over = (): void => this.#lookAgain();
+      try {
+        const codec = this.#options.encoding === 'json' ? json : msgpack;
+        const address = new URL('v1/ws', this.#url);
+        address.protocol = address.protocol.replace('http', 'ws');
+        const socket = this.#env.socket(address.href, [codec.subprotocol]);
+        const finish = (opened: boolean) => {
+          const act = over;
+          over = () => {};
+          socket.close();
+          if (!opened) act();
+          else if (turn === this.#turn && this.#status.state !== 'closed') this.#change('websocket');
+        };
+        socket.onerror = () => {};
+        socket.onopen = () => finish(true);
+        socket.onclose = () => finish(false);
+        this.#env.after(DEADLINE_MS, () => finish(false));
+      } catch {
+        over();
+      }
+    });
+  }
+
+  #stand(status: Status): void {
+    this.#status = status;
+    this.emit('status', status);
+    if (status.state !== 'closed') return;
+    for (const room of [...this.#rooms.values()]) {
+      this.#rooms.delete(room.name);
+      inside(room).out({ reason: 'closed', code: status.code, message: status.reason });
+    }
+  }
+
+  #put(room: Room, { code, message }: { code: number; message: string }): void {
+    this.#rooms.delete(room.name);
+    inside(room).out({ reason: 'refused', code, message });
+  }
+
+  #withRoom(name: string, act: (room: Room) => void): void {
+    const room = this.#rooms.get(name) ?? this.#joining.get(name)?.room;
+    if (room) act(room);
+  }
+
+  #take(message: ServerMessage, missed: boolean): void {
+    const now = this.#env.now();
+    switch (message.type) {
+      case 'connected':
+        this.#session = message;
+        this.#clock.begin(message.time, now);
+        return this.emit('connected', message);
+      case 'pong':
+        if (message.t === undefined) return;
+        this.#clock.add(message.t, message.received, message.sent, now);
+        return this.emit('latency', { rtt: this.#clock.rtt ?? 0, offset: this.#clock.offset });
+      case 'notification': {
+        const { type, ...notification } = message;
+        return this.emit(type, notification);
+      }
+      case 'error': {
+        const { code, room, count = 1 } = message;
+        return this.emit('refused', { code, message: message.message, count, ...(room === undefined ? {} : { room }) });
+      }
+      case 'reset':
+        if (message.room.startsWith('user/')) return this.emit('notifications-reset', message);
+    }
+    if (!('room' in message) || message.room === undefined) return;
+    this.#withRoom(message.room, (room) => {
+      if (message.type === 'joined') this.#rooms.set(room.name, room);
+      inside(room).take(message, missed);
+      if (room.isLeft) this.#rooms.delete(room.name);
+    });
   }
 }
 
 /** Connects to a server; `await client.ready` tells when it has worked. */
-export function connect(_options: ConnectOptions, _internals: Internals = {}): Client {
-  throw new Error('under construction');
+export function connect(options: ConnectOptions, internals: Internals = {}): Client {
+  return new Client(options, internals);
 }

@@ -8,6 +8,8 @@ export interface Socket {
   onopen: (() => void) | null;
   onmessage: ((event: { data: unknown }) => void) | null;
   onclose: ((event: { code: number; reason: string }) => void) | null;
+  /** In Node an error that nobody listens to would end the process; a close follows in any case. */
+  onerror: (() => void) | null;
   send(data: string | Uint8Array): void;
   close(code?: number, reason?: string): void;
 }
@@ -27,6 +29,8 @@ export interface Env {
   onWake(act: () => void): () => void;
   /** Whether the browser says that there is no network. */
   offline(): boolean;
+  /** Whether nobody looks at the page just now. */
+  hidden?(): boolean;
 }
 
 /** A browser, or Node (22 and later has a WebSocket of its own; for 20 see `ConnectOptions.WebSocket`). */
@@ -55,5 +59,6 @@ export function surroundings(options: { WebSocket?: unknown; fetch?: typeof fetc
       };
     },
     offline: () => globalThis.navigator?.onLine === false,
+    hidden: () => globalThis.document?.visibilityState === 'hidden',
   };
 }

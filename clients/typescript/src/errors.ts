@@ -67,3 +67,11 @@ export class UnsupportedError extends RallypointError {
 export class ClosedError extends RallypointError {
   override readonly name = 'ClosedError';
 }
+
+/**
+ * Thrown by a token source when asking again would not help: the client then stops with its message. Any other error is
+ * taken for a passing one.
+ */
+export class TokenRefused extends Error {
+  override readonly name = 'TokenRefused';
+}

@@ -1,9 +1,13 @@
 /** A room as one of its members sees it. */
 
-import type { Call, CallOptions } from './call.js';
+import { Call, type CallFlags, type CallOptions } from './call.js';
+import type { IncomingMove, OutgoingMove } from './carrier.js';
+import type { Client } from './client.js';
 import { Emitter, type Unsubscribe } from './emitter.js';
+import { RequestError, UnsupportedError } from './errors.js';
 import type {
-  AppEvent, Author, LeaveReason, MessageEvent, PeerEntry, PeerJoined, PeerLeft, Position, Presence, ResetReason,
+  AppEvent, Author, Joined, LeaveReason, Members, MessageEvent, Ok, PeerEntry, PeerJoined, PeerLeft, Position, Presence,
+  Reset, ResetReason, ServerMessage, Signal, StateMove,
 } from './wire.js';
 
 /** A member of the room; a picture of this moment, a new object whenever something about it changes. */
@@ -49,7 +53,10 @@ export type Late<Event> = Event & { missed: boolean };
 
 /** What a room tells. */
 export interface RoomEvents {
-  /** The room is shown: on joining, after every loss, after a reset. Draw what you keep of it anew. */
+  /**
+   * The room is shown: on joining, after every loss, after a reset. Draw what you keep of it anew. `missed`: some of what
+   * happened came late, just before.
+   */
   shown: { missed: boolean };
   message: Late<MessageEvent>;
   /** An event of the application's own kind. */
@@ -67,74 +74,226 @@ export interface RoomEvents {
   left: { reason: LeaveReason | 'refused'; code: number; message: string };
 }
 
+/** What a call hears of its room, in the order in which it happened. */
+export type Inside =
+  /**
+   * The room as it is: at first, after every loss, after a reset. Who is in `members` (without us) is here, who is not has
+   * left, unless `anew` (the server was restarted, and others may still be on their way back into the room).
+   */
+  | {
+    type: 'shown';
+    /** Ourselves. With another `peer` than before we are somebody new to all others. */
+    you: PeerEntry;
+    members: PeerEntry[];
+    /** The room is in another life than before: its log has another epoch. */
+    anew: boolean;
+    /** Signals to us, or ours to others, may be lost. */
+    lossy: boolean;
+  }
+  /** Somebody came; `missed`: while we were away. `shown` follows what was missed. */
+  | { type: 'joined'; peer: PeerEntry; missed: boolean }
+  /** Somebody left, and has dropped the call, even if it is here again. */
+  | { type: 'left'; peer: string; missed: boolean }
+  /** A member's public state or round trip changed. */
+  | { type: 'changed'; peer: PeerEntry }
+  | { type: 'signal'; signal: Signal }
+  /** We are out of the room, for good. */
+  | { type: 'out'; reason: string };
+
+/** What a room lets a call do, and its client; nobody outside the package. */
+export interface RoomInside {
+  /**
+   * Sends a signal; resolves once the server keeps it for the addressee. Waits while we are away.
+   * @throws {RequestError} 805: the peer has left, 803: we have; {LostError}: nobody knows, and `shown` with `lossy` follows
+   */
+  signal(type: Signal['type'], to: string, data: unknown): Promise<void>;
+  /**
+   * Calls `listener` with everything that happens from here on, at first with `shown` and then with the signals that came
+   * while nobody listened (of each peer those since its last offer).
+   */
+  listen(listener: (what: Inside) => void): Unsubscribe;
+  /** Puts what a call tells of itself into our public state, beside what the application has there; `undefined` takes it out. */
+  flag(flags: CallFlags | undefined): void;
+  /** Takes a message of the server for this room. */
+  take(message: ServerMessage, missed: boolean): void;
+  move(move: IncomingMove): void;
+  /** From here on the events are told; those before wait, for whoever joined to listen to them. */
+  open(): void;
+  /** We are out. */
+  out(why: RoomEvents['left']): void;
+}
+
+/** What a room needs of its client. */
+export interface RoomHost {
+  readonly client: Client;
+  now(): number;
+  request(type: string, fields: Record<string, unknown>): Promise<ServerMessage>;
+  hint(type: string, fields: Record<string, unknown>): void;
+  move(move: OutgoingMove): void;
+  leave(room: Room): Promise<void>;
+}
+
+const TYPING_MS = 2_000;
+const RECEIVERS_MOST = 64;
+/** Latest moves that are kept of each member; a server keeps 16. */
+const STATE_KEYS_MOST = 64;
+/** Signals that wait for a call. */
+const SIGNALS_MOST = 256;
+
+const epochOf = (position: Position): string => position.slice(0, position.indexOf('.'));
+
+const sorted = (a: PeerEntry, b: PeerEntry): boolean =>
+  (a.order ?? 0) === (b.order ?? 0) ? a.peer > b.peer : (a.order ?? 0) > (b.order ?? 0);
+
+const member = (entry: PeerEntry, you: boolean): Member => ({
+  ...entry,
+  handle: entry.handle ?? -1,
+  label: entry.name ?? entry.user,
+  typing: false,
+  you,
+});
+
+let insideOf: (room: Room) => RoomInside;
+
+/** The inside of a room, for the rest of the package. */
+export const inside = (room: Room): RoomInside => insideOf(room);
+
 /** A room that was joined. It stays the same object over losses; after `left` it is of no more use. */
 export class Room extends Emitter<RoomEvents> {
   /** Its name. */
-  readonly name: string = '';
+  readonly name: string;
+  #you: Member = member({ peer: '', user: '' }, true);
+  #members: ReadonlyMap<string, Member> = new Map();
+  #peers = new Map<number, string>();
+  #state = new Map<string, Map<number, Move>>();
+  #count = 0;
+  #spectators = 0;
+  #position: Position = '';
+  #left = false;
+  /** What is to be told once somebody can listen. */
+  #held: (() => void)[] | undefined = [];
+  #missed = false;
+  /** What we last gave to `update`. */
+  #mine: Record<string, unknown> | undefined;
+  #flags: CallFlags | undefined;
+  #call: Call | undefined;
+  #typedAt = -Infinity;
+  #calls = new Set<(what: Inside) => void>();
+  #signals: Signal[] = [];
+  /** That signals were lost has been told with the room, and need not be told again with the reset that follows. */
+  #toldLoss = false;
+  readonly #host: RoomHost;
+  readonly #inside: RoomInside = {
+    signal: async (type, to, data) => void (await this.#request(type, { to, data: data ?? null })),
+    listen: (listener) => {
+      this.#calls.add(listener);
+      listener(this.#picture(false, false));
+      for (const signal of this.#signals.splice(0)) listener({ type: 'signal', signal });
+      return () => this.#calls.delete(listener);
+    },
+    flag: (flags) => {
+      this.#flags = flags;
+      // Lost with the session, it is sent again with the next one.
+      void this.#publishState().catch(() => {});
+    },
+    take: (message, missed) => this.#take(message, missed),
+    move: (move) => this.#moved(move),
+    open: () => {
+      const held = this.#held ?? [];
+      this.#held = undefined;
+      held.forEach((act) => act());
+    },
+    out: (why) => {
+      if (this.#left) return;
+      this.#left = true;
+      this.#tell('left', why);
+      this.#inform({ type: 'out', reason: why.message });
+    },
+  };
+
+  static {
+    insideOf = (room) => room.#inside;
+  }
+
+  /** @internal */
+  constructor(host: RoomHost, name: string) {
+    super();
+    this.#host = host;
+    this.name = name;
+  }
 
   /** Ourselves. */
   get you(): Member {
-    throw new Error('under construction');
+    return this.#you;
   }
 
-  /** Who is here, ourselves included, by peer id; of a large room the first hundred and who came since. */
+  /** Who is here, ourselves included, by peer id; of a large room the first hundred and who came since. A new map each time. */
   get members(): ReadonlyMap<string, Member> {
-    throw new Error('under construction');
+    return this.#members;
   }
 
   /** How many members there are. */
   get count(): number {
-    throw new Error('under construction');
+    return this.#count;
   }
 
   /** How many only watch. */
   get spectators(): number {
-    throw new Error('under construction');
+    return this.#spectators;
   }
 
   /** Where we stand in the room's log. */
   get position(): Position {
-    throw new Error('under construction');
+    return this.#position;
   }
 
-  /** The newest move of each member (peer id) and key, without ours. */
+  /** The newest latest move of each member (peer id) and key, without ours. */
   get state(): ReadonlyMap<string, ReadonlyMap<number, Move>> {
-    throw new Error('under construction');
+    return this.#state;
   }
 
   /** Whether we have left or were put out. */
   get isLeft(): boolean {
-    throw new Error('under construction');
+    return this.#left;
   }
 
   /** Says something in the chat; resolves when it stands in the room's log. @throws {RequestError | LostError | QueueFullError} */
-  say(_text: string): Promise<Position> {
-    throw new Error('under construction');
+  async say(text: string): Promise<Position> {
+    // The server takes a message for the end of typing.
+    this.#typedAt = -Infinity;
+    return ((await this.#request('message', { text })) as Ok).position ?? this.#position;
   }
 
   /** Tells that a key was pressed; call it at every key, it sends what is needed. */
   typing(): void {
-    throw new Error('under construction');
+    const now = this.#host.now();
+    if (this.#left || now - this.#typedAt < TYPING_MS) return;
+    this.#typedAt = now;
+    this.#host.hint('typing', { room: this.name });
   }
 
   /** Publishes an event of the application's own kind. */
-  publish(_kind: string, _data: unknown): Promise<Position> {
-    throw new Error('under construction');
+  async publish(kind: string, data: unknown): Promise<Position> {
+    return ((await this.#request('publish', { kind, data: data ?? null })) as Ok).position ?? this.#position;
   }
 
-  /** Replaces our public state in this room (at most 512 bytes of JSON). */
-  update(_state: Record<string, unknown>): Promise<void> {
-    throw new Error('under construction');
+  /**
+   * Replaces our public state in this room (at most 512 bytes of JSON); a server that was restarted gets it again. While
+   * there is a call, its `muted`, `cameraOff` and `sharing` go along, whatever is given here.
+   */
+  update(state: Record<string, unknown>): Promise<void> {
+    this.#mine = state;
+    return this.#publishState();
   }
 
   /** Sends a move of which only the newest counts: a position, an input. */
-  send(_data: unknown, _options: MoveOptions = {}): void {
-    throw new Error('under construction');
+  send(data: unknown, options: MoveOptions = {}): void {
+    this.#send(data, options, false);
   }
 
   /** Sends a move of which every one counts, in order: a turn, a shot. @throws {QueueFullError} */
-  sendReliable(_data: unknown, _options: MoveOptions = {}): void {
-    throw new Error('under construction');
+  sendReliable(data: unknown, options: MoveOptions = {}): void {
+    this.#send(data, options, true);
   }
 
   /** Calls `listener` at each move of another member. */
@@ -143,17 +302,229 @@ export class Room extends Emitter<RoomEvents> {
   }
 
   /** Members of a large room, page by page; `after` is the last peer id of the page before. */
-  list(_options: { after?: string; limit?: number } = {}): Promise<{ members: PeerEntry[]; count: number; next?: string }> {
-    throw new Error('under construction');
+  async list(
+    options: { after?: string; limit?: number } = {},
+  ): Promise<{ members: PeerEntry[]; count: number; next?: string }> {
+    const { members, count, next } = (await this.#request('members', { ...options })) as Members;
+    return next === undefined ? { members, count } : { members, count, next };
   }
 
-  /** Calls everybody in the room, and whoever comes. One call a room: a second one replaces the first. */
-  call(_options: CallOptions = {}): Promise<Call> {
-    throw new Error('under construction');
+  /**
+   * Calls everybody in the room, and whoever comes; resolves once the devices are open or refused. One call a room: a second
+   * one replaces the first.
+   * @throws {UnsupportedError} without a WebSocket there is no call
+   */
+  async call(options: CallOptions = {}): Promise<Call> {
+    const { client } = this.#host;
+    if (client.missing.length) throw new UnsupportedError('a call');
+    const call = new Call(client, this, this.#inside, options);
+    this.#call?.replace();
+    this.#call = call;
+    return call.begin();
   }
 
   /** Leaves the room; the session goes on. */
-  leave(): Promise<void> {
-    throw new Error('under construction');
+  async leave(): Promise<void> {
+    if (this.#left) return;
+    // Whoever leaves while away need not wait for the server to see the camera go dark.
+    this.#inform({ type: 'out', reason: 'left' });
+    // However it goes, we are out.
+    await this.#host.leave(this).catch(() => {});
+    this.#inside.out({ reason: 'left', code: 0, message: 'left' });
+  }
+
+  async #publishState(): Promise<void> {
+    const state = { ...this.#mine, ...this.#flags };
+    await this.#request('update', { state });
+    this.#change(this.#you.peer, { state });
+  }
+
+  async #request(type: string, fields: Record<string, unknown>): Promise<ServerMessage> {
+    if (this.#left) throw new RequestError(803, `not in the room ${this.name} any more`);
+    return this.#host.request(type, { room: this.name, ...fields });
+  }
+
+  #send(data: unknown, { key = 0, to }: MoveOptions, reliable: boolean): void {
+    if (!Number.isInteger(key) || key < 0 || key > 0xffff) throw new RangeError('the key of a move is 0 to 65535');
+    const handles = to?.flatMap((peer) => this.#members.get(peer)?.handle ?? []);
+    // Nobody of those is here any more.
+    if (this.#left || handles?.length === 0) return;
+    if (handles && handles.length > RECEIVERS_MOST) throw new RangeError(`a move has at most ${RECEIVERS_MOST} receivers`);
+    this.#host.move({ room: this.name, key, reliable, to: handles, data });
+  }
+
+  #tell<Name extends keyof RoomEvents>(name: Name, event: RoomEvents[Name]): void {
+    if (this.#held) this.#held.push(() => this.emit(name, event));
+    else this.emit(name, event);
+  }
+
+  #inform(what: Inside): void {
+    for (const call of [...this.#calls]) call(what);
+  }
+
+  #take(message: ServerMessage, missed: boolean): void {
+    if (this.#left) return;
+    if ('position' in message && message.position && !missed) this.#position = message.position;
+    this.#missed ||= missed;
+    switch (message.type) {
+      case 'joined':
+        return this.#shown(message);
+      case 'reset':
+        this.#tell('reset', { reason: message.reason });
+        return this.#shown(message);
+      case 'peer-joined':
+        this.#came([message.peer], missed, this.#count + 1);
+        return this.#tell(message.type, { ...message, missed });
+      case 'peer-left':
+        if (message.peer.peer === this.#you.peer && !missed) {
+          return this.#inside.out({ reason: message.reason, code: 0, message: `put out of the room: ${message.reason}` });
+        }
+        this.#went([message.peer], missed, this.#count - 1);
+        return this.#tell(message.type, { ...message, missed });
+      case 'presence':
+        if (!missed) this.#spectators = message.spectators;
+        this.#came(message.joined, missed, message.count);
+        this.#went(message.left, missed, message.count);
+        return this.#tell(message.type, { ...message, missed });
+      case 'message':
+        return this.#tell(message.type, { ...message, missed });
+      case 'event':
+        return this.#tell(message.type, { ...message, missed });
+      case 'offer':
+      case 'answer':
+      case 'ice-candidate':
+        return this.#signalled(message);
+      case 'typing': {
+        const { user = '', name } = this.#members.get(message.from) ?? {};
+        const from = { peer: message.from, user, ...(name === undefined ? {} : { name }) };
+        this.#change(message.from, { typing: message.on });
+        return this.#tell('typing', { peer: message.from, from, on: message.on });
+      }
+      case 'peer-updated':
+        return this.#change(message.peer, { state: message.state });
+      case 'latency': {
+        const all = message.peers.map(([handle, rtt, jitter]) => [this.#peers.get(handle) ?? '', { rtt, jitter }] as const);
+        return this.#changes(all);
+      }
+    }
+  }
+
+  /** The room as it is: what was known of it counts no more. */
+  #shown(room: Joined | Reset): void {
+    const first = this.#shownAt === '';
+    const before = epochOf(this.#shownAt);
+    const other = 'you' in room && room.you.peer !== this.#you.peer;
+    const resumed = this.#host.client.session?.resumed ?? true;
+    let lossy: boolean;
+    if ('you' in room) {
+      this.#you = member({ ...room.you, handle: room.you.handle ?? -1 }, true);
+      this.#spectators = room.spectators;
+      lossy = this.#toldLoss = !first && (!resumed || other);
+    } else {
+      lossy = room.reason === 'lost' && !this.#toldLoss;
+      this.#toldLoss = false;
+    }
+    this.#shownAt = this.#position = room.position;
+    this.#count = room.count;
+    const members = [this.#you, ...room.members.map((entry) => this.#entry(entry))];
+    this.#members = new Map(members.map((each) => [each.peer, each]));
+    this.#peers = new Map(members.map(({ handle, peer }) => [handle, peer]));
+    this.#state = new Map();
+    for (const move of room.state) this.#keep(this.#move({ ...move, room: this.name, reliable: false }));
+    this.#inform(this.#picture(!first && before !== epochOf(room.position), lossy));
+    this.#tell('shown', { missed: this.#missed });
+    this.#tell('members', this.#members);
+    this.#missed = false;
+    // A session that was lost as a whole took it along.
+    if ('you' in room && !first && !resumed && (this.#mine ?? this.#flags)) void this.#publishState().catch(() => {});
+  }
+
+  /** Where the room was shown last. */
+  #shownAt: Position = '';
+
+  #picture(anew: boolean, lossy: boolean): Inside {
+    const members = [...this.#members.values()].filter(({ you }) => !you);
+    return { type: 'shown', you: this.#you, members, anew, lossy };
+  }
+
+  /** An entry of a `presence` is the same for everybody, so who offers has to be told from the order (section 6). */
+  #entry(entry: PeerEntry): Member {
+    const { polite = sorted(this.#you, entry), offers = polite } = entry;
+    return member({ ...entry, polite, offers }, false);
+  }
+
+  #came(entries: PeerEntry[], missed: boolean, count: number): void {
+    const others = entries.filter(({ peer }) => peer !== this.#you.peer).map((entry) => this.#entry(entry));
+    if (!missed) {
+      this.#count = count;
+      for (const { handle, peer } of others) this.#peers.set(handle, peer);
+      this.#members = new Map([...this.#members, ...others.map((each) => [each.peer, each] as const)]);
+    }
+    for (const peer of others) this.#inform({ type: 'joined', peer, missed });
+    if (!missed) this.#tell('members', this.#members);
+  }
+
+  #went(entries: { peer: string }[], missed: boolean, count: number): void {
+    if (!missed) {
+      this.#count = count;
+      const members = new Map(this.#members);
+      for (const { peer } of entries) {
+        this.#peers.delete(members.get(peer)?.handle ?? -1);
+        members.delete(peer);
+        this.#state.delete(peer);
+      }
+      this.#members = members;
+    }
+    for (const { peer } of entries) {
+      this.#signals = this.#signals.filter(({ from }) => from !== peer);
+      this.#inform({ type: 'left', peer, missed });
+    }
+    if (!missed) this.#tell('members', this.#members);
+  }
+
+  #change(peer: string, what: Partial<Member>): void {
+    this.#changes([[peer, what]]);
+  }
+
+  #changes(all: (readonly [string, Partial<Member>])[]): void {
+    const members = new Map(this.#members);
+    for (const [peer, what] of all) {
+      const known = members.get(peer);
+      if (!known) continue;
+      const changed = { ...known, ...what };
+      members.set(peer, changed);
+      if (changed.you) this.#you = changed;
+      else this.#inform({ type: 'changed', peer: changed });
+    }
+    this.#members = members;
+    this.#tell('members', members);
+  }
+
+  #signalled(signal: Signal): void {
+    if (this.#calls.size) return this.#inform({ type: 'signal', signal });
+    // An offer makes what the peer said before it worthless.
+    if (signal.type === 'offer') this.#signals = this.#signals.filter(({ from }) => from !== signal.from);
+    this.#signals = [...this.#signals.slice(1 - SIGNALS_MOST), signal];
+  }
+
+  #move({ from, key, seq, time, reliable, data }: IncomingMove | (StateMove & { reliable: boolean })): Move {
+    return { from: this.#members.get(this.#peers.get(from) ?? ''), handle: from, key, seq, time, reliable, data };
+  }
+
+  #moved(incoming: IncomingMove): void {
+    const move = this.#move(incoming);
+    if (!move.reliable) this.#keep(move);
+    this.#tell('move', move);
+  }
+
+  #keep(move: Move): void {
+    if (!move.from || move.from.you) return;
+    const keys = this.#state.get(move.from.peer) ?? new Map<number, Move>();
+    this.#state.set(move.from.peer, keys);
+    // Set anew, so that the first key is the one that moved longest ago.
+    keys.delete(move.key);
+    keys.set(move.key, move);
+    const [oldest] = keys.keys();
+    if (keys.size > STATE_KEYS_MOST && oldest !== undefined) keys.delete(oldest);
   }
 }

@@ -1,0 +1,95 @@
+/** Before the call: what the others will see and hear, and who one is. */
+
+import { at, setText } from '../shell/el.js';
+import { close, fill, open, type Wish } from './devices.js';
+import { Level } from './level.js';
+
+const METER_MS = 80;
+
+/** The preview. `opened` settles when the person has said yes or no. */
+export class Lobby {
+  /** What the call is to be begun with. */
+  readonly wish: Wish = { audio: true, video: true };
+  stream = new MediaStream();
+  note = '';
+  opened: Promise<void>;
+  #level: Level | undefined;
+  #metering: number | undefined;
+
+  constructor() {
+    const pick = (kind: 'audio' | 'video') => ({ target }: Event) => {
+      if (!(target instanceof HTMLSelectElement) || !target.value) return;
+      this.wish[kind] = target.value;
+      void this.open();
+    };
+    at('pick-camera').addEventListener('change', pick('video'));
+    at('pick-microphone').addEventListener('change', pick('audio'));
+    const toggle = (kind: 'audio' | 'video') => () => {
+      const [track] = this.#tracks(kind);
+      this.wish[kind] = track ? false : true;
+      void this.open();
+    };
+    at('lobby-camera').addEventListener('click', toggle('video'));
+    at('lobby-microphone').addEventListener('click', toggle('audio'));
+    navigator.mediaDevices?.addEventListener('devicechange', () => void this.#fill());
+    this.opened = this.open();
+  }
+
+  #tracks(kind: 'audio' | 'video'): MediaStreamTrack[] {
+    return kind === 'audio' ? this.stream.getAudioTracks() : this.stream.getVideoTracks();
+  }
+
+  /** Opens the devices as they are wished for, and shows them. */
+  open(): Promise<void> {
+    this.opened = this.#open();
+    return this.opened;
+  }
+
+  async #open(): Promise<void> {
+    setText(at('preview-empty'), 'Asking for camera and microphone…');
+    this.close();
+    const { stream, note } = await open(this.wish);
+    this.stream = stream;
+    this.note = note;
+    // Who joins without a device may still open it in the call.
+    for (const kind of ['audio', 'video'] as const) if (!this.#tracks(kind).length) this.wish[kind] = false;
+    this.#show();
+    await this.#fill();
+  }
+
+  async #fill(): Promise<void> {
+    const chosen = (kind: 'audio' | 'video') => this.#tracks(kind)[0]?.getSettings().deviceId;
+    await fill(at('pick-camera', HTMLSelectElement), 'videoinput', chosen('video'));
+    await fill(at('pick-microphone', HTMLSelectElement), 'audioinput', chosen('audio'));
+  }
+
+  #show(): void {
+    const [microphone, camera] = [this.#tracks('audio').length > 0, this.#tracks('video').length > 0];
+    const preview = at('preview', HTMLVideoElement);
+    // A video that waits for an empty stream would keep the page loading forever.
+    preview.srcObject = camera ? this.stream : null;
+    preview.hidden = !camera;
+    setText(at('preview-empty'), camera ? '' : 'Your camera is off.');
+    setText(at('lobby-microphone'), microphone ? 'Microphone off' : 'Microphone on');
+    setText(at('lobby-camera'), camera ? 'Camera off' : 'Camera on');
+    at('lobby-microphone').classList.toggle('off', !microphone);
+    at('lobby-camera').classList.toggle('off', !camera);
+    setText(at('media-note'), this.note || (microphone && camera ? 'Camera and microphone are ready.' : ''));
+    const meter = at('level', HTMLMeterElement);
+    meter.value = 0;
+    if (!microphone) return;
+    const level = new Level(this.stream);
+    this.#level = level;
+    this.#metering = setInterval(() => (meter.value = level.now), METER_MS);
+  }
+
+  /** Lets go of the devices: the call has opened them for itself. */
+  close(): void {
+    clearInterval(this.#metering);
+    this.#level?.close();
+    this.#level = undefined;
+    at('preview', HTMLVideoElement).srcObject = null;
+    close(this.stream);
+    this.stream = new MediaStream();
+  }
+}

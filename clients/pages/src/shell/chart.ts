@@ -1,0 +1,175 @@
+/**
+ * A small chart of the last minutes: lines over time on a canvas, in the page's colours, sharp on every screen. Its
+ * newest values stand in its text alternative.
+ */
+
+import { el } from './el.js';
+import { Samples } from './samples.js';
+
+/** One line of a chart. */
+export interface Series {
+  label: string;
+  /** A custom property of the page, such as `--series-2`. Default: the next of `--series-1` to `--series-8`. */
+  colour?: string;
+  /** Fills what is below the line. */
+  area?: boolean;
+}
+
+/** How a chart looks. */
+export interface ChartOptions {
+  /** What it is of; begins the text alternative. */
+  title: string;
+  series: readonly Series[];
+  /** How much time it shows, ms. Default: one minute. */
+  span?: number;
+  /** How many measurements of each series are kept. Default 600. */
+  most?: number;
+  /** The ends of the scale; without them it fits what there is, from 0. */
+  min?: number;
+  max?: number;
+  /** A value in words, such as `12 ms`. */
+  format?: (value: number) => string;
+  /** Only the line: no scale, no grid. */
+  spark?: boolean;
+}
+
+const SCALE_FONT = '11px ui-monospace, monospace';
+
+/** The chart; put its `element` into the page, which says how large it is. */
+export class Chart {
+  readonly element: HTMLElement;
+  readonly #canvas = el('canvas', { attrs: { role: 'img' } });
+  readonly #options: Required<Omit<ChartOptions, 'min' | 'max'>> & Pick<ChartOptions, 'min' | 'max'>;
+  readonly #samples: Samples[];
+  /** Elements that carry the colours: reading them off resolves whatever the style sheet says, in both themes. */
+  readonly #inks: HTMLElement[];
+  #colours: string[] = [];
+  #width = 0;
+  #height = 0;
+  #asked = false;
+
+  constructor(options: ChartOptions) {
+    this.#options = { span: 60_000, most: 600, spark: false, format: (value) => `${Math.round(value * 10) / 10}`, ...options };
+    this.#samples = options.series.map(() => new Samples(this.#options.most));
+    this.#inks = ['--soft', '--line', ...options.series.map(({ colour }, index) => colour ?? `--series-${(index % 8) + 1}`)].map((name) => {
+      const ink = el('i', { hidden: true });
+      ink.style.color = `var(${name})`;
+      return ink;
+    });
+    this.element = el('div', { class: this.#options.spark ? 'chart spark' : 'chart' }, this.#canvas, ...this.#inks);
+    this.#canvas.ariaLabel = options.title;
+    new ResizeObserver(([entry]) => {
+      if (!entry) return;
+      this.#width = entry.contentRect.width;
+      this.#height = entry.contentRect.height;
+      this.draw();
+    }).observe(this.element);
+    document.addEventListener('theme', () => {
+      this.#colours = [];
+      this.draw();
+    });
+  }
+
+  /** Adds a measurement of every series, in their order; `undefined` is a gap in that one. */
+  push(values: readonly (number | undefined)[], time = performance.now()): void {
+    for (const [index, value] of values.entries()) this.#samples[index]?.push(time, value ?? NaN);
+    this.draw();
+  }
+
+  clear(): void {
+    for (const samples of this.#samples) samples.clear();
+    this.draw();
+  }
+
+  /** Draws at the next frame, however often it is called before it. */
+  draw(): void {
+    if (this.#asked) return;
+    this.#asked = true;
+    requestAnimationFrame(() => {
+      this.#asked = false;
+      if (this.element.isConnected && this.#width > 0 && this.#height > 0) this.#paint();
+    });
+  }
+
+  #paint(): void {
+    const { title, series, span, format, spark } = this.#options;
+    const [width, height, ratio] = [this.#width, this.#height, devicePixelRatio];
+    this.#canvas.width = Math.round(width * ratio);
+    this.#canvas.height = Math.round(height * ratio);
+    const pen = this.#canvas.getContext('2d');
+    if (!pen) return;
+    pen.scale(ratio, ratio);
+    if (!this.#colours.length) this.#colours = this.#inks.map((ink) => getComputedStyle(ink).color);
+    const [soft = '', line = '', ...inks] = this.#colours;
+
+    const now = performance.now();
+    const shown = this.#samples.map((samples) => [...samples.since(now - span)]);
+    const values = shown.flat().map(([, value]) => value).filter(Number.isFinite);
+    const low = this.#options.min ?? Math.min(0, ...values);
+    const high = this.#options.max ?? niceTop(Math.max(low, ...values), low);
+    const top = spark ? 2 : 16;
+    const bottom = spark ? height - 2 : height - 4;
+    const y = (value: number) => bottom - ((Math.min(Math.max(value, low), high) - low) / (high - low)) * (bottom - top);
+    const x = (time: number) => width - ((now - time) / span) * width;
+
+    if (!spark) {
+      pen.font = SCALE_FONT;
+      pen.fillStyle = soft;
+      pen.strokeStyle = line;
+      pen.lineWidth = 1;
+      for (const value of [low, (low + high) / 2, high]) {
+        const at = Math.round(y(value)) + 0.5;
+        pen.beginPath();
+        pen.moveTo(0, at);
+        pen.lineTo(width, at);
+        pen.stroke();
+        pen.fillText(format(value), 2, at - 3);
+      }
+      if (!values.length) {
+        pen.textAlign = 'center';
+        pen.fillText('no measurements yet', width / 2, (top + bottom) / 2 + 14);
+        pen.textAlign = 'start';
+      }
+    }
+    for (const [index, points] of shown.entries()) {
+      const ink = inks[index] ?? soft;
+      pen.strokeStyle = pen.fillStyle = ink;
+      pen.lineWidth = spark ? 1.5 : 2;
+      pen.lineJoin = 'round';
+      for (const stretch of stretches(points)) {
+        const path = new Path2D();
+        for (const [time, value] of stretch) path.lineTo(x(time), y(value));
+        pen.stroke(path);
+        if (!series[index]?.area) continue;
+        path.lineTo(x(stretch.at(-1)?.[0] ?? now), bottom);
+        path.lineTo(x(stretch[0]?.[0] ?? now), bottom);
+        pen.globalAlpha = 0.16;
+        pen.fill(path);
+        pen.globalAlpha = 1;
+      }
+    }
+    const latest = series.map(({ label }, index) => {
+      const value = this.#samples[index]?.last;
+      return `${label} ${value === undefined || Number.isNaN(value) ? 'unknown' : format(value)}`;
+    });
+    this.#canvas.ariaLabel = `${title}: ${latest.join(', ')}`;
+  }
+}
+
+/** The next 1, 2 or 5 times a power of ten above what is shown, so that the scale does not move with every value. */
+function niceTop(highest: number, low: number): number {
+  const reach = Math.max(highest - low, 1e-9) * 1.05;
+  const power = 10 ** Math.floor(Math.log10(reach));
+  const step = [1, 2, 5, 10].find((each) => each * power >= reach) ?? 10;
+  return highest <= low ? low + 1 : low + step * power;
+}
+
+/** The unbroken parts of a line. */
+function stretches(points: readonly [number, number][]): [number, number][][] {
+  const parts: [number, number][][] = [[]];
+  for (const point of points) {
+    if (Number.isNaN(point[1])) parts.push([]);
+    else parts.at(-1)?.push(point);
+  }
+  return parts.filter((part) => part.length > 0);
+}

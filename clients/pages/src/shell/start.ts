@@ -1,0 +1,44 @@
+/** What every page does first: the switch of the colours and the menu of the header. Import it for its effect. */
+
+import { at } from './el.js';
+import './toast.js';
+
+const dark = matchMedia('(prefers-color-scheme: dark)');
+const themeButton = at('theme', HTMLButtonElement);
+const menuButton = at('menu', HTMLButtonElement);
+const pages = at('pages');
+
+const isDark = (): boolean => (document.documentElement.dataset['theme'] ?? (dark.matches ? 'dark' : 'light')) === 'dark';
+
+function showTheme(): void {
+  themeButton.ariaPressed = `${isDark()}`;
+  // Charts are drawn with the page's colours and have to be drawn again.
+  document.dispatchEvent(new CustomEvent('theme'));
+}
+
+themeButton.addEventListener('click', () => {
+  const chosen = isDark() ? 'light' : 'dark';
+  document.documentElement.dataset['theme'] = chosen;
+  try {
+    localStorage.setItem('rallypoint-theme', chosen);
+  } catch {
+    // A browser that keeps nothing: the choice holds for this page.
+  }
+  showTheme();
+});
+dark.addEventListener('change', showTheme);
+showTheme();
+
+function openMenu(open: boolean): void {
+  menuButton.ariaExpanded = `${open}`;
+  pages.classList.toggle('open', open);
+}
+menuButton.addEventListener('click', () => openMenu(menuButton.ariaExpanded !== 'true'));
+addEventListener('keydown', ({ key }) => {
+  if (key !== 'Escape' || menuButton.ariaExpanded !== 'true') return;
+  openMenu(false);
+  menuButton.focus();
+});
+document.addEventListener('click', ({ target }) => {
+  if (target instanceof Node && !menuButton.contains(target) && !pages.contains(target)) openMenu(false);
+});

@@ -1,0 +1,70 @@
+/** The pill that says how the page stands with the server: one state, one sentence, how messages travel. */
+
+import type { FeedStatus, Status } from 'rallypoint-client';
+import { el } from './el.js';
+
+/** The states of a page. `closed` of a client is `left` when it was asked for, and else `refused`. */
+export type PageState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'refused' | 'left';
+
+/** What the pill shows. */
+export interface Shown {
+  state: PageState;
+  /** One sentence for a person at the screen. */
+  reason: string;
+  transport?: 'websocket' | 'events' | 'poll' | undefined;
+  /** The number behind a refusal, for whoever has to find out more. */
+  code?: number | undefined;
+  /** When the next attempt begins, Unix ms. */
+  retryAt?: number | undefined;
+}
+
+const WAYS = { websocket: 'WebSocket', events: 'Server-Sent Events', poll: 'long poll' };
+
+/** The status of a client or a feed in the page's words. `asked`: the page itself has closed it. */
+export function shownOf(status: Status | FeedStatus, asked = false): Shown {
+  const { reason, transport, code, retryAt } = status;
+  const state = status.state === 'closed' ? (asked ? 'left' : 'refused') : status.state;
+  return { state, reason: reason.charAt(0).toUpperCase() + reason.slice(1), transport: state === 'connected' ? transport : undefined, code, retryAt };
+}
+
+/** The pill. Its element has `data-state`, by which tests and styles go. */
+export class StatusPill {
+  readonly #element: HTMLElement;
+  #shown: Shown = { state: 'idle', reason: 'Not connected.' };
+  #ticking: number | undefined;
+
+  constructor(element: HTMLElement) {
+    this.#element = element;
+    for (const type of ['online', 'offline']) addEventListener(type, () => this.#draw());
+  }
+
+  get state(): PageState {
+    return this.#shown.state;
+  }
+
+  show(shown: Shown): void {
+    this.#shown = shown;
+    this.#element.dataset['state'] = shown.state;
+    document.body.dataset['state'] = shown.state;
+    clearInterval(this.#ticking);
+    this.#ticking = shown.retryAt === undefined ? undefined : setInterval(() => this.#draw(), 500);
+    this.#draw();
+  }
+
+  #draw(): void {
+    const { state, reason, transport, code, retryAt } = this.#shown;
+    const away = state === 'connecting' || state === 'reconnecting';
+    const offline = away && !navigator.onLine;
+    this.#element.toggleAttribute('data-offline', offline);
+    const seconds = retryAt === undefined ? 0 : Math.ceil((retryAt - Date.now()) / 1000);
+    // The seconds are for the eye only: a screen reader that read each of them would say nothing else.
+    this.#element.replaceChildren(
+      ...[
+        el('span', { class: 'says' }, offline ? `You are offline. ${reason}` : reason),
+        away && seconds > 0 && el('span', { class: 'wait', attrs: { 'aria-hidden': 'true' } }, ` Trying again in ${seconds} s…`),
+        transport && el('span', { class: 'way' }, WAYS[transport]),
+        state === 'refused' && code && el('span', { class: 'way' }, `${code}`),
+      ].filter((part) => part instanceof Node),
+    );
+  }
+}
