@@ -20,7 +20,7 @@ export function finish(): Plugin {
     name: 'finish',
     apply: 'build',
     configResolved: ({ root, build }) => void (out = join(root, build.outDir)),
-    closeBundle: {
+    writeBundle: {
       order: 'post',
       sequential: true,
       async handler() {

@@ -16,7 +16,7 @@ import { Posts } from './feed/posts.js';
 import { Requests } from './feed/requests.js';
 import { covers, Seen } from './feed/seen.js';
 import { messageOf } from './feed/translate.js';
-import { claims, Tokens } from './token.js';
+import { claims, Tokens } from './tokens.js';
 import type { Connected, Cursor, Joined, PeerEntry, Position, ResetReason, ServerMessage } from './wire.js';
 
 /** What a fallback is made of. */
@@ -291,14 +291,14 @@ export class Fallback implements Carrier {
   async #show(room: string, place: Place, since: Position | undefined): Promise<Joined> {
     const { stand, members } = await this.#look(room, place);
     const { position, members: count, spectators } = stand;
-    const missed = since === undefined ? undefined : await this.#missed(room, place, since, position);
-    missed?.forEach((event) => this.#listener.message(messageOf(event), true));
+    const missed = since === undefined ? [] : await this.#missed(room, place, since, position);
+    if (typeof missed !== 'string') missed.forEach((event) => this.#listener.message(messageOf(event), true));
     const joined: Joined = {
       type: 'joined', re: null, room, handle: 0, you: this.#you(), members, count, spectators, position, state: [],
     };
     this.#listener.message(joined, false);
-    if (since !== undefined && !missed) {
-      this.#listener.message({ type: 'reset', room, reason: 'trimmed', position, members, count, state: [] }, false);
+    if (typeof missed === 'string') {
+      this.#listener.message({ type: 'reset', room, reason: missed, position, members, count, state: [] }, false);
     }
     this.#release(room, place, position);
     return joined;
@@ -329,21 +329,22 @@ export class Fallback implements Carrier {
     }
   }
 
-  /** The events after `since` up to `until`; undefined where the server no longer has them all. */
-  async #missed(room: string, place: Place, since: Position, until: Position): Promise<FeedEvent[] | undefined> {
+  /** The events after `since` up to `until`, or why they cannot be told. */
+  async #missed(room: string, place: Place, since: Position, until: Position): Promise<FeedEvent[] | ResetReason> {
     const missed: FeedEvent[] = [];
     for (let from: [string, string] = ['since', `${room}:${since}`]; missed.length < MISSED; ) {
       const query: [string, string][] = [['room', room], ['wait', '0'], from];
       const answer = (await this.#requests.ask({ path: ['poll'], query }, place.abort.signal)) as PollAnswer;
       place.abort.signal.throwIfAborted();
-      if (answer.reset?.some((reset) => reset.room === room)) return undefined;
+      const hole = answer.reset?.find((reset) => reset.room === room);
+      if (hole) return hole.reason;
       const events = answer.events.filter((event) => event.room === room);
       missed.push(...events.filter(({ position }) => covers(until, position)));
       const last = events.at(-1);
       if (!last || covers(last.position, until)) return missed;
       from = ['after', answer.cursor];
     }
-    return undefined;
+    return 'too-many';
   }
 
   #you(): PeerEntry {

@@ -13,7 +13,7 @@ import { readPolls } from './feed/polls.js';
 import type { Hearer, Reading } from './feed/reader.js';
 import { Roster } from './feed/roster.js';
 import { Seen } from './feed/seen.js';
-import { Tokens } from './token.js';
+import { Tokens } from './tokens.js';
 import type { Author, Cursor, PeerEntry, Position, ResetReason, StateMove } from './wire.js';
 
 /** How to follow. */

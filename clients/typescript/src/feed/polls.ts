@@ -1,7 +1,7 @@
 /** Reads a feed by long polls, for networks that keep streams back. */
 
 import type { FeedConnected, FeedEvent, FeedReset, FeedState } from '../feed.js';
-import { claims } from '../token.js';
+import { claims } from '../tokens.js';
 import type { Cursor, Position } from '../wire.js';
 import { address, refusal, textOf } from './http.js';
 import { pause, Silence } from './pause.js';

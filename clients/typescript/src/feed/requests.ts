@@ -3,7 +3,7 @@
 import { Backoff } from '../backoff.js';
 import type { Env } from '../env.js';
 import { LostError, RallypointError } from '../errors.js';
-import type { Tokens } from '../token.js';
+import type { Tokens } from '../tokens.js';
 import { address, refusal, remedy, textOf } from './http.js';
 import { pause, Silence } from './pause.js';
 

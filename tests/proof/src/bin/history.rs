@@ -14,7 +14,7 @@ use clap::Parser;
 use rallypoint_proof::{
     check::{Report, check},
     history::History,
-    options::seed,
+    options::{ended, seed},
     run::{
         cast::Scale,
         course::{Course, Done, SETTINGS},
@@ -49,18 +49,14 @@ struct Options {
 async fn main() -> ExitCode {
     let options = Options::parse();
     let folder = options.out.join(format!("history-{}", options.seed));
-    match run(&options, &folder).await {
-        Ok(true) => {
-            // What is of use only to understand a failure.
-            _ = fs::remove_dir_all(&folder);
-            ExitCode::SUCCESS
-        }
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("history: {error}; seed {}; see {}", options.seed, folder.display());
-            ExitCode::FAILURE
-        }
+    let outcome = run(&options, &folder).await;
+    match outcome {
+        // What is of use only to understand a failure.
+        Ok(true) => _ = fs::remove_dir_all(&folder),
+        Ok(false) => {}
+        Err(_) => println!("seed {}; see {}", options.seed, folder.display()),
     }
+    ended("history", outcome)
 }
 
 async fn run(options: &Options, folder: &Path) -> io::Result<bool> {

@@ -17,6 +17,7 @@ use rallypoint_proof::{
         ground::Ground,
         pair::{Latency, Pair},
     },
+    options::ended,
     run::{
         gauges::{Gauges, resident},
         server::{Setup, descriptors},
@@ -74,14 +75,7 @@ fn word_of_an_attack(word: &str) -> Result<String, &'static str> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    match run(&options).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("hostile: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ended("hostile", run(&options).await)
 }
 
 async fn run(options: &Options) -> io::Result<bool> {

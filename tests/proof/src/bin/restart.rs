@@ -15,7 +15,7 @@ use clap::Parser;
 use rallypoint_proof::{
     check::check,
     history::{History, LogNo, Role, What, unix_ms},
-    options::seed,
+    options::{ended, seed},
     proxy::Mix,
     run::{
         cast::Scale,
@@ -72,14 +72,7 @@ struct Options {
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    match run(&options).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("restart: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ended("restart", run(&options).await)
 }
 
 fn scale(options: &Options) -> Scale {

@@ -12,7 +12,7 @@ use std::{
 
 use clap::Parser;
 use rallypoint_proof::{
-    options::seed,
+    options::{ended, seed},
     proxy::{Mix, Proxy},
     run::{
         churn::Churn,
@@ -87,14 +87,7 @@ fn minutes(text: &str) -> Result<Duration, &'static str> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    match run(&options).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("soak: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ended("soak", run(&options).await)
 }
 
 async fn run(options: &Options) -> io::Result<bool> {

@@ -7,6 +7,7 @@ use std::{fs, io, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, builder::RangedU64ValueParser};
 use rallypoint_proof::{
+    options::ended,
     run::server::descriptors,
     stalled::{Plan, Run, run as one_run},
 };
@@ -61,14 +62,7 @@ impl Options {
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    match run(&options).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("stalled: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ended("stalled", run(&options).await)
 }
 
 async fn run(options: &Options) -> io::Result<bool> {

@@ -44,23 +44,21 @@ export class Tokens {
 
   /** A token for a new connection. @throws {TokenRefused} where asking again does not help. */
   ask(why: TokenReason['why']): Promise<string> {
-    const source = this.#source;
-    this.#asked ??= (async () => {
-      try {
-        if (typeof source === 'string') {
-          if (why === 'expired') throw new TokenRefused('the token is no longer good, and there is no other');
-          return (this.#kept = source);
-        }
-        const token = await source({ why });
-        const left = (expiry(token) ?? Infinity) - this.#env.now();
-        // One that has ended by our clock, which may be wrong, is good until the server says otherwise.
-        this.#renewAt = left > 0 ? this.#env.now() + left - Math.min(EARLY, left / 10) : Infinity;
-        return (this.#kept = token);
-      } finally {
-        this.#asked = undefined;
-      }
-    })();
+    this.#asked ??= this.#fetch(why).finally(() => (this.#asked = undefined));
     return this.#asked;
+  }
+
+  async #fetch(why: TokenReason['why']): Promise<string> {
+    const source = this.#source;
+    if (typeof source === 'string') {
+      if (why === 'expired') throw new TokenRefused('the token is no longer good, and there is no other');
+      return (this.#kept = source);
+    }
+    const token = await source({ why });
+    const left = (expiry(token) ?? Infinity) - this.#env.now();
+    // One that has ended by our clock, which may be wrong, is good until the server says otherwise.
+    this.#renewAt = left > 0 ? this.#env.now() + left - Math.min(EARLY, left / 10) : Infinity;
+    return (this.#kept = token);
   }
 
   /** The token that there is, or a new one if it is about to end. A fixed one is used until the server says no. */
