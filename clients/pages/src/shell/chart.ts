@@ -27,6 +27,8 @@ export interface ChartOptions {
   /** The ends of the scale; without them it fits what there is, from 0. */
   min?: number;
   max?: number;
+  /** The scale goes from the lowest value to the highest one, and not from 0: for what only wavers. */
+  fit?: boolean;
   /** A value in words, such as `12 ms`. */
   format?: (value: number) => string;
   /** Only the line: no scale, no grid. */
@@ -59,7 +61,7 @@ export class Chart {
   #asked = false;
 
   constructor(options: ChartOptions) {
-    this.#options = { span: 60_000, most: 600, spark: false, format: (value) => `${Math.round(value * 10) / 10}`, ...options };
+    this.#options = { span: 60_000, most: 600, spark: false, fit: false, format: (value) => `${Math.round(value * 10) / 10}`, ...options };
     this.#samples = options.series.map(() => new Samples(this.#options.most));
     this.#inks = ['--soft', '--line', ...options.series.map(nameOf)].map((name) => swatch(name, true));
     this.legend = el(
@@ -102,7 +104,7 @@ export class Chart {
   }
 
   #paint(): void {
-    const { title, series, span, format, spark } = this.#options;
+    const { title, series, span, format, spark, fit } = this.#options;
     const [width, height, ratio] = [this.#width, this.#height, devicePixelRatio];
     this.#canvas.width = Math.round(width * ratio);
     this.#canvas.height = Math.round(height * ratio);
@@ -115,8 +117,10 @@ export class Chart {
     const now = performance.now();
     const shown = this.#samples.map((samples) => [...samples.since(now - span)]);
     const values = shown.flat().map(([, value]) => value).filter(Number.isFinite);
-    const low = this.#options.min ?? Math.min(0, ...values);
-    const high = this.#options.max ?? niceTop(Math.max(low, ...values), low);
+    const lowest = fit && values.length ? Math.min(...values) : Math.min(0, ...values);
+    const highest = Math.max(lowest, ...values);
+    const low = this.#options.min ?? lowest;
+    const high = this.#options.max ?? (fit && highest > lowest ? highest : niceTop(highest, low));
     const top = spark ? 2 : 16;
     const bottom = spark ? height - 2 : height - 4;
     const y = (value: number) => bottom - ((Math.min(Math.max(value, low), high) - low) / (high - low)) * (bottom - top);
