@@ -65,6 +65,11 @@ impl Paces {
 /// What a route came to: a response, or a refusal that becomes a problem document.
 type Answer<B> = Result<http::Response<B>, Refusal>;
 
+/// Whether the pages are in this binary.
+pub fn has_pages() -> bool {
+    assets::are_built()
+}
+
 /// Every route of the one port. Paths come first, methods second: a wrong path is 404, a wrong
 /// method 405.
 pub fn routes(context: Arc<Context>) -> BoxedFilter<(Response,)> {
