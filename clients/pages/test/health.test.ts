@@ -59,7 +59,7 @@ test('a server without a ceiling or a known disk is not near it', () => {
 
 test('figures in words', () => {
   assert.deepEqual([0, 999, 1000, 1536, 48.25 * 1024 ** 2, 270553174016].map(bytes), ['0 B', '999 B', '0.98 KiB', '1.50 KiB', '48.3 MiB', '252 GiB']);
-  assert.deepEqual([0, 0.004, 0.27, 1].map(percent), ['0 %', '0.40 %', '27 %', '100 %']);
+  assert.deepEqual([0, 0.004, 0.27, 1].map(percent), ['0 %', '0.4 %', '27 %', '100 %']);
   assert.deepEqual([undefined, 0, 1.234, 56.78, 250.4, 12_000].map(ms), ['–', '0 ms', '1.23 ms', '56.8 ms', '250 ms', '12 s']);
   assert.deepEqual([0, 12.5, 12_345.6].map(rate), ['0/s', '12.5/s', '12,346/s']);
   assert.deepEqual([1, 0.1].map(cores), ['1 core', '0.10 cores']);

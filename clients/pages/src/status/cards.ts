@@ -9,6 +9,12 @@ export const SPAN_MS = 180_000;
 /** A figure a second, and some for gaps. */
 const MOST = 240;
 
+const [KIB, MIB] = [1024, 1024 ** 2];
+/** Scales of things of which there are no halves say nothing between them. */
+const whole = (value: number): string => (Number.isInteger(value) ? count(value) : '');
+const decimals = (value: number): number => Math.round(value * 100) / 100;
+const kibPerSecond = (value: number): string => `${decimals(value)} KiB/s`;
+
 /** What a card is made of. */
 interface Made<N extends Name> {
   title: string;
@@ -38,17 +44,17 @@ const MADE: { [N in Name]: Made<N> } = {
     figure: ({ process }) => bytes(process),
     details: () => ({}),
     used: ({ total, used }) => ({ share: used / total, text: `Machine: ${bytes(used)} of ${bytes(total)}` }),
-    lines: ['this server'], values: ({ process }) => [process], format: bytes,
+    lines: ['this server'], values: ({ process }) => [process / MIB], format: (value) => `${decimals(value)} MiB`,
   },
   disk: {
-    title: 'Disk', label: 'full', means: 'The server keeps nothing on disk but its log; what it reads and writes should be little.',
+    title: 'Disk', label: 'full', means: 'The server lives in memory: what it reads and writes itself should be little.',
     figure: ({ used, total }) => percent(used / total),
     details: ({ read, written }) => ({ Read: perSecond(read), Written: perSecond(written) }),
     used: ({ total, used }) => ({ share: used / total, text: `${bytes(used)} of ${bytes(total)}` }),
-    lines: ['read', 'written'], values: ({ read, written }) => [read, written], format: perSecond,
+    lines: ['read', 'written'], values: ({ read, written }) => [read / KIB, written / KIB], format: kibPerSecond,
   },
   latency: {
-    title: 'Latency', label: 'round trip, half of them within', means: 'Pings to the clients and back. The lag is how late the server’s own clock wakes it.',
+    title: 'Latency', label: 'half of all round trips within', means: 'Pings to the clients and back. The lag is how late the server’s own clock wakes it.',
     figure: ({ rtt }) => ms(rtt.p50),
     details: ({ rtt, lag }) => ({ '95 % within': ms(rtt.p95), Longest: ms(rtt.max), Measured: count(rtt.count), Lag: ms(lag) }),
     lines: ['half', '95 %', 'lag'], values: ({ rtt, lag }) => [rtt.p50, rtt.p95, lag], format: ms,
@@ -57,16 +63,16 @@ const MADE: { [N in Name]: Made<N> } = {
     title: 'Connections', label: 'open', means: 'Sockets, streams and polls, this page included. A lost session may still come back as who it was.',
     figure: (of) => count(open(of)),
     details: ({ websocket, events, poll, sessions, lost }) => ({
-      WebSocket: count(websocket), 'Event streams': count(events), 'Long polls': count(poll), Sessions: count(sessions), 'of them lost': count(lost),
+      WebSocket: count(websocket), 'Event streams': count(events), 'Long polls': count(poll), Sessions: count(sessions), 'Lost sessions': count(lost),
     }),
     used: (of) => ({ share: of.most ? open(of) / of.most : 0, text: `${count(open(of))} of at most ${count(of.most)}` }),
-    lines: ['WebSocket', 'event streams', 'long polls'], values: ({ websocket, events, poll }) => [websocket, events, poll], format: count,
+    lines: ['WebSocket', 'event streams', 'long polls'], values: ({ websocket, events, poll }) => [websocket, events, poll], format: whole,
   },
   rooms: {
     title: 'Rooms', label: 'open', means: 'Rooms with somebody in them, or with events that are still kept for those who come late.',
     figure: ({ rooms }) => count(rooms),
     details: ({ members, spectators, log_bytes: kept }) => ({ Members: count(members), Spectators: count(spectators), 'Kept events': bytes(kept) }),
-    lines: ['members', 'spectators'], values: ({ members, spectators }) => [members, spectators], format: count,
+    lines: ['members', 'spectators'], values: ({ members, spectators }) => [members, spectators], format: whole,
   },
   traffic: {
     title: 'Traffic', label: 'sent', means: 'Frames are WebSocket messages. One move of a player is sent to everybody else in the room.',
@@ -75,7 +81,7 @@ const MADE: { [N in Name]: Made<N> } = {
       Received: perSecond(received.bytes), 'Frames in': rate(received.frames), 'Frames out': rate(sent.frames),
       Moves: rate(moves), Events: rate(events), Signals: rate(signals),
     }),
-    lines: ['received', 'sent'], values: ({ received, sent }) => [received.bytes, sent.bytes], format: perSecond,
+    lines: ['received', 'sent'], values: ({ received, sent }) => [received.bytes / KIB, sent.bytes / KIB], format: kibPerSecond,
   },
 };
 

@@ -26,7 +26,7 @@ export const rate = (value: number): string => `${value >= 100 ? whole.format(va
 export const ms = (value: number | undefined): string => (value === undefined ? '–' : value >= 10_000 ? `${digits(value / 1000)} s` : `${digits(value)} ms`);
 
 /** A share, such as `27 %`. */
-export const percent = (share: number): string => `${share < 0.1 && share > 0 ? digits(share * 100) : Math.round(share * 100)} %`;
+export const percent = (share: number): string => `${share < 0.1 && share > 0 ? (share * 100).toFixed(1) : Math.round(share * 100)} %`;
 
 /** A number of processors. */
 export const cores = (value: number): string => `${digits(value)} ${value === 1 ? 'core' : 'cores'}`;
