@@ -49,13 +49,14 @@ export async function freePort() {
 }
 
 /**
- * Starts a server and resolves when it is healthy. Everything that has to be waited for goes fast here.
+ * Starts a server and resolves when it is healthy. Everything that has to be waited for goes fast here. One that is not for
+ * development has to be told its keys by `env`.
  * @returns {Promise<{base: string, port: number, output: () => string, stop: (signal?: string) => Promise<void>}>}
  */
-export async function startServer({ port, env = {} } = {}) {
+export async function startServer({ port, env = {}, dev = true } = {}) {
   port ??= await freePort();
   const base = `http://127.0.0.1:${port}`;
-  const child = spawn(BINARY, ['serve', '--dev', '--listen', `127.0.0.1:${port}`], {
+  const child = spawn(BINARY, ['serve', ...(dev ? ['--dev'] : []), '--listen', `127.0.0.1:${port}`], {
     env: {
       ...outside,
       RALLYPOINT_LIMITS__SSE_HEARTBEAT_MS: '1000',

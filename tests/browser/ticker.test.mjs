@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { token, until } from './lib.mjs';
 import { open } from './pages.mjs';
+import { startStrict } from './strict.mjs';
 
 const tick = ({ page }) => page.evaluate(() => Number(document.querySelector('#board').dataset.tick ?? 0));
 const runner = ({ page }) => page.getAttribute('#market', 'data-runner');
@@ -180,5 +181,20 @@ export const tests = {
     const rising = await prices();
     assert.deepEqual([rising[0] < 12, rising.at(-1) > 300], [true, true], `${rising}`);
     assert.deepEqual(ada.faults, []);
+  },
+
+  async 'where no tokens are handed out one is told how to get one, and who may only look on has a board'({ browser, after }) {
+    const { base, sign } = await startStrict(after);
+    const nobody = await open(browser, base, 'ticker');
+    await nobody.page.getByRole('heading', { name: 'You need a token' }).waitFor();
+    assert.equal(await nobody.page.locator('#ticker').isVisible(), false);
+
+    const all = [{ r: 'ticker', do: ['create', 'join', 'watch', 'publish', 'history'] }];
+    const market = await open(browser, base, `ticker#token=${sign({ sub: 'exchange', name: 'Exchange', rooms: all, notify: { send: ['*'] } })}`);
+    await until('it runs the market', async () => (await runner(market)) === 'us', 30_000);
+    const onlooker = await open(browser, base, `ticker#token=${sign({ sub: 'tv', rooms: [{ r: 'ticker', do: ['watch', 'history'] }] })}`);
+    await moves(onlooker, 'prices');
+    await until('it is said', async () => /look on, but not take part/.test(await onlooker.page.textContent('#runner-note')));
+    assert.deepEqual([...market.faults, ...onlooker.faults], []);
   },
 };

@@ -11,6 +11,7 @@ export interface Block {
 /** The longest line, and the most data of one block, in UTF-16 units: the server's frames end at 1 MiB. */
 export const LONGEST = 2 * 1024 * 1024;
 
+/** Cuts the bytes of a stream into blocks; for streams that no {@link Feed} reads, such as `v1/status`. */
 export class EventStream {
   /** It also takes away a byte order mark, and puts together what was cut inside a character. */
   readonly #decoder = new TextDecoder();

@@ -1,0 +1,103 @@
+/** The page of the comparison: the same events over four ways, measured in this browser. */
+
+import '../shell/start.js';
+import { at, el, setText } from '../shell/el.js';
+import { StatusPill } from '../shell/status.js';
+import { tokenHelp, tokenSource } from '../shell/token.js';
+import { guestUser } from '../shell/who.js';
+import { Column } from './column.js';
+import { bytes, conclusion, ms, NAMES, perEvent, type Result, WAYS } from './results.js';
+import { Run } from './run.js';
+
+const DRAW_MS = 250;
+
+const pill = new StatusPill(at('status'));
+const columns = new Map(WAYS.map((way) => [way, new Column(way)]));
+const [rate, seconds] = [at('rate', HTMLInputElement), at('seconds', HTMLInputElement)];
+const button = at('go', HTMLButtonElement);
+at('columns').replaceChildren(...[...columns.values()].map(({ element }) => element));
+
+let run: Run | undefined;
+
+/** What the sliders say. */
+function chosen(): void {
+  const [perSecond, length] = [rate.valueAsNumber, seconds.valueAsNumber];
+  setText(at('rate-value'), `${perSecond} a second`);
+  setText(at('seconds-value'), `${length} s`);
+  setText(at('plan'), `${perSecond * length} events, to each of the four.`);
+}
+
+async function start(): Promise<void> {
+  const now = new Run(rate.valueAsNumber, seconds.valueAsNumber, (way, delay) => columns.get(way)?.hear(delay));
+  run = now;
+  for (const column of columns.values()) column.clear();
+  at('results').hidden = at('fault').hidden = true;
+  rate.disabled = seconds.disabled = true;
+  button.classList.remove('main');
+  setText(button, 'Stop');
+  pill.show({ state: 'connecting', reason: 'Four clients get ready…' });
+  const timer = setInterval(() => draw(now), DRAW_MS);
+  try {
+    const ask = tokenSource({ user: `${guestUser()}-compares`, rooms: [{ r: now.room, role: 'host' }] }, { noTokens: help });
+    await now.go(await ask({ why: 'first' }));
+    pill.show({ state: 'idle', reason: 'Done.' });
+    tell(now);
+  } catch (error) {
+    now.close();
+    const reason = error instanceof Error ? error.message : `${error}`;
+    pill.show({ state: 'refused', reason });
+    setText(at('fault'), reason);
+    at('fault').hidden = !at('help').hidden;
+  } finally {
+    clearInterval(timer);
+    draw(now);
+    run = undefined;
+    rate.disabled = seconds.disabled = button.disabled = false;
+    button.classList.add('main');
+    setText(button, 'Start');
+  }
+}
+
+/** A token from the address has to be for the rooms of comparisons. */
+function help(): void {
+  at('help').replaceChildren(tokenHelp({ room: '\'compare/*\'', role: 'host' }));
+  at('help').hidden = false;
+}
+
+function draw(now: Run): void {
+  const { stage, conditions: { sent }, planned } = now;
+  for (const result of now.results) columns.get(result.way)?.show(result, sent);
+  const progress = at('progress', HTMLProgressElement);
+  progress.max = planned;
+  progress.value = sent;
+  if (stage === 'publishing') pill.show({ state: 'connected', reason: `Publishing, ${sent} of ${planned}` });
+  if (stage === 'waiting for the last ones') pill.show({ state: 'connected', reason: 'Waiting for the last ones…' });
+  setText(at('stage'), stage === 'done' ? `${sent} of ${planned} published.` : `${stage.charAt(0).toUpperCase()}${stage.slice(1)}…`);
+}
+
+/** The figures as a table, and what they say. */
+function tell(now: Run): void {
+  const { results, conditions } = now;
+  at('conclusion').replaceChildren(...conclusion(results, conditions).map((text) => el('li', {}, text)));
+  at('rows').replaceChildren(...results.map((result) => row(result, conditions.sent)));
+  at('results').hidden = false;
+  at('results').focus();
+}
+
+function row(result: Result, sent: number): HTMLTableRowElement {
+  const { way, received, requests, inward, outward, delays, fault } = result;
+  const cells = fault === undefined
+    ? [`${received} of ${sent}`, `${requests}`, bytes(inward), bytes(outward), bytes(perEvent(result)), ...(delays ? [delays.min, delays.average, delays.p95, delays.max].map(ms) : ['–', '–', '–', '–'])]
+    : Array.from({ length: 9 }, () => '–');
+  return el('tr', { data: { way } }, el('th', { scope: 'row' }, NAMES[way]), ...cells.map((text) => el('td', { class: 'number' }, text)));
+}
+
+for (const slider of [rate, seconds]) slider.addEventListener('input', chosen);
+at('form', HTMLFormElement).addEventListener('submit', (event) => {
+  event.preventDefault();
+  if (!run) return void start();
+  button.disabled = true;
+  run.halt();
+});
+addEventListener('pagehide', () => run?.close());
+chosen();
