@@ -335,16 +335,30 @@ impl Hub {
             resumed,
             time: self.now(),
             heartbeat: limits.ping_interval_ms,
-            limits: LimitsTold {
-                frame: limits.frame,
-                move_payload: limits.move_payload,
-                text: limits.text,
-                signal: limits.signal,
-                state: self.config.room.peer_state,
-                rooms: limits.rooms_per_session,
-            },
+            limits: self.limits_told(&self.bounds_for(grant)),
             ice_servers: (!ice_servers.is_empty()).then_some(ice_servers),
             notifications,
+        }
+    }
+
+    /// What a client is told of its limits. A rate that the token made a fraction is told as the whole number below, so
+    /// that whoever keeps to it keeps to the limit.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rates are positive and bounded")]
+    fn limits_told(&self, bounds: &session::Bounds) -> LimitsTold {
+        let limits = self.limits();
+        let Rates { requests, moves, bytes } = bounds.rates;
+        LimitsTold {
+            frame: limits.frame,
+            move_payload: limits.move_payload,
+            text: limits.text,
+            signal: limits.signal,
+            state: self.config.room.peer_state,
+            rooms: bounds.rooms,
+            requests_per_second: requests.per_second as u64,
+            requests_burst: requests.burst as u64,
+            moves_per_second: moves.per_second as u64,
+            moves_burst: moves.burst as u64,
+            bytes_per_second: bytes.per_second as u64,
         }
     }
 
