@@ -80,6 +80,8 @@ pub struct Connected {
     pub limits: LimitsTold,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ice_servers: Option<Vec<IceServer>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ice_expires: Option<Millis>,
     pub notifications: Position,
 }
 
