@@ -50,6 +50,8 @@ pub struct Context {
 pub struct Paces {
     address: Pace<IpAddr>,
     user: Pace<UserName>,
+    /// Those for ICE servers.
+    ice: Pace<UserName>,
 }
 
 impl Paces {
@@ -58,6 +60,7 @@ impl Paces {
         Self {
             address: Pace::new(limits.requests_per_second_per_ip, limits.requests_burst_per_ip),
             user: Pace::new(limits.requests_per_second_per_user, limits.requests_burst_per_user),
+            ice: Pace::new(limits.ice_requests_per_second_per_user, limits.ice_requests_burst_per_user),
         }
     }
 }
