@@ -15,6 +15,7 @@ pub mod config;
 pub mod frame;
 pub mod http;
 pub mod hub;
+pub mod ice;
 pub mod log;
 pub mod metrics;
 pub mod pace;

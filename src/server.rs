@@ -85,6 +85,9 @@ impl Server {
         let ceilings = Arc::new(Ceilings::new(hub.limits(), metrics, hub.now()));
         let paces = Arc::new(Paces::new(hub.limits()));
         hub.metrics().started.set(hub.now().0 / 1000.0);
+        if hub.config().pages && !routes::has_pages() {
+            tracing::info!("built without the pages: `make pages` builds them");
+        }
         let sockets = Arc::new(ws::Setting::new(hub.clone(), verifier.clone()));
         let context = Context { hub, verifier, origins, sockets, paces };
         Ok(Self { listener, metrics_listener, context, ceilings })

@@ -29,6 +29,16 @@ pub struct LimitsTold {
     pub state: usize,
     /// Rooms that one session may be in.
     pub rooms: usize,
+    /// Requests per second.
+    pub requests_per_second: u64,
+    /// Requests at once.
+    pub requests_burst: u64,
+    /// Moves per second.
+    pub moves_per_second: u64,
+    /// Moves at once.
+    pub moves_burst: u64,
+    /// Bytes per second, of whatever the client sends.
+    pub bytes_per_second: u64,
 }
 
 /// One STUN or TURN server, as `RTCIceServer` wants it
@@ -70,6 +80,8 @@ pub struct Connected {
     pub limits: LimitsTold,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ice_servers: Option<Vec<IceServer>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ice_expires: Option<Millis>,
     pub notifications: Position,
 }
 

@@ -68,6 +68,10 @@ settings! {
         requests_per_second_per_user: f64 = 200.0, 1..=1_000_000;
         /// HTTP requests with tokens of one user at once.
         requests_burst_per_user: f64 = 400.0, 1..=1_000_000;
+        /// `GET /v1/ice-servers` with tokens of one user per second, on average.
+        ice_requests_per_second_per_user: f64 = 1.0, 1..=1_000_000;
+        /// `GET /v1/ice-servers` with tokens of one user at once.
+        ice_requests_burst_per_user: f64 = 30.0, 1..=1_000_000;
         /// Connections to this node; the limit on open files may lower it.
         connections: usize = 100_000, 1..=10_000_000;
         /// Connections from one address.

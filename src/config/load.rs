@@ -289,15 +289,9 @@ fn check_auth(config: &Config, layers: &mut Layers) {
 
 fn check_ice(config: &Config, layers: &mut Layers) {
     for (index, server) in config.ice.iter().enumerate() {
-        let scheme = |url: &str| url.split_once(':').map(|(scheme, _)| scheme.to_owned()).unwrap_or_default();
-        let schemes: Vec<_> = server.urls.iter().map(|url| scheme(url)).collect();
-        if schemes.is_empty() || !schemes.iter().all(|s| ["stun", "stuns", "turn", "turns"].contains(&s.as_str())) {
-            let message = "every address begins with stun:, stuns:, turn: or turns:, and there is at least one";
-            layers.report(format!("ice[{index}].urls"), message.to_owned());
-        }
-        let complete = server.username.is_some() && server.credential.is_some();
-        if schemes.iter().any(|scheme| scheme.starts_with("turn")) && !complete {
-            layers.report(format!("ice[{index}]"), "turn needs `username` and `credential`".to_owned());
+        if let Some((key, message)) = server.problem() {
+            let entry = format!("ice[{index}]");
+            layers.report(key.map_or(entry.clone(), |key| format!("{entry}.{key}")), message);
         }
     }
 }

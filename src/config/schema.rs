@@ -77,7 +77,13 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Kind)> {
         "limits" => numbers(Limits::RANGES).collect(),
         "room" => numbers(RoomSettings::RANGES).collect(),
         "user" => numbers(UserSettings::RANGES).collect(),
-        "ice" => vec![("urls", List), ("username", Text), ("credential", Text)],
+        "ice" => vec![
+            ("urls", List),
+            ("username", Text),
+            ("credential", Text),
+            ("secret", Text),
+            ("ttl_ms", Kind::Number(60_000, 604_800_000)),
+        ],
         _ => Vec::new(),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{json, value::RawValue};
 use warp::reply::{Reply, Response};
 
 use super::{
-    Segment,
+    Context, Segment,
     ask::{self, Ask},
     json as reply, on,
 };
@@ -145,7 +145,9 @@ pub(super) async fn ice_servers(ask: Ask) -> Response {
         if !grant.allows_anywhere(Verb::Signal) {
             return Err(crate::session::forbidden(Verb::Signal).into());
         }
-        Ok(reply(StatusCode::OK, &json!({ "ice_servers": ask.context.hub.ice_servers_for(&grant) })))
+        let Context { hub, paces, .. } = &*ask.context;
+        ask.keep_pace(&paces.ice, &grant.user, "ice_requests_per_second_per_user")?;
+        Ok(reply(StatusCode::OK, &hub.ice_for(&grant)))
     })
     .await
 }

@@ -1,7 +1,7 @@
 //! One HTTP request as the routes see it: path parameters decoded once, the query taken apart, the
 //! credential gathered.
 
-use std::{borrow::Cow, net::SocketAddr, pin::Pin, str::FromStr, sync::Arc, time::Duration};
+use std::{borrow::Cow, hash::Hash, net::SocketAddr, pin::Pin, str::FromStr, sync::Arc, time::Duration};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::{Buf, Bytes, BytesMut};
@@ -25,6 +25,7 @@ use crate::{
     },
     broker::Dedup,
     ceilings::Place,
+    pace::Pace,
     session::Refusal,
 };
 
@@ -189,14 +190,26 @@ impl Ask {
     /// Refuses haste, an Origin that is not on the list, and a query that is out of all proportion.
     pub(super) fn check(&self) -> Result<(), Refusal> {
         if let Some(peer) = &self.peer {
-            let taken = self.context.paces.address.take(&peer.address.ip(), self.now);
-            taken.map_err(|wait| too_fast(wait, "requests_per_second_per_ip"))?;
+            self.keep_pace(&self.context.paces.address, &peer.address.ip(), "requests_per_second_per_ip")?;
         }
         self.context.origins.check(self.origin())?;
         if self.query.len() > QUERY_MAX {
             return Err(Refused::new(ErrorCode::TooBig, "too many query parameters").into());
         }
         Ok(())
+    }
+
+    /// Refuses haste; `limit` is how the configuration calls the pace.
+    pub(super) fn keep_pace<K: Eq + Hash + Clone>(
+        &self,
+        pace: &Pace<K>,
+        key: &K,
+        limit: &'static str,
+    ) -> Result<(), Refusal> {
+        pace.take(key, self.now).map_err(|wait| {
+            let refused = Refused::new(ErrorCode::RateLimited, format!("too fast: limits.{limit}"));
+            Refusal { retry_after: Some(wait), limit: Some(limit), ..refused.into() }
+        })
     }
 
     /// The one credential of the request, as text.
@@ -240,8 +253,7 @@ impl Ask {
         let token = self.credential(door)?.ok_or_else(|| Refused::new(ErrorCode::TokenMissing, "a token is needed"))?;
         let grant = self.verify(token)?;
         if grant.admin == AdminRights::NONE {
-            let taken = self.context.paces.user.take(&grant.user, self.now);
-            taken.map_err(|wait| too_fast(wait, "requests_per_second_per_user"))?;
+            self.keep_pace(&self.context.paces.user, &grant.user, "requests_per_second_per_user")?;
         }
         Ok(grant)
     }
@@ -326,12 +338,6 @@ fn pairs(query: &str) -> Vec<(String, String)> {
     let pair =
         |part: &str| part.split_once('=').map_or_else(|| (part.into(), String::new()), |(k, v)| (k.into(), v.into()));
     parts.map(pair).collect()
-}
-
-/// The refusal of haste over HTTP.
-fn too_fast(wait: u64, limit: &'static str) -> Refusal {
-    let refused = Refused::new(ErrorCode::RateLimited, format!("too fast: limits.{limit}"));
-    Refusal { retry_after: Some(wait), limit: Some(limit), ..refused.into() }
 }
 
 /// The user of a grant as the author of an event.

@@ -50,6 +50,8 @@ pub struct Context {
 pub struct Paces {
     address: Pace<IpAddr>,
     user: Pace<UserName>,
+    /// Those for ICE servers.
+    ice: Pace<UserName>,
 }
 
 impl Paces {
@@ -58,12 +60,18 @@ impl Paces {
         Self {
             address: Pace::new(limits.requests_per_second_per_ip, limits.requests_burst_per_ip),
             user: Pace::new(limits.requests_per_second_per_user, limits.requests_burst_per_user),
+            ice: Pace::new(limits.ice_requests_per_second_per_user, limits.ice_requests_burst_per_user),
         }
     }
 }
 
 /// What a route came to: a response, or a refusal that becomes a problem document.
 type Answer<B> = Result<http::Response<B>, Refusal>;
+
+/// Whether the pages are in this binary.
+pub fn has_pages() -> bool {
+    assets::are_built()
+}
 
 /// Every route of the one port. Paths come first, methods second: a wrong path is 404, a wrong
 /// method 405.

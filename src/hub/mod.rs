@@ -35,16 +35,17 @@ use rallypoint_protocol::{
     CloseCode, Encoding, ErrorCode, Event, EventBody, PeerId, Position, RoomName, ServerMessage, UserName,
     codec::Refused,
     event::{From, LeaveReason, Millis},
-    server::{Connected, IceServer, LimitsTold, Reconnect, Reset, ResetReason},
+    server::{Connected, LimitsTold, Reconnect, Reset, ResetReason},
 };
 
 use crate::{
-    auth::{Grant, IcePolicy, ResumeKey, ResumeToken},
+    auth::{Grant, ResumeKey, ResumeToken},
     broker::{
         Broker, Dedup, Ends, Log, Published, Subscriber,
         memory::{Ceilings, Memory},
     },
     config::{Config, Limits},
+    ice::{Given, Ice},
     metrics::Metrics,
     room::{RoomSettings, history::Bounds, history::Publication},
     session::{
@@ -80,6 +81,7 @@ pub struct Hub {
     /// When it began to listen.
     started: Millis,
     lost: Lost,
+    ice: Ice,
     draining: AtomicBool,
     /// Settings by rule; a handful, shared by all rooms.
     settings: Mutex<Vec<Arc<RoomSettings>>>,
@@ -122,6 +124,7 @@ impl Hub {
             node: Uuid::new_v4().as_u64_pair().0,
             started: clock.now(),
             lost: Lost::default(),
+            ice: Ice::new(&config.ice),
             metrics,
             link_terms,
             rooms: Rooms::new(limits.rooms),
@@ -321,7 +324,7 @@ impl Hub {
         resumed: bool,
         notifications: Position,
     ) -> Connected {
-        let ice_servers = self.ice_servers_for(grant);
+        let Given { ice_servers, expires } = self.ice_for(grant);
         let limits = self.limits();
         let token = || {
             let (node, generation, user) = (self.node, grant.generation, grant.user.clone());
@@ -335,16 +338,31 @@ impl Hub {
             resumed,
             time: self.now(),
             heartbeat: limits.ping_interval_ms,
-            limits: LimitsTold {
-                frame: limits.frame,
-                move_payload: limits.move_payload,
-                text: limits.text,
-                signal: limits.signal,
-                state: self.config.room.peer_state,
-                rooms: limits.rooms_per_session,
-            },
+            limits: self.limits_told(&self.bounds_for(grant)),
             ice_servers: (!ice_servers.is_empty()).then_some(ice_servers),
+            ice_expires: expires,
             notifications,
+        }
+    }
+
+    /// What a client is told of its limits. A rate that the token made a fraction is told as the whole number below, so
+    /// that whoever keeps to it keeps to the limit.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rates are positive and bounded")]
+    fn limits_told(&self, bounds: &session::Bounds) -> LimitsTold {
+        let limits = self.limits();
+        let Rates { requests, moves, bytes } = bounds.rates;
+        LimitsTold {
+            frame: limits.frame,
+            move_payload: limits.move_payload,
+            text: limits.text,
+            signal: limits.signal,
+            state: self.config.room.peer_state,
+            rooms: bounds.rooms,
+            requests_per_second: requests.per_second as u64,
+            requests_burst: requests.burst as u64,
+            moves_per_second: moves.per_second as u64,
+            moves_burst: moves.burst as u64,
+            bytes_per_second: bytes.per_second as u64,
         }
     }
 
@@ -382,17 +400,9 @@ impl Hub {
         Err(Refused::new(ErrorCode::TokenExpired, "a newer generation of this user's tokens is in use"))
     }
 
-    /// The ICE servers that a token is given: none without the verb `signal`, and by the claim `ice`.
-    pub fn ice_servers_for(&self, grant: &Grant) -> Vec<IceServer> {
-        if !grant.allows_anywhere(rallypoint_protocol::Verb::Signal) {
-            return Vec::new();
-        }
-        let relays = |server: &IceServer| server.urls.iter().all(|url| url.starts_with("turn"));
-        match grant.ice {
-            IcePolicy::All => self.config.ice.clone(),
-            IcePolicy::Relay => self.config.ice.iter().filter(|server| relays(server)).cloned().collect(),
-            IcePolicy::None => Vec::new(),
-        }
+    /// The ICE servers that a token is given.
+    pub(crate) fn ice_for(&self, grant: &Grant) -> Given {
+        self.ice.given(grant, self.now())
     }
 
     /// Ends a session: it leaves its rooms and is forgotten.

@@ -15,7 +15,7 @@ const outside = Object.fromEntries(Object.entries(process.env).filter(([name]) =
 mkdirSync(OUT, { recursive: true });
 
 /** Both the flags and the permissions of `guest` are needed: without them ICE finds no loopback candidates. */
-const FLAGS = [
+export const FLAGS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
   '--autoplay-policy=no-user-gesture-required', '--allow-loopback-in-peer-connection',

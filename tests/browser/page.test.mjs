@@ -76,7 +76,7 @@ export const tests = {
     for (const [{ page }, other] of [[ada, 'Bob'], [bob, 'Ada']]) {
       const why = tile(page, other).locator('.why');
       await until('words in the tile', async () => /No way through to \w+.*no TURN server is configured/.test(await why.textContent()), 90_000);
-      assert.equal(await tile(page, other).getAttribute('data-connection'), 'failed');
+      await until('given up for now', async () => (await tile(page, other).getAttribute('data-connection')) === 'failed', 90_000);
       assert.equal(await why.isVisible(), true);
     }
     await ada.shot('page-no-way');

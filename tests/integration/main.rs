@@ -4,6 +4,7 @@ mod agreement;
 mod crowd;
 mod drain;
 mod house;
+mod ice;
 mod moves;
 mod refusals;
 mod resume;

@@ -43,8 +43,12 @@ export const ANSWERS = {
     resumed: f.boolean,
     time: f.number,
     heartbeat: f.uint,
-    limits: nested({ frame: f.uint, move: f.uint, text: f.uint, signal: f.uint, state: f.uint, rooms: f.uint }),
+    limits: nested({
+      frame: f.uint, move: f.uint, text: f.uint, signal: f.uint, state: f.uint, rooms: f.uint,
+      requests_per_second: f.uint, requests_burst: f.uint, moves_per_second: f.uint, moves_burst: f.uint, bytes_per_second: f.uint,
+    }),
     ice_servers: f.optional(f.list(nested({ urls: f.list(f.string, 1), username: f.optional(f.string), credential: f.optional(f.string) }))),
+    ice_expires: f.optional(f.number),
     notifications: f.position,
   },
   ok: { re: f.id, position: f.optional(f.position) },

@@ -1,4 +1,4 @@
-/** How long to wait before the next attempt: exponential with full jitter, so that those who were lost at once do not come back at once. */
+/** How long to wait before the next attempt: with full jitter, so that those who were lost together come back apart. */
 
 import type { Env } from './env.js';
 
@@ -8,7 +8,7 @@ export class Backoff {
   readonly #most: number;
   #tries = 0;
 
-  /** Waits of up to `first` ms after the first failure, twice as much after each further one, and never above `most`. */
+  /** Waits of up to `first` ms after the first failure, twice as much after each further one, never above `most`. */
   constructor(env: Env, first = 500, most = 30_000) {
     this.#env = env;
     this.#first = first;

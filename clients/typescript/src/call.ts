@@ -38,7 +38,10 @@ export type PairState =
   | 'connected'
   /** Lost for a moment, or being made anew after a failure. */
   | 'reconnecting'
-  /** Given up for now: see `CallPeer.reason`. It is tried again when either side has another network or credentials. */
+  /**
+   * Several attempts came to nothing: see `CallPeer.reason`. It is tried again every half minute with fresh credentials, and
+   * at once when the network comes back.
+   */
   | 'failed';
 
 /** One peer of a call. */

@@ -60,9 +60,10 @@ export interface Status {
 export interface CarrierListener {
   status(status: Status): void;
   /**
-   * A message of the server, in order and each once, answers to requests left out. Missed events come as if they came live,
-   * before the `joined` that brought them. A `joined` is told in any case, also the answer to `Carrier.join`, before that
-   * resolves: what follows it in the same breath must find the room. A `connected` is told before everything on it.
+   * A message of the server, in order and each once, answers to requests left out. Missed events come as if they came
+   * live, before the `joined` that brought them. A `joined` is told in any case, also the answer to `Carrier.join`,
+   * before that resolves: what follows it in the same breath must find the room. A `connected` is told before
+   * everything on it.
    */
   message(message: ServerMessage, missed: boolean): void;
   move(move: IncomingMove): void;

@@ -5,7 +5,8 @@ import { Clock } from './clock.js';
 import { Emitter } from './emitter.js';
 import { surroundings, type Env } from './env.js';
 import { ClosedError } from './errors.js';
-import { Fallback, type FallbackOptions } from './fallback.js';
+import type { FallbackOptions } from './fallback.js';
+import { Later, loadFallback } from './later.js';
 import { inside, Room, type RoomHost } from './room.js';
 import { json, msgpack } from './socket/codec.js';
 import { WebSocketCarrier } from './socket/socket.js';
@@ -84,8 +85,8 @@ const DEADLINE_MS = 15_000;
 const MISSING = ['calls', 'moves', 'typing', 'being listed as a member'] as const;
 
 /**
- * One session with a server. It comes back by itself after a loss, as the same peer where the server still knows it, and
- * repeats what had no answer: nothing is carried out twice, and what cannot be known to have arrived rejects.
+ * One session with a server. It comes back by itself after a loss, as the same peer where the server still knows it,
+ * and repeats what had no answer: nothing is carried out twice, and what cannot be known to have arrived rejects.
  */
 export class Client extends Emitter<ClientEvents> {
   /** Resolves at the first connection; rejects with a `ClosedError` if the client stops before. */
@@ -120,7 +121,7 @@ export class Client extends Emitter<ClientEvents> {
     this.#env = internals.env ?? surroundings(options);
     this.#url = new URL(url);
     this.#others = transports.filter((name) => name !== 'websocket');
-    this.#fallback = internals.fallback ?? ((given) => new Fallback(given));
+    this.#fallback = internals.fallback ?? ((given) => new Later(given));
     this.#host = {
       client: this,
       now: () => this.#env.now(),
@@ -326,7 +327,7 @@ export class Client extends Emitter<ClientEvents> {
     if (times < ATTEMPTS_MOST || this.#looking) return;
     const turn = this.#turn;
     this.#looking = true;
-    const there = await this.#get('healthz').then(({ ok }) => ok, () => false);
+    const there = await Promise.all([this.#get('healthz'), loadFallback()]).then(([{ ok }]) => ok, () => false);
     this.#looking = false;
     if (there && turn === this.#turn && this.#status.state !== 'closed') this.#change('fallback');
   }

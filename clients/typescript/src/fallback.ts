@@ -2,8 +2,8 @@
  * A carrier for guests whose network lets no WebSocket through: it reads its rooms through a feed and speaks by POST.
  *
  * Such a guest is no member: it is not listed, has no peer id (that of `you` is `''`) and no handles (0). It chats,
- * publishes, and reads; what it says comes back through the feed, without a peer id. Signals, moves and public state need
- * a WebSocket.
+ * publishes, and reads; what it says comes back through the feed, without a peer id. Signals, moves and public state
+ * need a WebSocket.
  */
 
 import type { Carrier, CarrierListener, OutgoingMove } from './carrier.js';
@@ -11,12 +11,12 @@ import type { TokenSource } from './client.js';
 import type { Env } from './env.js';
 import { ClosedError, RequestError, UnsupportedError } from './errors.js';
 import { Feed, type FeedConnected, type FeedEvent, type FeedReset, type FeedStatus } from './feed.js';
-import type { PollAnswer } from './feed/polls.js';
+import type { PollAnswer, Stand } from './feed/polls.js';
 import { Posts } from './feed/posts.js';
 import { Requests } from './feed/requests.js';
 import { covers, Seen } from './feed/seen.js';
 import { messageOf } from './feed/translate.js';
-import { claims, Tokens } from './tokens.js';
+import { claims, Tokens } from './token.js';
 import type { Connected, Cursor, Joined, PeerEntry, Position, ResetReason, ServerMessage } from './wire.js';
 
 /** What a fallback is made of. */
@@ -57,13 +57,6 @@ interface Place {
   isWhole: boolean;
   /** How far what comes was missed. */
   head: Position;
-}
-
-/** A room as `GET v1/rooms/{room}` has it. */
-interface Stand {
-  position: Position;
-  members: number;
-  spectators: number;
 }
 
 /** A page of members. */
@@ -137,7 +130,8 @@ export class Fallback implements Carrier {
       if (fields['handles']) throw new UnsupportedError('a member by handle');
       const given = Object.entries({ after, limit }).filter(([, value]) => value !== undefined);
       const query = given.map(([name, value]): [string, string] => [name, String(value)]);
-      return { type, re: 0, room, ...((await this.#requests.ask({ path: ['rooms', room, 'members'], query }, place.abort.signal)) as Page) };
+      const page = await this.#requests.ask({ path: ['rooms', room, type], query }, place.abort.signal);
+      return { type, re: 0, room, ...(page as Page) };
     }
     const body = type === 'message' ? { kind: 'message', data: { text } } : { kind: String(kind), data };
     const position = await this.#posts.say(room, body, () => this.#ready(), this.#abort.signal);
@@ -194,7 +188,7 @@ export class Fallback implements Carrier {
     this.#listener.status({ state: 'closed', reason, code, action: 'stop' });
   }
 
-  /** Once there is a way to the server: what is said before could be said in vain for longer than it may be repeated. */
+  /** Once there is a way to the server: before that, words could be in vain for longer than they may be repeated. */
   #ready(): Promise<void> {
     this.#abort.signal.throwIfAborted();
     if (this.#feed.status.state === 'connected') return Promise.resolve();
@@ -311,15 +305,14 @@ export class Fallback implements Carrier {
     for (const event of held) this.#hear(event);
   }
 
-  /** The room as it is, not older than what can no longer be told of it, and its members where the token may list them. */
+  /** The room as it is, not older than what can no longer be told of it, and its members if the token may list them. */
   async #look(room: string, place: Place): Promise<{ stand: Stand; members: PeerEntry[] }> {
     const { signal } = place.abort;
     for (;;) {
       const stand = (await this.#requests.ask({ path: ['rooms', room] }, signal)) as Stand;
       const path = ['rooms', room, 'members'];
-      const page = (await this.#requests.ask({ path, query: [['limit', String(LISTED)]], except: FORBIDDEN }, signal)) as
-        | Page
-        | undefined;
+      const query: [string, string][] = [['limit', String(LISTED)]];
+      const page = (await this.#requests.ask({ path, query, except: FORBIDDEN }, signal)) as Page | undefined;
       signal.throwIfAborted();
       if (place.spilled !== stand.position && covers(place.spilled, stand.position)) continue;
       const members = page?.members ?? [];
@@ -360,8 +353,8 @@ export class Fallback implements Carrier {
   #connected(): Connected {
     const limits = { frame: 65_536, move: 0, text: 4096, signal: 0, state: 0, rooms: ROOMS };
     return {
-      type: 'connected', peer: '', session: '', resumed: this.#wasConnected, time: this.#options.env.now(), heartbeat: 15_000,
-      limits, notifications: '',
+      type: 'connected', peer: '', session: '', resumed: this.#wasConnected, time: this.#options.env.now(),
+      heartbeat: 15_000, limits, notifications: '',
     };
   }
 }

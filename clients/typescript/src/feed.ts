@@ -1,10 +1,10 @@
 /** A feed: rooms as a spectator reads them, over Server-Sent Events or long poll, and one's own notifications. */
 
 import { Backoff } from './backoff.js';
-import { TokenRefused, type Internals, type TokenReason, type TokenSource } from './client.js';
+import type { Internals, TokenReason, TokenSource } from './client.js';
 import { Emitter } from './emitter.js';
 import { surroundings, type Env } from './env.js';
-import { ClosedError, RallypointError } from './errors.js';
+import { ClosedError, RallypointError, TokenRefused } from './errors.js';
 import { Backlog } from './feed/backlog.js';
 import { readEvents } from './feed/events.js';
 import { remedy } from './feed/http.js';
@@ -13,7 +13,7 @@ import { readPolls } from './feed/polls.js';
 import type { Hearer, Reading } from './feed/reader.js';
 import { Roster } from './feed/roster.js';
 import { Seen } from './feed/seen.js';
-import { Tokens } from './tokens.js';
+import { Tokens } from './token.js';
 import type { Author, Cursor, PeerEntry, Position, ResetReason, StateMove } from './wire.js';
 
 /** How to follow. */
@@ -119,11 +119,13 @@ const MOVED = new Error('the feed goes on in another way');
 
 /**
  * Rooms as a spectator reads them. It comes back by itself and goes on where it was, over either transport: one cursor
- * counts for both. `for await (const event of feed)` reads the events from there on. Up to 1024 events wait for a reader;
- * of those above it the oldest give way, and the reader is told by an event of kind `reset` for each room, whose `data` is
- * `{room, reason: 'too-many', position, dropped}`. Holes that the server cannot fill are told by an event of kind `reset`
- * in the same place, with a {@link FeedReset} as `data`. The reading ends with the feed; if the server refused to go on,
- * it throws a {@link ClosedError}.
+ * counts for both.
+ *
+ * `for await (const event of feed)` reads the events from there on. Up to 1024 events wait for a reader; above that the
+ * oldest give way, and the reader is told by an event of kind `reset` for each room, whose `data` is
+ * `{room, reason: 'too-many', position, dropped}`. Holes that the server cannot fill are events of kind `reset`, too,
+ * with a {@link FeedReset} as `data`. The reading ends with the feed; if the server refused to go on, it throws a
+ * {@link ClosedError}.
  */
 export class Feed extends Emitter<FeedEvents> implements AsyncIterable<FeedEvent> {
   readonly #env: Env;
@@ -164,7 +166,7 @@ export class Feed extends Emitter<FeedEvents> implements AsyncIterable<FeedEvent
     this.#cursor = after;
     this.#transports = transports;
     this.#transport = transports.includes('events') ? 'events' : 'poll';
-    this.#status = { state: 'connecting', transport: this.#transport, reason: 'connecting for the first time', code: 0 };
+    this.#status = { state: 'connecting', transport: this.#transport, reason: 'connecting', code: 0 };
     const abort = () => this.close();
     signal?.addEventListener('abort', abort, { once: true });
     void this.#run(signal?.aborted ?? false).finally(() => signal?.removeEventListener('abort', abort));
@@ -185,16 +187,16 @@ export class Feed extends Emitter<FeedEvents> implements AsyncIterable<FeedEvent
   }
 
   /**
-   * Names of those who are members of a room, as far as the feed told: by peer id. Of a large room those who were heard of
-   * last.
+   * Names of those who are members of a room, as far as the feed told: by peer id. Of a large room those who were heard
+   * of last.
    */
   peers(room: string): ReadonlyMap<string, PeerEntry> {
     return this.#roster.of(room);
   }
 
   /**
-   * Follows these rooms from now on, in place of those before. A room that is new begins at its present end; the others go
-   * on where they are. Resolves when the server was told; rejects with a {@link ClosedError} if the feed ends before.
+   * Follows these rooms from now on, in place of those before. A room that is new begins at its present end; the others
+   * go on where they are. Resolves when the server was told, rejects with a {@link ClosedError} if it ends before.
    */
   follow(rooms: readonly string[]): Promise<void> {
     for (const room of this.#rooms) {
@@ -203,7 +205,10 @@ export class Feed extends Emitter<FeedEvents> implements AsyncIterable<FeedEvent
       this.#seen.forget(room);
     }
     this.#rooms = [...rooms];
-    const followed = new Promise<void>((resolve, reject) => this.#ended ? reject(this.#ended) : this.#followers.push({ resolve, reject }));
+    const followed = new Promise<void>((resolve, reject) => {
+      if (this.#ended) reject(this.#ended);
+      else this.#followers.push({ resolve, reject });
+    });
     // Who does not wait for it hears of the end by the status.
     followed.catch(() => {});
     this.#move();
@@ -285,7 +290,12 @@ export class Feed extends Emitter<FeedEvents> implements AsyncIterable<FeedEvent
   }
 
   /** One connection, or a row of polls, until it fails. */
-  async #read(transport: FeedTransport, token: Promise<string>, abort = new AbortController(), greeted = () => {}): Promise<never> {
+  async #read(
+    transport: FeedTransport,
+    token: Promise<string>,
+    abort = new AbortController(),
+    greeted = () => {},
+  ): Promise<never> {
     const isMain = transport === this.#transport;
     const cursor = this.#cursor;
     const rooms = this.#rooms;

@@ -5,7 +5,7 @@
  * {@link Feed}, which needs no WebSocket.
  */
 
-export { Call, type CallEvents, type CallOptions, type CallPeer, type LocalMedia, type PairState, type PairStats } from './call.js';
+export type { Call, CallEvents, CallOptions, CallPeer, LocalMedia, PairState, PairStats } from './call.js';
 export type { ClientState, Status, TransportName } from './carrier.js';
 export { Client, connect, TokenRefused, type ClientEvents, type ConnectOptions, type Notification, type TokenReason, type TokenSource } from './client.js';
 export { Emitter, type Unsubscribe } from './emitter.js';

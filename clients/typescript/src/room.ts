@@ -1,6 +1,6 @@
 /** A room as one of its members sees it. */
 
-import { Call, type CallFlags, type CallOptions } from './call.js';
+import type { Call, CallFlags, CallOptions } from './call.js';
 import type { IncomingMove, OutgoingMove } from './carrier.js';
 import type { Client } from './client.js';
 import { Emitter, type Unsubscribe } from './emitter.js';
@@ -54,8 +54,8 @@ export type Late<Event> = Event & { missed: boolean };
 /** What a room tells. */
 export interface RoomEvents {
   /**
-   * The room is shown: on joining, after every loss, after a reset. Draw what you keep of it anew. `missed`: some of what
-   * happened came late, just before.
+   * The room is shown: on joining, after every loss, after a reset. Draw what you keep of it anew. `missed`: some of
+   * what happened came late, just before.
    */
   shown: { missed: boolean };
   message: Late<MessageEvent>;
@@ -77,8 +77,8 @@ export interface RoomEvents {
 /** What a call hears of its room, in the order in which it happened. */
 export type Inside =
   /**
-   * The room as it is: at first, after every loss, after a reset. Who is in `members` (without us) is here, who is not has
-   * left, unless `anew` (the server was restarted, and others may still be on their way back into the room).
+   * The room as it is: at first, after every loss, after a reset. Who is in `members` (without us) is here, who is not
+   * has left, unless `anew` (the server was restarted, and others may still be on their way back into the room).
    */
   | {
     type: 'shown';
@@ -104,12 +104,13 @@ export type Inside =
 export interface RoomInside {
   /**
    * Sends a signal; resolves once the server keeps it for the addressee. Waits while we are away.
-   * @throws {RequestError} 805: the peer has left, 803: we have; {LostError}: nobody knows, and `shown` with `lossy` follows
+   * @throws {RequestError} 805: the peer has left, 803: we have; {LostError}: nobody knows, and `shown` with `lossy`
+   * follows
    */
   signal(type: Signal['type'], to: string, data: unknown): Promise<void>;
   /**
-   * Calls `listener` with everything that happens from here on, at first with `shown` and then with the signals that came
-   * while nobody listened (of each peer those since its last offer).
+   * Calls `listener` with everything that happens from here on, at first with `shown` and then with the signals that
+   * came while nobody listened (of each peer those since its last offer).
    */
   listen(listener: (what: Inside) => void): Unsubscribe;
   /** Puts what a call tells of itself into our public state, beside what the application has there; `undefined` takes it out. */
@@ -227,7 +228,10 @@ export class Room extends Emitter<RoomEvents> {
     return this.#you;
   }
 
-  /** Who is here, ourselves included, by peer id; of a large room the first hundred and who came since. A new map each time. */
+  /**
+   * Who is here, ourselves included, by peer id; of a large room the first hundred and who came since. A new map each
+   * time.
+   */
   get members(): ReadonlyMap<string, Member> {
     return this.#members;
   }
@@ -257,7 +261,10 @@ export class Room extends Emitter<RoomEvents> {
     return this.#left;
   }
 
-  /** Says something in the chat; resolves when it stands in the room's log. @throws {RequestError | LostError | QueueFullError} */
+  /**
+   * Says something in the chat; resolves when it stands in the room's log. @throws {RequestError | LostError |
+   * QueueFullError}
+   */
   async say(text: string): Promise<Position> {
     // The server takes a message for the end of typing.
     this.#typedAt = -Infinity;
@@ -317,6 +324,8 @@ export class Room extends Emitter<RoomEvents> {
   async call(options: CallOptions = {}): Promise<Call> {
     const { client } = this.#host;
     if (client.missing.length) throw new UnsupportedError('a call');
+    // Loaded when it is needed: a room without calls costs a page less.
+    const { Call } = await import('./call.js');
     const call = new Call(client, this, this.#inside, options);
     this.#call?.replace();
     this.#call = call;
@@ -349,7 +358,7 @@ export class Room extends Emitter<RoomEvents> {
     const handles = to?.flatMap((peer) => this.#members.get(peer)?.handle ?? []);
     // Nobody of those is here any more.
     if (this.#left || handles?.length === 0) return;
-    if (handles && handles.length > RECEIVERS_MOST) throw new RangeError(`a move has at most ${RECEIVERS_MOST} receivers`);
+    if ((handles?.length ?? 0) > RECEIVERS_MOST) throw new RangeError(`at most ${RECEIVERS_MOST} receivers of a move`);
     this.#host.move({ room: this.name, key, reliable, to: handles, data });
   }
 
@@ -377,7 +386,8 @@ export class Room extends Emitter<RoomEvents> {
         return this.#tell(message.type, { ...message, missed });
       case 'peer-left':
         if (message.peer.peer === this.#you.peer && !missed) {
-          return this.#inside.out({ reason: message.reason, code: 0, message: `put out of the room: ${message.reason}` });
+          const { reason } = message;
+          return this.#inside.out({ reason, code: 0, message: `put out of the room: ${reason}` });
         }
         this.#went([message.peer], missed, this.#count - 1);
         return this.#tell(message.type, { ...message, missed });
@@ -403,8 +413,8 @@ export class Room extends Emitter<RoomEvents> {
       case 'peer-updated':
         return this.#change(message.peer, { state: message.state });
       case 'latency': {
-        const all = message.peers.map(([handle, rtt, jitter]) => [this.#peers.get(handle) ?? '', { rtt, jitter }] as const);
-        return this.#changes(all);
+        const peer = (handle: number) => this.#peers.get(handle) ?? '';
+        return this.#changes(message.peers.map(([handle, rtt, jitter]) => [peer(handle), { rtt, jitter }] as const));
       }
     }
   }

@@ -26,7 +26,8 @@ function begin(queue = 256) {
     if (path === 'events') {
       streams.push(asked);
       asked.open();
-      const rooms = asked.url.searchParams.getAll('room').map((room) => ({ room, position: at(5), count: 1, spectators: 1 }));
+      const names = asked.url.searchParams.getAll('room');
+      const rooms = names.map((room) => ({ room, position: at(5), count: 1, spectators: 1 }));
       return asked.block('connected', { user: 'ann', rooms, heartbeat: 15_000 }, 'c5');
     }
     if (path.endsWith('/members')) return asked.json({ members, count: members.length });
@@ -80,14 +81,15 @@ test('a room is shown as a session would see it, and its events are the same mes
   tell(8, 'peer-left', { peer: entry('p2'), reason: 'lost' });
   tell(9, 'peer-left', { peer: entry('p9'), reason: 'left' });
   tell(10, 'score', 3);
-  tell(11, 'presence', { count: 2, spectators: 0, joined: [entry('p3')], left: [entry('p1')], more: false });
+  const presence = { count: 2, spectators: 0, joined: [entry('p3')], left: [entry('p1')], more: false };
+  tell(11, 'presence', presence);
   await settle();
   const logged = (seq: number) => ({ room: 'r', position: at(seq), time: seq });
   assert.deepEqual(messages, [
     { type: 'peer-joined', ...logged(7), peer: { ...entry('p2'), order: 7 } },
     { type: 'peer-left', ...logged(8), peer: entry('p2'), reason: 'lost' },
     { type: 'event', ...logged(10), kind: 'score', data: 3 },
-    { type: 'presence', ...logged(11), count: 2, spectators: 0, joined: [entry('p3')], left: [entry('p1')], more: false },
+    { type: 'presence', ...logged(11), ...presence },
   ]);
   fallback.close();
 });
@@ -115,7 +117,8 @@ test('what came while it was away is told as missed', async () => {
     if (!asked.path.endsWith('/events')) return usual(asked);
     streams.push(asked);
     asked.open();
-    asked.block('connected', { user: 'ann', rooms: [{ room: 'r', position: at(7), count: 1, spectators: 1 }], heartbeat: 15_000 }, 'c5');
+    const rooms = [{ room: 'r', position: at(7), count: 1, spectators: 1 }];
+    asked.block('connected', { user: 'ann', rooms, heartbeat: 15_000 }, 'c5');
   })(world.answer);
   streams.at(-1)?.fail();
   await world.pass(30_000);
@@ -125,7 +128,8 @@ test('what came while it was away is told as missed', async () => {
   await settle();
   const scores = messages.flatMap((message, n) => (message.type === 'event' ? [`${message.data} ${missed[n]}`] : []));
   assert.deepEqual(scores, ['1 true', '2 true', '3 false']);
-  assert.deepEqual(messages.flatMap((message) => (message.type === 'connected' ? [message.resumed] : [])), [false, true]);
+  const resumed = messages.flatMap((message) => (message.type === 'connected' ? [message.resumed] : []));
+  assert.deepEqual(resumed, [false, true]);
   fallback.close();
 });
 
@@ -145,7 +149,8 @@ test('one POST at a time per room, repeated under its key until it is answered',
   posts[2]?.json({ position: at(6) }, 201);
   await settle();
   posts[3]?.json({ position: at(7) }, 201);
-  assert.deepEqual(await Promise.all(said), [{ type: 'ok', re: 0, position: at(6) }, { type: 'ok', re: 0, position: at(7) }]);
+  const ok = (seq: number) => ({ type: 'ok', re: 0, position: at(seq) });
+  assert.deepEqual(await Promise.all(said), [ok(6), ok(7)]);
   const keys = posts.map(({ headers }) => headers.get('idempotency-key') ?? '');
   assert.ok(keys.every((key) => /^[0-9a-f]{32}$/.test(key)));
   assert.ok(keys[0] === keys[1] && keys[1] === keys[2] && keys[2] !== keys[3]);
@@ -194,6 +199,30 @@ test('more than the queue holds is refused, and closing ends what waits', async 
   assert.equal(status.at(-1)?.state, 'closed');
   await settle();
   assert.equal(begun.world.left, 0);
+});
+
+test('what is said while away waits for the way back, or ends with the fallback', async () => {
+  const begun = begin();
+  const { world, fallback, streams, posts } = begun;
+  await join(begun);
+  const lose = async () => {
+    streams.at(-1)?.fail();
+    await settle();
+  };
+  await lose();
+  const said = say(fallback, 'one');
+  await settle();
+  assert.equal(posts.length, 0);
+  await world.pass(500);
+  posts[0]?.json({ position: at(6) }, 201);
+  assert.equal((await said).type, 'ok');
+  await lose();
+  const unsaid = say(fallback, 'two');
+  unsaid.catch(() => {});
+  await settle();
+  fallback.close();
+  await assert.rejects(unsaid, ClosedError);
+  assert.equal(posts.length, 1);
 });
 
 test('what needs a WebSocket says so', async () => {

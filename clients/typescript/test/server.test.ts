@@ -91,14 +91,22 @@ interface Guest {
   asked: TokenReason['why'][];
   /** Cuts the connection off, as a network does. */
   cut(): void;
+  /** What is sent from here on is lost on the way, until the connection is cut off. */
+  swallow(): void;
 }
 
 let users = 0;
 
 function guest(options: Partial<ConnectOptions> = {}, claims: Record<string, unknown> = {}): Guest {
-  const sockets: WebSocket[] = [];
+  const sockets: { terminate(): void; isLossy: boolean }[] = [];
   const asked: TokenReason['why'][] = [];
   class Recorded extends WebSocket {
+    isLossy = false;
+
+    override send(data: string | Uint8Array): void {
+      if (!this.isLossy) super.send(data);
+    }
+
     constructor(url: string, subprotocols: string[]) {
       super(url, subprotocols);
       sockets.push(this);
@@ -113,7 +121,11 @@ function guest(options: Partial<ConnectOptions> = {}, claims: Record<string, unk
     }),
   });
   clients.push(client);
-  return { client, asked, cut: () => sockets.at(-1)?.terminate() };
+  const swallow = () => {
+    const socket = sockets.at(-1);
+    if (socket) socket.isLossy = true;
+  };
+  return { client, asked, swallow, cut: () => sockets.at(-1)?.terminate() };
 }
 
 const backAgain = async ({ client, cut }: Guest): Promise<void> => {
@@ -175,6 +187,7 @@ for (const encoding of ENCODINGS) {
     for (let n = 0; n < 60; n += 1) {
       there.sendReliable(n);
       there.send(n);
+      if (n === 14) bob.swallow();
       if (n === 20) bob.cut();
       if (n === 40) ada.cut();
       if (n % 10 === 0) await new Promise((done) => setImmediate(done));

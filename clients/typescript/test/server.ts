@@ -72,7 +72,11 @@ export class Server {
     return this.#stop();
   }
 
-  async token(user: string, rooms: RoomWish[] = [{ r: '*', role: 'host' }], more: Record<string, unknown> = {}): Promise<string> {
+  async token(
+    user: string,
+    rooms: RoomWish[] = [{ r: '*', role: 'host' }],
+    more: Record<string, unknown> = {},
+  ): Promise<string> {
     const answer = await fetch(`${this.base}/dev/token`, {
       method: 'POST',
       headers: { origin: this.base, 'content-type': 'application/json' },

@@ -110,7 +110,8 @@ test('values mean in MessagePack what section 10 says', () => {
   let compared = 0;
   for (const { name, direction, msgpack: packed, json: expected, refused } of vectors('convert')) {
     if (direction !== 'to-json' || refused !== undefined) continue;
-    // Numbers beyond 2^53, times beyond a Date and keys that are no strings are shown differently: section 10 is for JSON.
+    // Numbers beyond 2^53, times beyond a Date and keys that are no strings are shown differently: section 10 is for
+    // JSON.
     if (/integer-.*(largest|smallest|2-53$)|uint64|int64|timestamp|key|float/.test(name)) {
       msgpack.payload(bytes(packed));
       continue;

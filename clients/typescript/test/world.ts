@@ -45,7 +45,8 @@ export class Asked {
   }
 
   json(body: unknown, status = 200, headers: Record<string, string> = {}): void {
-    this.#answer(new Response(JSON.stringify(body), { status, headers: { 'content-type': 'application/json', ...headers } }));
+    const given = { 'content-type': 'application/json', ...headers };
+    this.#answer(new Response(JSON.stringify(body), { status, headers: given }));
   }
 
   problem(code: number, status: number, more: Record<string, unknown> = {}): void {

@@ -114,7 +114,7 @@ fn the_examples_in_the_example_have_every_key_without_a_default() {
     let algorithms: Vec<_> = config.auth.keys.iter().map(|key| key.algorithm.name()).collect();
     assert_eq!(algorithms, Algorithm::NAMES);
     assert!(config.auth.audience.is_some() && config.metrics_listen.is_some());
-    assert_eq!((config.rooms.len(), config.ice.len()), (2, 2));
+    assert_eq!((config.rooms.len(), config.ice.len()), (2, 3));
     for key in [
         "kid",
         "issuer",
@@ -125,6 +125,7 @@ fn the_examples_in_the_example_have_every_key_without_a_default() {
         "resume_secret",
         "resume_secret_file",
         "credential",
+        "ttl_ms",
         "match",
     ] {
         assert!(EXAMPLE.contains(&format!("{key} = ")) || EXAMPLE.contains(&format!("`{key}`")), "{key}");
@@ -198,7 +199,20 @@ fn values_must_fit_each_other() {
         ("auth.cookie = 'a b'", "file:1: auth.cookie: is no cookie name"),
         ("auth.audience = 'rallypoint-admin'", "auth.admin_audience: must not be the same as auth.audience"),
         ("[[ice]]\nurls = ['http://x']", "file:2: ice[0].urls: every address begins with stun:"),
-        ("[[ice]]\nurls = ['turn:x']", "file:1: ice[0]: turn needs `username` and `credential`"),
+        ("[[ice]]\nurls = []", "file:2: ice[0].urls: every address begins with stun:"),
+        ("[[ice]]\nurls = ['turn:x']", "file:1: ice[0]: turn needs `secret`, or `username` and `credential`"),
+        ("[[ice]]\nurls = ['turn:x']\nusername = 'x'", "file:1: ice[0]: turn needs `secret`, or"),
+        (
+            "[[ice]]\nurls = ['turn:x']\nsecret = '0123456789abcdef'\ncredential = 'x'",
+            "file:3: ice[0].secret: stands in place of `username` and `credential`",
+        ),
+        ("[[ice]]\nurls = ['turn:x']\nsecret = 'x'", "file:3: ice[0].secret: has 1 bytes; it needs at least 16"),
+        (
+            "[[ice]]\nurls = ['stun:x']\nsecret = '0123456789abcdef'",
+            "file:3: ice[0].secret: is for turn: and turns: addresses",
+        ),
+        ("[[ice]]\nurls = ['stun:x']\nttl_ms = 60000", "file:3: ice[0].ttl_ms: is how long a credential"),
+        ("[[ice]]\nurls = ['turn:x']\nttl_ms = 59999", "file:3: ice[0].ttl_ms: 59999 is out of range"),
         (
             "[[auth.keys]]\nalgorithm = 'HS256'\nsecret_file = 'x'\n[[auth.keys]]\nalgorithm = 'HS256'",
             "file:4: auth.keys[1]: HS256 needs `secret` or `secret_file`",

@@ -42,6 +42,26 @@ async fn a_user_asks_so_often_over_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_user_asks_so_often_for_ice_servers() {
+    let node = Node::with(|config| {
+        config.limits.ice_requests_per_second_per_user = 0.01;
+        config.limits.ice_requests_burst_per_user = 2.0;
+    })
+    .await;
+    // An operator no less than anybody else: what is made there is a credential.
+    let (ada, bob) = (pass("ada").player("*").admin("rooms"), pass("bob").player("*"));
+    node.get("/v1/ice-servers", &pass("ada").verbs("*", ["join"])).await.refused(705);
+    for _ in 0..2 {
+        node.get("/v1/ice-servers", &ada).await.expect(200);
+    }
+    slowed(&node.get("/v1/ice-servers", &ada).await, "ice_requests_per_second_per_user");
+    node.get("/v1/ice-servers", &bob).await.expect(200);
+    node.get("/v1/rooms", &ada).await.expect(200);
+    assert_eq!(limited(&node, "ice_requests_per_second_per_user").await, 1.0);
+    is_well(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_asks_so_often_over_http() {
     let node = Node::with(|config| {
         config.limits.requests_per_second_per_ip = 0.01;

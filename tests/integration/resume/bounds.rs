@@ -1,5 +1,7 @@
 //! What is lost is said, and what is kept is bounded.
 
+use rallypoint::auth::Limit;
+
 use super::*;
 use crate::support::{pass, until};
 
@@ -155,10 +157,24 @@ async fn a_second_session_of_the_user_is_what_its_token_says() {
 async fn a_token_lowers_the_limits_of_its_session() {
     let node = Node::start().await;
     let mut low = pass("ada").host("*");
-    low.0.lim.rooms = Some(1);
+    low.0.lim = Limit { rooms: Some(1), requests: Some(7), moves: Some(1), bytes: Some(4096) };
     let mut wire = Wire::connect(&node, &low, Encoding::Json).await;
+    let told = |[rooms, requests, requests_burst, moves, moves_burst, bytes]: [u64; 6]| {
+        json!({
+            "frame": 65_536, "move": 4096, "text": 4096, "signal": 65_536, "state": 512, "rooms": rooms,
+            "requests_per_second": requests, "requests_burst": requests_burst, "moves_per_second": moves,
+            "moves_burst": moves_burst, "bytes_per_second": bytes,
+        })
+    };
+    assert_eq!(wire.connected["limits"], told([1, 7, 14, 1, 2, 4096]));
     wire.granted(json!({ "type": "join", "room": "one" })).await;
     wire.refused(json!({ "type": "join", "room": "two" }), 902).await;
+    // A burst that is no whole number is told as the one below.
+    let mut odd = pass("bob").host("*");
+    odd.0.lim = Limit { rooms: Some(99), requests: Some(7), ..Limit::default() };
+    let other = Node::with(|config| config.limits.requests_burst = 61.0).await;
+    let odd = Wire::connect(&other, &odd, Encoding::MsgPack).await;
+    assert_eq!(odd.connected["limits"], told([16, 7, 7, 120, 240, 524_288]));
     // A newer token brings its own limits along.
     wire.granted(json!({ "type": "refresh", "token": pass("ada").host("*").mint() })).await;
     wire.granted(json!({ "type": "join", "room": "two" })).await;

@@ -185,9 +185,17 @@ async function begin(): Promise<void> {
   if (call || calling) return;
   calling = true;
   const { audio, video } = lobby.wish;
-  const begun = await room.call({ audio: constraints(audio), video: constraints(video) });
-  calling = false;
-  lobby.close();
+  let begun: Call;
+  try {
+    begun = await room.call({ audio: constraints(audio), video: constraints(video) });
+  } catch (error) {
+    at('no-call').hidden = false;
+    setText(at('no-call'), `This browser cannot take part in calls (${error instanceof Error ? error.message : error}): you can read and write.`);
+    return;
+  } finally {
+    calling = false;
+    lobby.close();
+  }
   if (visit !== present) return begun.end();
   call = begun;
   window.rallypoint.call = begun;

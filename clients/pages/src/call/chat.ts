@@ -36,10 +36,12 @@ export class Chat {
       });
     });
     at('talk').addEventListener('click', () => this.open(!this.isOpen));
-    at('chat-close').addEventListener('click', () => {
+    const close = () => {
       this.open(false);
       at('talk').focus();
-    });
+    };
+    at('chat-close').addEventListener('click', close);
+    at('chat').addEventListener('keydown', ({ key }) => key === 'Escape' && this.isOpen && close());
   }
 
   /** On a wide screen the chat stands beside the call; on a narrow one it is opened over it. */

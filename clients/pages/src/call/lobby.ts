@@ -13,20 +13,21 @@ export class Lobby {
   stream = new MediaStream();
   note = '';
   opened: Promise<void>;
+  /** What the person chose, also while it is off. */
+  readonly #chosen: { audio?: string; video?: string } = {};
   #level: Level | undefined;
   #metering: number | undefined;
 
   constructor() {
     const pick = (kind: 'audio' | 'video') => ({ target }: Event) => {
       if (!(target instanceof HTMLSelectElement) || !target.value) return;
-      this.wish[kind] = target.value;
+      this.wish[kind] = this.#chosen[kind] = target.value;
       void this.open();
     };
     at('pick-camera').addEventListener('change', pick('video'));
     at('pick-microphone').addEventListener('change', pick('audio'));
     const toggle = (kind: 'audio' | 'video') => () => {
-      const [track] = this.#tracks(kind);
-      this.wish[kind] = track ? false : true;
+      this.wish[kind] = this.#tracks(kind).length ? false : (this.#chosen[kind] ?? true);
       void this.open();
     };
     at('lobby-camera').addEventListener('click', toggle('video'));
@@ -58,7 +59,7 @@ export class Lobby {
   }
 
   async #fill(): Promise<void> {
-    const chosen = (kind: 'audio' | 'video') => this.#tracks(kind)[0]?.getSettings().deviceId;
+    const chosen = (kind: 'audio' | 'video') => this.#tracks(kind)[0]?.getSettings().deviceId ?? this.#chosen[kind];
     await fill(at('pick-camera', HTMLSelectElement), 'videoinput', chosen('video'));
     await fill(at('pick-microphone', HTMLSelectElement), 'audioinput', chosen('audio'));
   }

@@ -37,9 +37,19 @@ export interface ChartOptions {
 
 const SCALE_FONT = '11px ui-monospace, monospace';
 
-/** The chart; put its `element` into the page, which says how large it is. */
+const nameOf = ({ colour }: Series, index: number): string => colour ?? `--series-${(index % 8) + 1}`;
+
+/** A coloured element that shows nothing by itself. */
+function swatch(name: string, hidden: boolean): HTMLElement {
+  const element = el('i', { hidden });
+  element.style.color = `var(${name})`;
+  return element;
+}
+
+/** The chart; put its `element` into the page, which says how large it is, and where there is more than one line its `legend`. */
 export class Chart {
   readonly element: HTMLElement;
+  readonly legend: HTMLElement;
   readonly #canvas = el('canvas', { attrs: { role: 'img' } });
   readonly #options: Required<Omit<ChartOptions, 'min' | 'max'>> & Pick<ChartOptions, 'min' | 'max'>;
   readonly #samples: Samples[];
@@ -53,11 +63,11 @@ export class Chart {
   constructor(options: ChartOptions) {
     this.#options = { span: 60_000, most: 600, spark: false, fit: false, format: (value) => `${Math.round(value * 10) / 10}`, ...options };
     this.#samples = options.series.map(() => new Samples(this.#options.most));
-    this.#inks = ['--soft', '--line', ...options.series.map(({ colour }, index) => colour ?? `--series-${(index % 8) + 1}`)].map((name) => {
-      const ink = el('i', { hidden: true });
-      ink.style.color = `var(${name})`;
-      return ink;
-    });
+    this.#inks = ['--soft', '--line', ...options.series.map(nameOf)].map((name) => swatch(name, true));
+    this.legend = el(
+      'ul', { class: 'legend' },
+      ...options.series.map((series, index) => el('li', {}, swatch(nameOf(series, index), false), series.label)),
+    );
     this.element = el('div', { class: this.#options.spark ? 'chart spark' : 'chart' }, this.#canvas, ...this.#inks);
     this.#canvas.ariaLabel = options.title;
     new ResizeObserver(([entry]) => {

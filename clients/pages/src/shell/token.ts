@@ -10,7 +10,7 @@ export interface Wish {
   /** Default: the guest of this tab. */
   user?: string;
   name?: string;
-  rooms?: readonly { r: string; role?: 'player' | 'spectator' | 'host' }[];
+  rooms?: readonly { r: string; role?: 'player' | 'spectator' | 'host'; do?: readonly string[] }[];
   notify?: { send: readonly string[] };
   admin?: boolean;
 }

@@ -61,7 +61,10 @@ pub(crate) async fn listen() -> (TcpListener, Options) {
 
 /// `connected` of the session `s`, which can be resumed with this token.
 pub(crate) fn connected(resumed: bool, token: &str) -> Value {
-    let limits = json!({ "frame": 1, "move": 1, "text": 1, "signal": 1, "state": 1, "rooms": 1 });
+    let limits = json!({
+        "frame": 1, "move": 1, "text": 1, "signal": 1, "state": 1, "rooms": 1, "requests_per_second": 1,
+        "requests_burst": 1, "moves_per_second": 1, "moves_burst": 1, "bytes_per_second": 1,
+    });
     json!({
         "type": "connected", "peer": ME, "session": "s", "resume": token, "resumed": resumed, "time": 1_000_000,
         "heartbeat": 15000, "limits": limits, "notifications": position(),

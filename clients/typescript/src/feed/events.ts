@@ -1,4 +1,4 @@
-/** Reads a feed as Server-Sent Events, by `fetch`: `EventSource` can neither send a token nor tell why it was refused. */
+/** Reads a feed as Server-Sent Events, by `fetch`: `EventSource` can neither send a token nor say why it failed. */
 
 import { RallypointError, RequestError } from '../errors.js';
 import type { FeedConnected, FeedEvent, FeedReset, FeedState } from '../feed.js';

@@ -1,13 +1,15 @@
 /** Requests to the server's HTTP routes: addresses, answers within bounds, and what a refusal asks for (section 13). */
 
-import { TokenRefused } from '../client.js';
-import { RallypointError, RequestError } from '../errors.js';
+import { RallypointError, RequestError, TokenRefused } from '../errors.js';
 
 /** The largest problem that is read, bytes. */
 const PROBLEM = 64 * 1024;
 
+/** Parameters; a name may stand there more than once. */
+export type Query = readonly (readonly [string, string])[];
+
 /** An address under `v1/`; a path before it is kept. Each `segment` is encoded as one. */
-export function address(base: URL, segments: readonly string[], query: readonly (readonly [string, string])[] = []): string {
+export function address(base: URL, segments: readonly string[], query: Query = []): string {
   const url = new URL(base);
   url.pathname = `${url.pathname.replace(/\/*$/, '')}/v1/${segments.map(encodeURIComponent).join('/')}`;
   url.search = new URLSearchParams(query.map(([name, value]) => [name, value])).toString();
@@ -52,7 +54,7 @@ function problem(text: string): Record<string, unknown> {
   return typeof said === 'object' && said !== null ? { ...said } : {};
 }
 
-/** What to do about a failure: come with another `token`, `wait` and try again, or `stop`. Section 15's column "Retry". */
+/** What to do about a failure: come with another `token`, `wait` and try again, or `stop`: section 15's "Retry". */
 export function remedy(fault: unknown): 'token' | 'wait' | 'stop' {
   if (fault instanceof TokenRefused) return 'stop';
   if (!(fault instanceof RequestError)) return 'wait';

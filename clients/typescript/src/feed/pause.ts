@@ -3,7 +3,7 @@
 import type { Env } from '../env.js';
 import { RallypointError } from '../errors.js';
 
-/** Waits `ms`, or until the page is woken, but then not below `floor`. Ends at once, without a fault, when `signal` aborts. */
+/** Waits `ms`, or until the page is woken, but then not below `floor`. Ends at once, and well, when `signal` aborts. */
 export function pause(env: Env, ms: number, signal: AbortSignal, floor = 0): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve();

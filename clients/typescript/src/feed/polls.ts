@@ -1,7 +1,7 @@
 /** Reads a feed by long polls, for networks that keep streams back. */
 
 import type { FeedConnected, FeedEvent, FeedReset, FeedState } from '../feed.js';
-import { claims } from '../tokens.js';
+import { claims } from '../token.js';
 import type { Cursor, Position } from '../wire.js';
 import { address, refusal, textOf } from './http.js';
 import { pause, Silence } from './pause.js';
@@ -22,6 +22,13 @@ export interface PollAnswer {
   events: FeedEvent[];
   reset?: FeedReset[];
   state?: FeedState[];
+}
+
+/** How a room stands: `GET v1/rooms/{room}`. */
+export interface Stand {
+  position: Position;
+  members: number;
+  spectators: number;
 }
 
 /** Reads until it fails. */
@@ -47,8 +54,8 @@ export async function readPolls(reading: Reading, hearer: Hearer): Promise<never
     const stand = found.flatMap((answer, n): FeedConnected['rooms'] => {
       const room = rooms[n];
       if (answer.status === 'rejected' || room === undefined) return [];
-      const { position, members, spectators } = answer.value as { position: Position; members: number; spectators: number };
-      return [{ room, position, count: members, spectators }];
+      const { position, members: count, spectators } = answer.value as Stand;
+      return [{ room, position, count, spectators }];
     });
     hearer.connected(typeof user === 'string' ? { user, rooms: stand } : { rooms: stand }, cursor);
   };
@@ -66,7 +73,7 @@ export async function readPolls(reading: Reading, hearer: Hearer): Promise<never
         // The cursor is the one before the events of the answer, which are told only now.
         await greet(cursor ?? answer.cursor);
       }
-      // Told whole, even if a listener ends the reading meanwhile: between the first event and the last no cursor stands.
+      // Told whole, even if a listener ends the reading meanwhile: no cursor stands between its events.
       const { events, reset = [], state = [] } = answer;
       for (const told of reset) hearer.reset(told);
       for (const told of events) hearer.event(told);

@@ -1,4 +1,4 @@
-/** What is to be said in rooms by POST: in order and one at a time per room, so that nothing is swapped or said twice. */
+/** What is to be said in rooms by POST: in order, one at a time per room, so that nothing is swapped. */
 
 import { QueueFullError } from '../errors.js';
 import type { Position } from '../wire.js';
@@ -17,7 +17,12 @@ export class Posts {
   }
 
   /** Says it after everything that was said in the room before; `ready` holds it until there is a way to the server. */
-  async say(room: string, body: { kind: string; data: unknown }, ready: () => Promise<void>, signal: AbortSignal): Promise<Position> {
+  async say(
+    room: string,
+    body: { kind: string; data: unknown },
+    ready: () => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<Position> {
     if (this.#waiting >= this.#most) throw new QueueFullError(this.#most);
     this.#waiting++;
     const before = this.#last.get(room);

@@ -3,8 +3,8 @@
 import { Backoff } from '../backoff.js';
 import type { Env } from '../env.js';
 import { LostError, RallypointError } from '../errors.js';
-import type { Tokens } from '../tokens.js';
-import { address, refusal, remedy, textOf } from './http.js';
+import type { Tokens } from '../token.js';
+import { address, refusal, remedy, textOf, type Query } from './http.js';
 import { pause, Silence } from './pause.js';
 
 /** How long one answer may take, ms, and how large it may be, bytes. */
@@ -17,7 +17,7 @@ const REPEATABLE = 280_000;
 export interface Request {
   /** The path under `v1/`. */
   path: readonly string[];
-  query?: readonly (readonly [string, string])[];
+  query?: Query;
   /** Makes it a POST, which is carried out once. */
   body?: unknown;
   /** An error's number that is as good as an answer: `undefined`. */
@@ -40,7 +40,8 @@ export class Requests {
     const { body, except } = request;
     const backoff = new Backoff(this.#env);
     const until = body === undefined ? Infinity : this.#env.now() + REPEATABLE;
-    const key = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    const key = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
     for (let isFresh = false; ; ) {
       try {
         return await this.#once(request, key, signal);

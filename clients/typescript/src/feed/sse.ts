@@ -24,7 +24,7 @@ export class EventStream {
   /** How long to wait before coming back, ms, as the stream last said. */
   retry = 0;
 
-  /** What these bytes complete. A block that the end of the stream cuts off is never told. @throws {RangeError} too long */
+  /** What these bytes complete; a block that the end of the stream cuts off is not told. @throws {RangeError} too long */
   *push(bytes: Uint8Array): Generator<Block> {
     let text = this.#decoder.decode(bytes, { stream: true });
     if (!text) return;
@@ -42,10 +42,10 @@ export class EventStream {
 
   #take(line: string): Block | undefined {
     if (!line) {
-      const block = this.#data === undefined ? undefined : { event: this.#event || 'message', data: this.#data, id: this.#id };
+      const [event, data] = [this.#event || 'message', this.#data];
       this.#event = '';
       this.#data = undefined;
-      return block;
+      return data === undefined ? undefined : { event, data, id: this.#id };
     }
     bound(line);
     const colon = line.indexOf(':');

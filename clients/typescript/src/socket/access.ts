@@ -1,6 +1,6 @@
 /** The access token in use: how long it is good for, and when the next one is to be asked for. */
 
-import { expiry } from '../tokens.js';
+import { expiry } from '../token.js';
 
 /** Renewals are never closer together, whatever a token says and however often its source fails. */
 const PAUSE_MS = 5_000;

@@ -11,8 +11,8 @@ export type Frame = string | Uint8Array;
 export interface Codec {
   readonly subprotocol: string;
   /**
-   * Encodes a value at once, so that what its owner changes later does not count. Fields of a request are an object, to be
-   * handed to `request`; the payload of a move is any value. @throws what cannot be encoded
+   * Encodes a value at once, so that what its owner changes later does not count. Fields of a request are an object,
+   * to be handed to `request`; the payload of a move is any value. @throws what cannot be encoded
    */
   encode(value: unknown): Frame;
   /** A request; without an id if it has no answer. */
@@ -71,8 +71,8 @@ const decoder = new Decoder({
 const PROTO = [...'__proto__'].map((letter) => letter.charCodeAt(0));
 
 /**
- * Reads a value. The decoder refuses a key `__proto__`, by which a stranger could keep a whole message from its readers: the
- * list of a room, say. So where it refuses, it gets the bytes once more with that name made harmless.
+ * Reads a value. The decoder refuses a key `__proto__`, by which a stranger could keep a whole message from its
+ * readers: the list of a room, say. So where it refuses, it gets the bytes once more with that name made harmless.
  */
 function decode(bytes: Uint8Array): unknown {
   try {

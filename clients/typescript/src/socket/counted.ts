@@ -13,8 +13,8 @@ export class Counted {
   #ackAt: number;
 
   /**
-   * The first `ack` is due after some few at random, or all members of a large room would acknowledge the same move, and
-   * the server would have all of it to read at once.
+   * The first `ack` is due after some few at random, or all members of a large room would acknowledge the same move,
+   * and the server would have all of it to read at once.
    */
   constructor(random: number) {
     this.#ackAt = 1 + Math.floor(random * EVERY);

@@ -95,7 +95,8 @@ export type Effect =
 type Step = [Machine, Effect[]];
 
 /** A connection that has not begun. */
-export const idle = (fixed: boolean): Machine => ({ state: { at: 'idle' }, attempts: 0, met: false, expired: false, fixed });
+export const idle = (fixed: boolean): Machine =>
+  ({ state: { at: 'idle' }, attempts: 0, met: false, expired: false, fixed });
 
 /** When `step` wants to hear of the time. */
 export function due({ state }: Machine): number {
@@ -177,7 +178,8 @@ export function step(machine: Machine, input: Input, now: number, random: number
     case 'connected': {
       if (state.at !== 'authenticating') return stays;
       const { heartbeat } = input;
-      const live = { at: 'live', since: now, heartbeat, pingAt: now + FIRST_PING_MS, lostAt: Infinity, probing: false } as const;
+      const quiet = { pingAt: now + FIRST_PING_MS, lostAt: Infinity, probing: false };
+      const live = { at: 'live', since: now, heartbeat, ...quiet } as const;
       const next = { ...machine, met: true, attempts: Math.min(machine.attempts, ARRIVED), state: live };
       return [next, [tell(next, 'Connected.', { state: 'connected', transport: 'websocket' })]];
     }
@@ -188,7 +190,8 @@ export function step(machine: Machine, input: Input, now: number, random: number
       return lost(machine, now, random, input.code, input.reason, input.told);
     case 'wake':
       if (state.at === 'waiting') {
-        return state.floor <= now ? attempt(machine, now) : [{ ...machine, state: { ...state, until: state.floor } }, []];
+        if (state.floor <= now) return attempt(machine, now);
+        return [{ ...machine, state: { ...state, until: state.floor } }, []];
       }
       return state.at === 'live' ? probe(machine, state, now) : stays;
     case 'time':
@@ -206,7 +209,8 @@ export function step(machine: Machine, input: Input, now: number, random: number
 type Live = Extract<State, { at: 'live' }>;
 
 function ping(machine: Machine, state: Live, now: number, pingAt: number, patience: number): Step {
-  return [{ ...machine, state: { ...state, pingAt, lostAt: Math.min(state.lostAt, now + patience) } }, [{ do: 'ping' }]];
+  const lostAt = Math.min(state.lostAt, now + patience);
+  return [{ ...machine, state: { ...state, pingAt, lostAt } }, [{ do: 'ping' }]];
 }
 
 /** Is it still there? */

@@ -107,7 +107,9 @@ export class Moves {
     }
   }
 
-  /** The socket is lost, and with it perhaps what has no proof: that goes first, unless something newer took its place. */
+  /**
+   * The socket is lost, and with it perhaps what has no proof: that goes first, unless something newer took its place.
+   */
   lost(): void {
     const newer = new Set(this.#unsent.map(({ slot }) => slot || undefined));
     this.#unsent.unshift(...this.#unproved.filter(({ slot }) => !slot || !newer.has(slot)));

@@ -1,8 +1,8 @@
 /** A pace that the server allows: a bucket of tokens, so that nothing is ever refused for haste. */
 
 /**
- * The server counts what arrives, and the network may hold messages up and then bring them all at once. So only a part of
- * the server's burst is used here, and a little less than its rate.
+ * The server counts what arrives, and the network may hold messages up and then bring them all at once. So only a part
+ * of the server's burst is used here, and a little less than its rate.
  */
 const RATE_SHARE = 0.95;
 

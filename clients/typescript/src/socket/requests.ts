@@ -116,8 +116,8 @@ export class Requests {
   }
 
   /**
-   * The session is lost: nobody knows what became of the requests without an answer. Only a `join` may be asked for again:
-   * that the last session was in the room is of no use to this one.
+   * The session is lost: nobody knows what became of the requests without an answer. Only a `join` may be asked for
+   * again: that the last session was in the room is of no use to this one.
    */
   fail(): void {
     const failed = this.#sent;

@@ -1,6 +1,6 @@
 /**
- * One session as its client sees it: everything that outlives a socket, and nothing of the socket itself. The carrier asks
- * it for the next frame and hands it the frames that came.
+ * One session as its client sees it: everything that outlives a socket, and nothing of the socket itself. The carrier
+ * asks it for the next frame and hands it the frames that came.
  */
 
 import type { CarrierListener, OutgoingMove } from '../carrier.js';
@@ -98,7 +98,10 @@ export class Session {
     const frame = this.#encode(fields, 'frame');
     this.#checkQueue();
     return new Promise((resolve, reject) => {
-      this.#requests.ask(type, frame, (answer) => (answer instanceof RallypointError ? reject(answer) : resolve(answer)));
+      this.#requests.ask(type, frame, (answer) => {
+        if (answer instanceof RallypointError) reject(answer);
+        else resolve(answer);
+      });
     });
   }
 
@@ -316,8 +319,8 @@ export class Session {
   #refused(error: ErrorMessage): void {
     this.told = error.retry_after;
     const place = error.room === undefined ? undefined : this.#rooms.get(error.room);
-    // Told on the way back, before the room was shown: it could not be entered. (That it is not joined is told of a move
-    // that came after its sender had left.)
+    // Told on the way back, before the room was shown: it could not be entered. (That it is not joined is told of a
+    // move that came after its sender had left.)
     if (error.room !== undefined && place && !place.shown && error.code !== 803) this.#lose(error.room, error);
     else this.#tell(error);
   }

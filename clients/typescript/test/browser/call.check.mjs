@@ -6,21 +6,21 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { build } from 'esbuild';
+import { build } from 'rolldown';
 import { launch, startServer, token, until } from '../../../../tests/browser/lib.mjs';
 import { flaky } from '../../../../tests/browser/proxy.mjs';
 
 const TEST_MS = 120_000;
-const { outputFiles: [script] } = await build({
-  entryPoints: [new URL('page.js', import.meta.url).pathname],
-  bundle: true,
-  format: 'iife',
+const { output: [script] } = await build({
+  input: new URL('page.js', import.meta.url).pathname,
+  resolve: { extensionAlias: { '.js': ['.ts', '.js'] } },
+  output: { format: 'iife', codeSplitting: false },
   write: false,
 });
 
 /** A page with nothing but the package; servers in `--dev` let every page from localhost in. */
 const site = createServer((request, response) => {
-  const [type, body] = request.url === '/page.js' ? ['text/javascript', script.contents] : ['text/html', '<script src="/page.js"></script>'];
+  const [type, body] = request.url === '/page.js' ? ['text/javascript', script.code] : ['text/html', '<script src="/page.js"></script>'];
   response.writeHead(200, { 'content-type': `${type}; charset=utf-8` }).end(body);
 });
 await once(site.listen(0, '127.0.0.1'), 'listening');

@@ -25,7 +25,10 @@ pub(super) fn at(seq: u64) -> Position {
 }
 
 pub(super) fn connected(session: &str, resumed: bool, token: Option<&str>) -> Connected {
-    let limits = json!({ "frame": 1, "move": 1, "text": 1, "signal": 1, "state": 1, "rooms": 1 });
+    let limits = json!({
+        "frame": 1, "move": 1, "text": 1, "signal": 1, "state": 1, "rooms": 1, "requests_per_second": 1,
+        "requests_burst": 1, "moves_per_second": 1, "moves_burst": 1, "bytes_per_second": 1,
+    });
     let peer = if session == "s" { ME } else { OTHER };
     serde_json::from_value(json!({
         "peer": peer, "session": session, "resume": token, "resumed": resumed, "time": 1_000_000,

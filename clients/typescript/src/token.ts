@@ -1,7 +1,8 @@
 /** The access token: asked for when it is needed, kept while it is good, and read as far as a client may read it. */
 
-import { TokenRefused, type TokenReason, type TokenSource } from './client.js';
+import type { TokenReason, TokenSource } from './client.js';
 import type { Env } from './env.js';
+import { TokenRefused } from './errors.js';
 
 /** How long before its end a token is replaced, ms, at most: a short one sooner, at nine tenths. */
 const EARLY = 30_000;

@@ -1,0 +1,43 @@
+/** How a room stands, over HTTP: what neither a room nor a feed tells while it goes on. */
+
+import { route } from '../shell/address.js';
+import { parts } from '../watch/tally.js';
+
+/** A room as it stood a moment ago. */
+export interface Stand {
+  /** The sequence number of the log's head. */
+  seq: number;
+  members: number;
+  spectators: number;
+}
+
+/** How to ask: with which token, and over which line. */
+export interface Asking {
+  token: () => string;
+  ask: typeof fetch;
+}
+
+/** Reads one of a room's pages; `undefined` if there is no answer, or none that the token may have. */
+export async function readRoom(
+  room: string,
+  rest: string,
+  { token, ask }: Asking,
+): Promise<Record<string, unknown> | undefined> {
+  try {
+    const response = await ask(route(`v1/rooms/${encodeURIComponent(room)}${rest}`), {
+      headers: { authorization: `Bearer ${token()}` },
+    });
+    return response.ok ? await response.json() : undefined;
+  } catch {
+    // The line is down. Whoever asked goes on without.
+    return undefined;
+  }
+}
+
+/** Asks where the room stands; `undefined` if nobody says. */
+export async function standing(room: string, asking: Asking): Promise<Stand | undefined> {
+  const { position, members, spectators } = (await readRoom(room, '', asking)) ?? {};
+  const seq = typeof position === 'string' ? parts(position)?.seq : undefined;
+  if (seq === undefined || typeof members !== 'number' || typeof spectators !== 'number') return undefined;
+  return { seq, members, spectators };
+}
