@@ -1,6 +1,7 @@
 /** The comparison: a run over all four ways, stopped early, without a WebSocket, in the background, and cleaned up after. */
 
 import assert from 'node:assert/strict';
+import { looks } from './barriers.mjs';
 import { token, until } from './lib.mjs';
 import { open } from './pages.mjs';
 import { startStrict } from './strict.mjs';
@@ -103,5 +104,12 @@ export const tests = {
     await finished(page);
     assert.equal((await said(page))[0], 'All four received all 25 events, each once.');
     assert.deepEqual(faults, []);
+  },
+
+  async 'it has no barriers, in both themes, on a telephone and on a desk'({ base, browser }) {
+    await looks(browser, base, 'compare', async (page) => {
+      await start(page, 10, 5);
+      await finished(page);
+    });
   },
 };
