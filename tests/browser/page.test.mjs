@@ -1,25 +1,9 @@
 /** The pages themselves: what a person sees where something is missing, both themes, a telephone, and no barriers. */
 
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
+import { barriers, PHONE, wide } from './barriers.mjs';
 import { pair, seesAndHears, tile } from './calls.mjs';
 import { guest, until } from './lib.mjs';
-
-const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const PHONE = { width: 390, height: 844 };
-
-/** What axe finds serious on a page, in words. */
-async function barriers(page) {
-  // By the debugging protocol, so the page's Content-Security-Policy does not mind.
-  const { violations } = await page.evaluate(`${axe}; axe.run(document, { resultTypes: ['violations'] })`);
-  return violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(' ')).join(', ')}`);
-}
-
-/** Whether the page can be moved sideways, which no page should. */
-const wide = (page) => page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
 
 export const tests = {
   async 'every page in both themes and on a telephone: no barriers, nothing refused, nothing from elsewhere'({ browser, base }) {

@@ -1,6 +1,7 @@
 /** The server's state: all of its figures, a sentence on them, refusals in words, and a server that goes and comes back. */
 
 import assert from 'node:assert/strict';
+import { looks } from './barriers.mjs';
 import { startServer, until } from './lib.mjs';
 import { open } from './pages.mjs';
 import { startStrict } from './strict.mjs';
@@ -86,5 +87,9 @@ export const tests = {
     after(again.stop);
     await stands(page, 'connected');
     await until('all is well', async () => !/has not been heard/.test(await page.textContent('#findings')));
+  },
+
+  async 'it has no barriers, in both themes, on a telephone and on a desk'({ base, browser }) {
+    await looks(browser, base, 'status', (page) => page.waitForSelector('#card-latency[data-known]'));
   },
 };

@@ -1,6 +1,7 @@
 /** The ticker: one of the tabs runs the market, the next one goes on, and an alert is told once. */
 
 import assert from 'node:assert/strict';
+import { looks } from './barriers.mjs';
 import { token, until } from './lib.mjs';
 import { open } from './pages.mjs';
 import { startStrict } from './strict.mjs';
@@ -196,5 +197,9 @@ export const tests = {
     await moves(onlooker, 'prices');
     await until('it is said', async () => /look on, but not take part/.test(await onlooker.page.textContent('#runner-note')));
     assert.deepEqual([...market.faults, ...onlooker.faults], []);
+  },
+
+  async 'it has no barriers, in both themes, on a telephone and on a desk'({ base, browser }) {
+    await looks(browser, base, 'ticker', (page) => page.waitForFunction(() => Number(document.querySelector('#board').dataset.tick) > 4));
   },
 };

@@ -60,6 +60,6 @@ test('what spoils figures is said', () => {
 });
 
 test('figures as they are read best', () => {
-  assert.deepEqual([0.25, 9.94, 12.6, 1234].map(ms), ['0.3 ms', '9.9 ms', '13 ms', '1,234 ms']);
+  assert.deepEqual([0, 0.25, 9.94, 12.6, 1234].map(ms), ['0 ms', '0.3 ms', '9.9 ms', '13 ms', '1,234 ms']);
   assert.deepEqual([0, 9_999, 20_480].map(bytes), ['0 B', '9,999 B', '20 KiB']);
 });

@@ -81,7 +81,8 @@ function tell(now: Run): void {
   at('conclusion').replaceChildren(...conclusion(results, conditions).map((text) => el('li', {}, text)));
   at('rows').replaceChildren(...results.map((result) => row(result, conditions.sent)));
   at('results').hidden = false;
-  at('results').focus();
+  at('results').focus({ preventScroll: true });
+  at('results').scrollIntoView({ block: 'nearest' });
 }
 
 function row(result: Result, sent: number): HTMLTableRowElement {

@@ -57,7 +57,7 @@ const FAR = 1.5;
 const number = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 
 /** A duration as it is read best. */
-export const ms = (value: number): string => `${value < 10 ? value.toFixed(1) : number.format(value)} ms`;
+export const ms = (value: number): string => `${value < 10 && value ? value.toFixed(1) : number.format(value)} ms`;
 
 /** Bytes as they are read best. */
 export const bytes = (value: number): string => (value < 10_000 ? `${number.format(value)} B` : `${number.format(value / 1024)} KiB`);
