@@ -80,11 +80,15 @@ const tests = {
     }
     await flows(...names.flatMap((name) => names.filter((other) => other !== name).map((other) => [windows[name], name, other])));
     for (const name of names) {
-      const seen = await windows[name].seen(name);
+      // Rates are over the time since the last look, and what one peer just sent need not have left yet.
+      const seen = await until('rates of every pair', async () => {
+        const now = await windows[name].seen(name);
+        return Object.values(now).every(({ sent, received }) => sent > 0 && received > 0) && now;
+      });
       assert.deepEqual(Object.keys(seen).sort(), names.filter((other) => other !== name));
       for (const stats of Object.values(seen)) {
         assert.deepEqual([stats.state, stats.reason, stats.relayed, stats.protocol], ['connected', '', false, 'udp']);
-        assert.ok(stats.received > 0 && stats.sent > 0 && stats.width > 0 && stats.rtt >= 0 && stats.lost < 0.5, JSON.stringify(stats));
+        assert.ok(stats.width > 0 && stats.rtt >= 0 && stats.lost < 0.5, JSON.stringify(stats));
       }
       const tracks = await windows[name].ask(([who]) => [...pairs(who).values()].map(({ stream }) => stream.getTracks().map(({ kind }) => kind).sort()), name);
       assert.deepEqual(tracks, [['audio', 'video'], ['audio', 'video']]);
