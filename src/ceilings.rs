@@ -55,6 +55,7 @@ impl Ceilings {
             .connections
             .min(usize::try_from(descriptors.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(usize::MAX));
         tracing::info!(descriptors, connections = max, "ceilings");
+        metrics.connections_max.set(i64::try_from(max).unwrap_or(i64::MAX));
         let accepts = Rate { per_second: limits.accepts_per_second, burst: limits.accepts_burst };
         Self {
             max,

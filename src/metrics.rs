@@ -9,6 +9,8 @@ use prometheus_client::{
 };
 use rallypoint_protocol::{CloseCode, ErrorCode, moves::Lane};
 
+use crate::histogram::Histogram;
+
 /// How a client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -18,6 +20,8 @@ pub enum Transport {
     Sse,
     /// A poll that is being answered.
     Poll,
+    /// A stream of the node's state.
+    Status,
 }
 
 /// A label set of one transport.
@@ -58,9 +62,11 @@ pub struct LimitLabel {
 pub struct Metrics {
     registry: Registry,
     /// Open connections by transport.
-    connections: [Gauge; 3],
+    connections: [Gauge; 4],
     /// TCP connections, whatever they carry.
     pub sockets: Gauge,
+    /// TCP connections that there may be.
+    pub connections_max: Gauge,
     /// Sessions.
     pub sessions: Gauge,
     /// Sessions whose socket is lost and that may come back.
@@ -97,10 +103,14 @@ pub struct Metrics {
     pub frames_received: Counter,
     /// Bytes read from WebSockets.
     pub bytes_received: Counter,
+    /// Frames written to WebSockets.
+    pub frames_sent: Counter,
     /// Bytes written to WebSockets.
     pub bytes_sent: Counter,
     /// Bytes that all event logs hold.
     pub log_bytes: Gauge,
+    /// Round trips of native pings.
+    pub trips: Histogram,
     /// Unix time at which the process started, seconds.
     pub started: Gauge<f64, AtomicU64>,
 }
@@ -111,10 +121,11 @@ impl Metrics {
         let mut m = Self::default();
         let mut registry = Registry::with_prefix("rallypoint");
         let connections = Family::<TransportLabel, Gauge>::default();
-        m.connections = ["websocket", "sse", "poll"]
+        m.connections = ["websocket", "sse", "poll", "status"]
             .map(|transport| connections.get_or_create_owned(&TransportLabel { transport }));
         registry.register("connections", "Open connections by transport", connections);
         registry.register("sockets", "Open TCP connections", m.sockets.clone());
+        registry.register("connections_max", "TCP connections that there may be", m.connections_max.clone());
         registry.register("sessions", "Sessions", m.sessions.clone());
         registry.register("sessions_lost", "Sessions that wait for their client", m.sessions_lost.clone());
         registry.register("resumes", "Attempts to take a session up again, by outcome", m.resumes.clone());
@@ -135,6 +146,7 @@ impl Metrics {
         registry.register("closes", "WebSockets closed by the server, by close code", m.closes.clone());
         registry.register("frames_received", "Messages read from WebSockets", m.frames_received.clone());
         registry.register("bytes_received", "Bytes read from WebSockets", m.bytes_received.clone());
+        registry.register("frames_sent", "Messages, pings and pongs written to WebSockets", m.frames_sent.clone());
         registry.register("bytes_sent", "Bytes written to WebSockets", m.bytes_sent.clone());
         registry.register("log_bytes", "Bytes that all event logs hold", m.log_bytes.clone());
         registry.register("start_time_seconds", "Unix time at which the process started", m.started.clone());
@@ -151,6 +163,11 @@ impl Metrics {
     /// Counts a move. There are far more of them than of anything else.
     pub fn moved(&self, lane: Lane) {
         self.moves[usize::from(lane == Lane::Reliable)].inc();
+    }
+
+    /// How many moves were taken.
+    pub fn moves_taken(&self) -> u64 {
+        self.moves.iter().map(|lane| lane.get()).sum()
     }
 
     /// Counts a refusal.

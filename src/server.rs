@@ -34,7 +34,7 @@ use crate::{
     },
     hub::Hub,
     metrics::Metrics,
-    transport::ws,
+    transport::{status::Status, ws},
 };
 
 /// hyper's read buffer per HTTP connection; it cannot be smaller.
@@ -89,7 +89,8 @@ impl Server {
             tracing::info!("built without the pages: `make pages` builds them");
         }
         let sockets = Arc::new(ws::Setting::new(hub.clone(), verifier.clone()));
-        let context = Context { hub, verifier, origins, sockets, paces };
+        let status = Status::new(hub.clone());
+        let context = Context { hub, verifier, origins, sockets, paces, status };
         Ok(Self { listener, metrics_listener, context, ceilings })
     }
 

@@ -140,13 +140,18 @@ group_vectors() {
   step "the checker finds planted faults" node tests/vectors/check.mjs --self-test
 }
 
-# The npm package: its types, its unit tests and golden frames, itself against a server, its size and its documentation.
+# The npm package: its types, its unit tests and golden frames, itself against a server, its calls in a browser, its size
+# and its documentation. Then what of the pages needs no browser.
 group_client() {
   npm_ci clients/typescript
+  npm_ci clients/pages
+  npm_ci tests/browser
   build
   RALLYPOINT_BIN=$TARGET/debug/rallypoint counted read_node_test npm test --silent --prefix clients/typescript
   step "the package, and its size" npm run --silent --prefix clients/typescript build
   step "its documentation" npm run --silent --prefix clients/typescript docs
+  CHROMIUM=$(browser) RALLYPOINT_BIN=$TARGET/debug/rallypoint counted read_node npm run --silent --prefix clients/typescript test:browser
+  counted read_node_test npm test --silent --prefix clients/pages
 }
 
 # What parses foreign bytes, with bytes that nobody thought of. The targets are built with flags of
@@ -348,7 +353,7 @@ need_packages() {
   command -v cc >/dev/null && command -v c++ >/dev/null || packages+=(build-essential)
   mapfile -t -O "${#packages[@]}" packages < <(node_packages)
   if wanted conformance && ! python3 -c 'import venv, ensurepip' 2>/dev/null; then packages+=(python3-venv); fi
-  if wanted browser && ! browser >/dev/null; then
+  if { wanted browser || wanted client; } && ! browser >/dev/null; then
     [[ -z ${CHROMIUM:-} ]] || fail "CHROMIUM=$CHROMIUM is no program"
     packages+=(chromium)
   fi

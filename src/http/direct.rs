@@ -37,6 +37,7 @@ use crate::{
         poll_alarm, send,
         socket::{linger, read},
         sse::{self, Events},
+        status::{self, Reader},
     },
 };
 
@@ -98,6 +99,10 @@ pub(crate) fn serve<'a>(
                     tokio::spawn(sse::serve(socket, out, *events, peer.place.clone()));
                     return None;
                 }
+                Body::Status(reader) => {
+                    tokio::spawn(status::serve(socket, out, *reader, peer.place.clone()));
+                    return None;
+                }
                 Body::WebSocket(handshake) => {
                     handshake.go_on(socket, out, Bytes::new());
                     return None;
@@ -129,7 +134,7 @@ async fn hear(socket: &TcpStream) -> io::Result<Bytes> {
     }
 }
 
-/// The headers that say whether a request is plain, and those that the three routes read: whatever else they are to read
+/// The headers that say whether a request is plain, and those that these routes read: whatever else they are to read
 /// has to be added. Browsers send many more.
 const LOOKED_AT: [&str; 14] = [
     "connection",
@@ -148,12 +153,13 @@ const LOOKED_AT: [&str; 14] = [
     "last-event-id",
 ];
 
-/// The three routes.
+/// The routes.
 #[derive(Clone, Copy, PartialEq)]
 enum Door {
     WebSocket,
     Events,
     Poll,
+    Status,
 }
 
 /// A request that is answered here.
@@ -173,7 +179,7 @@ impl Request {
     }
 
     fn parse(bytes: &Bytes) -> Option<Self> {
-        let doors: [&[u8]; 3] = [b"GET /v1/ws", b"GET /v1/events", b"GET /v1/poll"];
+        let doors: [&[u8]; 4] = [b"GET /v1/ws", b"GET /v1/events", b"GET /v1/poll", b"GET /v1/status"];
         if !doors.iter().any(|door| bytes.starts_with(door)) || !bytes.ends_with(b"\r\n\r\n") || bytes.len() > HEAD_MAX
         {
             return None;
@@ -188,6 +194,7 @@ impl Request {
             "/v1/ws" => Door::WebSocket,
             "/v1/events" => Door::Events,
             "/v1/poll" => Door::Poll,
+            "/v1/status" => Door::Status,
             _ => return None,
         };
         // What has no place in a query (RFC 3986 section 3.4) is for hyper to refuse. Without a way out of the loop many
@@ -228,6 +235,7 @@ impl Request {
         let response = match self.door {
             Door::WebSocket => upgrade::open(ask, true, |handshake| Body::WebSocket(Box::new(handshake))).await,
             Door::Events => feed::events(ask, |events| Body::Events(Box::new(events))).await,
+            Door::Status => feed::status(ask, |reader| Body::Status(Box::new(reader))).await,
             Door::Poll => {
                 let page = Page::of(&ask);
                 let poll = match ask.check() {
@@ -261,6 +269,7 @@ struct Waiting {
 enum Body {
     Whole(Vec<u8>),
     Events(Box<Events>),
+    Status(Box<Reader>),
     WebSocket(Box<Handshake>),
 }
 
@@ -287,7 +296,7 @@ fn head(response: &Response<Body>, closes: bool) -> Vec<u8> {
     }
     match response.body() {
         Body::Whole(body) => line([b"\r\ncontent-length: ", body.len().to_string().as_bytes(), b"", b""]),
-        Body::Events(_) => line([b"\r\ntransfer-encoding: chunked", b"", b"", b""]),
+        Body::Events(_) | Body::Status(_) => line([b"\r\ntransfer-encoding: chunked", b"", b"", b""]),
         Body::WebSocket(_) => {}
     }
     if closes && !matches!(response.body(), Body::WebSocket(_)) {

@@ -1,4 +1,4 @@
-//! The spectators' doors: SSE and long poll over the same feed, under the same cursor.
+//! The spectators' doors: SSE and long poll over the same feed, under the same cursor; and the operators' stream.
 
 use std::{pin::pin, time::Duration};
 
@@ -12,25 +12,39 @@ use super::{
     json_text, on,
 };
 use crate::{
-    auth::{Grant, credentials::Door},
+    auth::{AdminRight, Grant, credentials::Door},
     hub::feeds::{Feed, Start},
     session::Refusal,
-    transport::{poll::LongPoll, sse::Events},
+    transport::{poll::LongPoll, sse::Events, status::Reader},
 };
 
 /// `GET /v1/events`; `carry` makes a body of the stream.
 pub(super) async fn events<B: From<String>>(ask: Ask, carry: impl FnOnce(Events) -> B) -> Response<B> {
     on(ask, &[Method::GET], |ask| async move {
         let Subscription { feed, until, .. } = subscribe(&ask, "GET /v1/events").await?;
-        let mut response = Response::new(carry(Events::new(feed, until)));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        // Compression and buffering on the way would hold events back.
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
-        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        Ok(response)
+        Ok(event_stream(carry(Events::new(feed, until))))
     })
     .await
+}
+
+/// `GET /v1/status`, for those who may; `carry` makes a body of the stream.
+pub(super) async fn status<B: From<String>>(ask: Ask, carry: impl FnOnce(Reader) -> B) -> Response<B> {
+    on(ask, &[Method::GET], |ask| async move {
+        let open = ask.context.hub.config().dev;
+        let grant = if open { None } else { Some(ask.admin(Door::Get, AdminRight::Status)?) };
+        Ok(event_stream(carry(ask.context.status.open(grant.as_deref())?)))
+    })
+    .await
+}
+
+fn event_stream<B>(body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // Compression and buffering on the way would hold events back.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
 }
 
 /// `GET /v1/poll`.

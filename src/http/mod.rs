@@ -29,7 +29,11 @@ use crate::{
     hub::Hub,
     pace::Pace,
     session::Refusal,
-    transport::{sse, ws},
+    transport::{
+        sse,
+        status::{self, Status},
+        ws,
+    },
 };
 
 /// What every route has at hand.
@@ -44,6 +48,8 @@ pub struct Context {
     pub sockets: Arc<ws::Setting>,
     /// How fast requests may come.
     pub paces: Arc<Paces>,
+    /// What operators can follow.
+    pub status: Arc<Status>,
 }
 
 /// How fast HTTP requests may come from one address and with tokens of one user.
@@ -83,6 +89,9 @@ pub fn routes(context: Arc<Context>) -> BoxedFilter<(Response,)> {
     let events = warp::path!("v1" / "events")
         .and(ask.clone())
         .then(|ask| feed::events(ask, |events| warp::reply::stream(sse::stream(events)).into_response().into_body()));
+    let status = warp::path!("v1" / "status").and(ask.clone()).then(|ask| {
+        feed::status(ask, |reader| warp::reply::stream(status::stream(reader)).into_response().into_body())
+    });
     let poll = warp::path!("v1" / "poll").and(ask.clone()).then(feed::poll);
     let rooms = warp::path!("v1" / "rooms").and(ask.clone()).then(api::rooms);
     let room = warp::path!("v1" / "rooms" / Segment).and(ask.clone()).then(api::room);
@@ -98,7 +107,7 @@ pub fn routes(context: Arc<Context>) -> BoxedFilter<(Response,)> {
     let metrics = warp::path!("metrics").and(ask.clone()).then(api::metrics);
     let page = warp::path::tail().and(ask).then(move |tail, ask| assets::page(tail, ask, pages));
 
-    let doors = socket.or(events).unify().or(poll).unify().boxed();
+    let doors = socket.or(events).unify().or(status).unify().or(poll).unify().boxed();
     let back_end = rooms.or(room).unify().or(publish).unify().or(members).unify().or(member).unify().boxed();
     let users = notify.or(sessions).unify().or(ice).unify().or(dev).unify().boxed();
     let operator = health.or(ready).unify().or(metrics).unify().boxed();

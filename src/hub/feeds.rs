@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 use super::{
     Hub,
     rooms::{Follower, RoomCell},
-    users::UserCell,
+    users::{Reader, UserCell},
 };
 use crate::{
     auth::Grant,
@@ -178,6 +178,52 @@ pub struct Found {
 
 static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
+/// Takes one of a user's places.
+fn enter(hub: &Hub, user: &UserName, hears: bool) -> Result<(Reader, Arc<UserCell>), ErrorCode> {
+    let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
+    let reader = Reader { id, wake: Arc::default(), hears };
+    let entered = hub.users().enter_feed(user, &reader, hub.limits().connections_per_user);
+    let cell = entered.inspect_err(|&code| hub.user_refused(code))?;
+    Ok((reader, cell))
+}
+
+/// Somebody who reads something else than a feed. It has one of the user's places, and ends as the user's feeds do.
+pub(crate) struct Onlooker {
+    hub: Arc<Hub>,
+    reader: Reader,
+    user: Arc<UserCell>,
+}
+
+/// The user of those whom nobody asked for a token. No token can name it.
+const NOBODY: &str = "user/nobody";
+
+impl Onlooker {
+    /// Takes one of the user's places, or of those for nobody in particular.
+    pub(crate) fn enter(hub: &Arc<Hub>, user: Option<&UserName>) -> Result<Self, ErrorCode> {
+        let nobody = || UserName::new(NOBODY).expect("it has the form of a user");
+        let (reader, user) = enter(hub, &user.cloned().unwrap_or_else(nobody), false)?;
+        let onlooker = Self { hub: hub.clone(), reader, user };
+        // A drain that has seen all feeds already did not see this one.
+        if hub.is_draining() { Err(ErrorCode::ShuttingDown) } else { Ok(onlooker) }
+    }
+
+    /// Waits until it is to end, and tells why.
+    pub(crate) async fn ended(&self) -> ErrorCode {
+        loop {
+            if let Some(code) = self.reader.wake.ended() {
+                return code;
+            }
+            self.reader.wake.woken().await;
+        }
+    }
+}
+
+impl Drop for Onlooker {
+    fn drop(&mut self) {
+        self.hub.users().leave_feed(&self.user, self.reader.id);
+    }
+}
+
 impl Feed {
     /// Subscribes. Everything was checked before: names, verbs, the number of rooms.
     pub async fn open(
@@ -188,10 +234,7 @@ impl Feed {
         state_hz: Option<f64>,
         now: Millis,
     ) -> Result<Self, ErrorCode> {
-        let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
-        let wake = Arc::new(Wake::default());
-        let user = hub.users().enter_feed(&grant.user, id, &wake, hub.limits().connections_per_user);
-        let user = user.inspect_err(|&code| hub.user_refused(code))?;
+        let (Reader { id, wake, .. }, user) = enter(hub, &grant.user, true)?;
         let own = RoomName::of_user(&grant.user);
         let own_key = LogKey::of(&own);
         let Ends { edge, head } = hub.broker().ends(hub.user_log(&own)).await;

@@ -142,7 +142,7 @@ impl<C: Carrier + ?Sized> Link<C> {
                 Ok(written) => {
                     let of_frames = written.saturating_sub(state.outbox.head());
                     self.terms.metrics.bytes_sent.inc_by(of_frames as u64);
-                    state.outbox.advance(written);
+                    self.terms.metrics.frames_sent.inc_by(state.outbox.advance(written).into());
                     state.blocked = None;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -36,9 +36,20 @@ struct Present {
 /// What most users never have.
 #[derive(Default)]
 struct Rare {
-    feeds: SmallVec<[(u64, Arc<Wake>); 1]>,
+    feeds: SmallVec<[Reader; 1]>,
     /// Deliveries that came before the ones they follow: two publishers may race to hand theirs over.
     early: BTreeMap<u64, Arc<Publication>>,
+}
+
+/// A feed, or somebody else who only reads.
+#[derive(Clone)]
+pub(super) struct Reader {
+    /// Unlike that of any other.
+    pub(super) id: u64,
+    /// How it is told that there is news, or that it is to end.
+    pub(super) wake: Arc<Wake>,
+    /// Whether it is told of notifications.
+    pub(super) hears: bool,
 }
 
 impl Present {
@@ -47,7 +58,7 @@ impl Present {
         self.sessions.iter().filter(|session| session.is_here()).count() + self.feeds().len()
     }
 
-    fn feeds(&self) -> &[(u64, Arc<Wake>)] {
+    fn feeds(&self) -> &[Reader] {
         self.rare.as_ref().map_or(&[], |rare| &rare.feeds)
     }
 
@@ -99,7 +110,7 @@ impl UserCell {
 
     fn wake_all(&self, code: ErrorCode) -> usize {
         let present = self.present.lock();
-        present.feeds().iter().for_each(|(_, wake)| wake.end(code));
+        present.feeds().iter().for_each(|reader| reader.wake.end(code));
         present.feeds().len()
     }
 }
@@ -230,19 +241,13 @@ impl Users {
         Coming { users: self, cell }
     }
 
-    /// A feed is here.
-    pub(super) fn enter_feed(
-        &self,
-        name: &UserName,
-        id: u64,
-        wake: &Arc<Wake>,
-        max: usize,
-    ) -> Result<Arc<UserCell>, ErrorCode> {
+    /// A feed is here, or somebody else who only reads.
+    pub(super) fn enter_feed(&self, name: &UserName, reader: &Reader, max: usize) -> Result<Arc<UserCell>, ErrorCode> {
         let enter = |present: &mut Present| {
             if present.connections() >= max {
                 return Err(ErrorCode::TooManyConnections);
             }
-            present.rare.get_or_insert_default().feeds.push((id, wake.clone()));
+            present.rare.get_or_insert_default().feeds.push(reader.clone());
             Ok(())
         };
         self.enter(name, enter).map(|(cell, ())| cell)
@@ -255,7 +260,7 @@ impl Users {
 
     pub(super) fn leave_feed(&self, cell: &UserCell, id: u64) {
         self.leave(cell, |present| {
-            present.rare.iter_mut().for_each(|rare| rare.feeds.retain(|(other, _)| *other != id));
+            present.rare.iter_mut().for_each(|rare| rare.feeds.retain(|reader| reader.id != id));
         });
     }
 
@@ -326,12 +331,14 @@ impl Users {
             let mut frame = Frame::of(message);
             present.sessions.iter().for_each(|session| session.push_own(&mut frame, position));
         }
-        present.feeds().iter().for_each(|(_, wake)| wake.bring_news());
+        present.feeds().iter().filter(|reader| reader.hears).for_each(|reader| reader.wake.bring_news());
     }
 
-    /// How many sockets, streams and held polls a user has.
+    /// How many sockets, streams and held polls of a user hear notifications.
     pub(super) fn count(&self, user: &UserName) -> usize {
-        self.get(user).map_or(0, |cell| cell.present.lock().connections())
+        let Some(cell) = self.get(user) else { return 0 };
+        let present = cell.present.lock();
+        present.connections() - present.feeds().iter().filter(|reader| !reader.hears).count()
     }
 
     /// All sessions and the ends of all feeds: the node goes away.

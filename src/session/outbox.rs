@@ -201,10 +201,12 @@ impl Outbox {
         &scratch[..len]
     }
 
-    /// Notes that `written` bytes of what [`Outbox::next`] gave are on their way.
-    pub fn advance(&mut self, written: usize) {
-        if self.alone.take_if(|alone| alone.frame.len() == written).is_none() {
-            self.among_many(|many| many.advance(written));
+    /// Notes that `written` bytes of what [`Outbox::next`] gave are on their way. Returns how many messages that
+    /// completed.
+    pub fn advance(&mut self, written: usize) -> u32 {
+        match self.alone.take_if(|alone| alone.frame.len() == written) {
+            Some(alone) => alone.frame.messages(),
+            None => self.among_many(|many| many.advance(written)),
         }
     }
 }
@@ -303,7 +305,8 @@ impl Many {
         current.chain(control).chain(self.queue.iter().map(|entry| &entry.frame[..]))
     }
 
-    fn advance(&mut self, mut written: usize) {
+    fn advance(&mut self, mut written: usize) -> u32 {
+        let mut messages = 0;
         if let Some((frame, done)) = self.current.take() {
             let rest = frame.len() - done;
             let taken = rest.min(written);
@@ -311,22 +314,26 @@ impl Many {
             written -= taken;
             if taken < rest {
                 self.current = Some((frame, done + taken));
-                return;
+                return messages;
             }
+            messages += frame.messages();
         }
         while written > 0 {
-            let Some(frame) = self.pop() else { return };
+            let Some(frame) = self.pop() else { break };
             let taken = frame.len().min(written);
             self.bytes -= taken;
             written -= taken;
             if taken < frame.len() {
                 self.current = Some((frame, taken));
+            } else {
+                messages += frame.messages();
             }
         }
         if self.queue.is_empty() {
             self.index = None;
             self.allowed = 0;
         }
+        messages
     }
 
     /// The next whole frame. Control frames join the count of bytes when their turn comes.
@@ -378,6 +385,18 @@ mod tests {
         assert_eq!(write(&mut outbox, 100), b"aaPPbb");
         assert!(outbox.is_empty());
         assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[test]
+    fn messages_are_counted_when_their_last_byte_is_written() {
+        let mut outbox = Outbox::default();
+        outbox.push(Encoded::new(b"row".to_vec(), 3), BUDGET).unwrap();
+        assert_eq!(outbox.advance(3), 3);
+        outbox.begin_with(b"head".to_vec());
+        outbox.push(frame(b"aaaa"), BUDGET).unwrap();
+        outbox.push_control(frame(b"P")).unwrap();
+        assert_eq!([4, 1, 3, 1].map(|written| outbox.advance(written)), [0, 1, 0, 1]);
+        assert!(outbox.is_empty());
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub enum Due {
 /// A measured round trip.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Trip {
+    /// This one, milliseconds.
+    pub sample: f64,
     /// Smoothed round trip, milliseconds.
     pub rtt: f64,
     /// Smoothed deviation, milliseconds.
@@ -88,9 +90,9 @@ impl Pulse {
         let sample = now.since(sent);
         // The smoothing of RFC 6298 section 2: quick to follow, slow to forget a deviation.
         let trip = match self.trip {
-            None => Trip { rtt: sample, jitter: sample / 2.0 },
-            Some(Trip { rtt, jitter }) => {
-                Trip { rtt: rtt * 0.875 + sample * 0.125, jitter: jitter * 0.75 + (rtt - sample).abs() * 0.25 }
+            None => Trip { sample, rtt: sample, jitter: sample / 2.0 },
+            Some(Trip { rtt, jitter, .. }) => {
+                Trip { sample, rtt: rtt * 0.875 + sample * 0.125, jitter: jitter * 0.75 + (rtt - sample).abs() * 0.25 }
             }
         };
         self.trip = Some(trip);
@@ -112,11 +114,11 @@ mod tests {
         assert_eq!(pulse.due(Millis(1000.0)), Due::Ping);
         pulse.sent(A, Millis(1000.0));
         assert_eq!(pulse.pong(&B, Millis(1010.0)), None);
-        assert_eq!(pulse.pong(&A, Millis(1010.0)), Some(Trip { rtt: 10.0, jitter: 5.0 }));
+        assert_eq!(pulse.pong(&A, Millis(1010.0)), Some(Trip { sample: 10.0, rtt: 10.0, jitter: 5.0 }));
         assert_eq!(pulse.pong(&A, Millis(1020.0)), None, "an answer counts once");
         assert_eq!(pulse.due(Millis(16_000.0)), Due::Ping);
         pulse.sent(B, Millis(16_000.0));
-        assert_eq!(pulse.pong(&B, Millis(16_018.0)), Some(Trip { rtt: 11.0, jitter: 5.75 }));
+        assert_eq!(pulse.pong(&B, Millis(16_018.0)), Some(Trip { sample: 18.0, rtt: 11.0, jitter: 5.75 }));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod poll;
 pub(crate) mod socket;
 pub mod sse;
+pub mod status;
 pub mod ws;
 
 use std::{

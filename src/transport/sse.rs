@@ -25,6 +25,7 @@ use super::{Ear, Open, poll_alarm, send, socket::linger};
 use crate::{
     ceilings::Place,
     hub::{
+        Hub,
         clock::Clock,
         feeds::{BATCH_MAX, Feed, Item, Items},
         link::Carrier,
@@ -83,13 +84,7 @@ impl Events {
     fn step(&mut self, items: &Items, now: Millis, out: &mut Vec<u8>) -> Next {
         let start = out.len();
         if let Some(code) = self.feed.wake().ended().or((self.until <= now).then_some(ErrorCode::TokenExpired)) {
-            if code == ErrorCode::ShuttingDown {
-                // EventSource comes back after this time, each reader after one of its own.
-                let after_ms = self.feed.hub().come_back_ms(Uuid::new_v4());
-                out.extend_from_slice(format!("retry: {after_ms}\n").as_bytes());
-            }
-            let error = json!({ "code": code, "name": code.name(), "message": code.name() });
-            block(out, "error", &error.to_string());
+            farewell(out, code, self.feed.hub());
             return Next::End;
         }
         for item in items {
@@ -135,8 +130,19 @@ impl Events {
     }
 }
 
+/// The last block, which says why the stream ends.
+pub(super) fn farewell(out: &mut Vec<u8>, code: ErrorCode, hub: &Hub) {
+    if code == ErrorCode::ShuttingDown {
+        // EventSource comes back after this time, each reader after one of its own.
+        let after_ms = hub.come_back_ms(Uuid::new_v4());
+        out.extend_from_slice(format!("retry: {after_ms}\n").as_bytes());
+    }
+    let error = json!({ "code": code, "name": code.name(), "message": code.name() });
+    block(out, "error", &error.to_string());
+}
+
 /// The fields of one event; `data` is JSON on a single line.
-fn block(out: &mut Vec<u8>, event: &str, data: &str) {
+pub(super) fn block(out: &mut Vec<u8>, event: &str, data: &str) {
     for part in ["event: ", event, "\ndata: ", data, "\n\n"] {
         out.extend_from_slice(part.as_bytes());
     }
@@ -151,6 +157,8 @@ fn id(out: &mut Vec<u8>, feed: &Feed) {
 
 /// Room for the length of a chunk and its line end. No batch is longer than eight digits can tell.
 const CHUNK_HEAD: usize = 8 + 2;
+/// The end of a body of chunks.
+pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// What a thread keeps of the buffer in which its streams write their chunks.
 const SCRATCH_MAX: usize = 64 * 1024;
 
@@ -256,8 +264,7 @@ fn tell(events: &mut Events, items: &Items, socket: &TcpStream) -> Told {
     SCRATCH.with_borrow_mut(|out| {
         let next = chunk(out, |out| events.step(items, now, out));
         if next == Next::End {
-            // The last chunk.
-            out.extend_from_slice(b"0\r\n\r\n");
+            out.extend_from_slice(LAST_CHUNK);
         }
         // Should the write fail, so will the one of what is left.
         let sent = if out.is_empty() { 0 } else { Carrier::try_write(socket, out).unwrap_or_default() };
@@ -269,7 +276,7 @@ fn tell(events: &mut Events, items: &Items, socket: &TcpStream) -> Told {
 }
 
 /// Appends what is written as a chunk, or nothing.
-fn chunk<T>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+pub(super) fn chunk<T>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let head = out.len();
     let start = head + CHUNK_HEAD;
     out.resize(start, b'0');
@@ -293,17 +300,15 @@ fn chunk<T>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
 pub fn stream(
     mut events: Events,
 ) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + Sync + 'static {
-    let (chunks, mut ready) = mpsc::channel::<Bytes>(1);
-    tokio::spawn(async move {
-        let (clock, stalled) = (events.feed.hub().clock(), events.stalled());
+    body(events.stalled(), |chunks| async move {
+        let clock = events.feed.hub().clock();
         let mut out = events.greeting();
         loop {
             let items = events.feed.read().await;
             let next = events.step(&items, clock.now(), &mut out);
             drop(items);
             let out = std::mem::take(&mut out);
-            // A reader that takes nothing for so long is gone, or as good as gone.
-            if !out.is_empty() && !matches!(tokio::time::timeout(stalled, chunks.send(out.into())).await, Ok(Ok(()))) {
+            if !out.is_empty() && !chunks.send(out.into()).await {
                 break;
             }
             match next {
@@ -316,6 +321,33 @@ pub fn stream(
                 },
             }
         }
-    });
+    })
+}
+
+/// A body that hyper sends, and a task that writes it.
+pub(super) fn body<F: Future<Output = ()> + Send + 'static>(
+    stalled: Duration,
+    write: impl FnOnce(Chunks) -> F,
+) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + Sync + 'static {
+    let (chunks, mut ready) = mpsc::channel::<Bytes>(1);
+    tokio::spawn(write(Chunks { chunks, stalled }));
     futures_util::stream::poll_fn(move |cx| ready.poll_recv(cx).map(|chunk| chunk.map(Ok)))
+}
+
+/// The way into such a body.
+pub(super) struct Chunks {
+    chunks: mpsc::Sender<Bytes>,
+    stalled: Duration,
+}
+
+impl Chunks {
+    /// Whether it was taken. A reader that takes nothing for so long is gone, or as good as gone.
+    pub(super) async fn send(&self, chunk: Bytes) -> bool {
+        matches!(tokio::time::timeout(self.stalled, self.chunks.send(chunk)).await, Ok(Ok(())))
+    }
+
+    /// Waits until nobody reads any more.
+    pub(super) async fn closed(&self) {
+        self.chunks.closed().await;
+    }
 }

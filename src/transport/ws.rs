@@ -405,6 +405,7 @@ impl Connection {
         if let Some(trip) = self.pulse.pong(payload, now)
             && let Phase::Open { session, .. } = &self.phase
         {
+            self.metrics().trips.note(trip.sample);
             self.hub().measured(session, trip.rtt, trip.jitter);
         }
     }

@@ -9,4 +9,5 @@ mod moves;
 mod refusals;
 mod resume;
 mod spectators;
+mod status;
 mod support;

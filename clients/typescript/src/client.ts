@@ -109,6 +109,8 @@ export class Client extends Emitter<ClientEvents> {
   /** What is left where no WebSocket gets through. */
   readonly #others: FallbackOptions['transports'];
   readonly #fallback: (options: FallbackOptions) => Carrier;
+  /** Whether its code could be had. */
+  readonly #load: () => Promise<unknown>;
   readonly #host: RoomHost;
 
   /** @internal */
@@ -122,6 +124,7 @@ export class Client extends Emitter<ClientEvents> {
     this.#url = new URL(url);
     this.#others = transports.filter((name) => name !== 'websocket');
     this.#fallback = internals.fallback ?? ((given) => new Later(given));
+    this.#load = internals.fallback ? () => Promise.resolve() : loadFallback;
     this.#host = {
       client: this,
       now: () => this.#env.now(),
@@ -327,7 +330,7 @@ export class Client extends Emitter<ClientEvents> {
     if (times < ATTEMPTS_MOST || this.#looking) return;
     const turn = this.#turn;
     this.#looking = true;
-    const there = await Promise.all([this.#get('healthz'), loadFallback()]).then(([{ ok }]) => ok, () => false);
+    const there = await Promise.all([this.#get('healthz'), this.#load()]).then(([{ ok }]) => ok, () => false);
     this.#looking = false;
     if (there && turn === this.#turn && this.#status.state !== 'closed') this.#change('fallback');
   }

@@ -21,7 +21,7 @@ use rallypoint::{
     http::{Context, Paces, ensure_path, routes},
     hub::Hub,
     metrics::Metrics,
-    transport::ws,
+    transport::{status::Status, ws},
 };
 use rallypoint_fuzz::within;
 use rallypoint_protocol::{ErrorCode, RoomName, Verb};
@@ -81,7 +81,9 @@ fn answer(mut request: Request<Full<Bytes>>) -> (Response<()>, Vec<u8>) {
         let hub = Hub::new(world.config.clone(), Arc::new(Metrics::new()), resume_key);
         let sockets = Arc::new(ws::Setting::new(hub.clone(), world.verifier.clone()));
         let paces = Arc::new(Paces::new(hub.limits()));
-        let context = Context { hub, verifier: world.verifier.clone(), origins: world.origins.clone(), sockets, paces };
+        let status = Status::new(hub.clone());
+        let (verifier, origins) = (world.verifier.clone(), world.origins.clone());
+        let context = Context { hub, verifier, origins, sockets, paces, status };
         ensure_path(&mut request);
         let response = warp::service(routes(context.into())).call(request).await.expect("routes answer everything");
         let (head, mut body) = response.into_parts();

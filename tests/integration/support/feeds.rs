@@ -41,18 +41,31 @@ impl Stream {
 
     /// Opens it with a request of one's own.
     pub(crate) async fn begin(node: &Node, ask: Ask) -> Self {
+        let mut stream = Self::head(node, ask).await;
+        let first = stream.next().await;
+        assert_eq!((first.event.as_str(), first.retry), ("connected", Some(2000)));
+        assert!(first.id.is_some(), "the first block has an id");
+        stream.connected = first.data;
+        stream
+    }
+
+    /// Opens `GET /v1/status` and reads the first block.
+    pub(crate) async fn status(node: &Node, ask: Ask) -> Self {
+        let mut stream = Self::head(node, ask).await;
+        let first = within("the first block", stream.next_text()).await.expect("there is one");
+        assert_eq!(first, "retry: 2000\n\n");
+        stream
+    }
+
+    /// Opens a stream and reads nothing.
+    async fn head(node: &Node, ask: Ask) -> Self {
         let (head, body) = within("the head of a stream", ask.begin(node.address)).await;
         assert_eq!(head.status, 200);
         assert_eq!(head.header("content-type"), Some("text/event-stream"));
         assert_eq!(head.header("cache-control"), Some("no-store, no-transform"));
         assert_eq!(head.header("x-accel-buffering"), Some("no"));
         let (last_id, connected) = (String::new(), Value::Null);
-        let mut stream = Self { body, unread: Vec::new(), last_id, connected };
-        let first = stream.next().await;
-        assert_eq!((first.event.as_str(), first.retry), ("connected", Some(2000)));
-        assert!(first.id.is_some(), "the first block has an id");
-        stream.connected = first.data;
-        stream
+        Self { body, unread: Vec::new(), last_id, connected }
     }
 
     /// The next block, heartbeats included.
@@ -62,14 +75,18 @@ impl Stream {
 
     /// The next block; `None` at the end of the stream.
     pub(crate) async fn try_next(&mut self) -> Option<Block> {
+        let block = parse(&self.next_text().await?);
+        if let Some(id) = &block.id {
+            self.last_id.clone_from(id);
+        }
+        Some(block)
+    }
+
+    async fn next_text(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.unread.windows(2).position(|pair| pair == b"\n\n") {
                 let block: Vec<_> = self.unread.drain(..end + 2).collect();
-                let block = parse(std::str::from_utf8(&block).expect("a stream is UTF-8"));
-                if let Some(id) = &block.id {
-                    self.last_id.clone_from(id);
-                }
-                return Some(block);
+                return Some(String::from_utf8(block).expect("a stream is UTF-8"));
             }
             self.unread.extend(self.body.next().await?);
         }

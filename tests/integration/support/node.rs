@@ -128,7 +128,7 @@ impl Node {
         for name in ["sockets", "sessions", "rooms", "members", "spectators"] {
             gauges.insert(name.to_owned(), *metrics.get(name).unwrap_or_else(|| panic!("no gauge {name}")) as i64);
         }
-        for transport in ["websocket", "sse", "poll"] {
+        for transport in ["websocket", "sse", "poll", "status"] {
             let name = format!("connections{{transport=\"{transport}\"}}");
             gauges.insert(transport.to_owned(), metrics.get(&name).copied().unwrap_or_default() as i64);
         }
@@ -137,7 +137,7 @@ impl Node {
 
     /// What is open on a server that nobody uses but the scrape itself.
     pub(crate) fn idle() -> Gauges {
-        let names = ["sockets", "sessions", "rooms", "members", "spectators", "websocket", "sse", "poll"];
+        let names = ["sockets", "sessions", "rooms", "members", "spectators", "websocket", "sse", "poll", "status"];
         names.into_iter().map(|name| (name.to_owned(), i64::from(name == "sockets"))).collect()
     }
 
