@@ -7,7 +7,7 @@ import { guest, until } from './lib.mjs';
 
 export const tests = {
   async 'every page in both themes and on a telephone: no barriers, nothing refused, nothing from elsewhere'({ browser, base }) {
-    for (const path of ['/', '/call']) {
+    for (const path of ['/', '/call', '/arena', '/watch']) {
       for (const colorScheme of ['light', 'dark']) {
         for (const viewport of [PHONE, { width: 1280, height: 800 }]) {
           const context = await browser.newContext({ colorScheme, viewport, permissions: ['camera', 'microphone'] });
