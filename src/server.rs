@@ -85,6 +85,9 @@ impl Server {
         let ceilings = Arc::new(Ceilings::new(hub.limits(), metrics, hub.now()));
         let paces = Arc::new(Paces::new(hub.limits()));
         hub.metrics().started.set(hub.now().0 / 1000.0);
+        if hub.config().pages && !routes::pages_are_built() {
+            tracing::info!("the pages were not built into this program; `make pages` does, then build it again");
+        }
         let sockets = Arc::new(ws::Setting::new(hub.clone(), verifier.clone()));
         let status = Status::new(hub.clone());
         let context = Context { hub, verifier, origins, sockets, paces, status };

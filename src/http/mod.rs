@@ -22,6 +22,7 @@ use warp::{
 
 pub use ask::Peer;
 use ask::{Ask, Segment};
+pub(crate) use assets::are_built as pages_are_built;
 
 use crate::{
     auth::{OriginRules, jwt::Verifier},
