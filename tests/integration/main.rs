@@ -6,6 +6,7 @@ mod drain;
 mod house;
 mod ice;
 mod moves;
+mod pages;
 mod refusals;
 mod resume;
 mod spectators;
