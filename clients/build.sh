@@ -20,7 +20,6 @@ if [[ -f $STAMP && $(<"$STAMP") == "$now" ]]; then exit 0; fi
 mapfile -t missing < <(node_packages)
 ((${#missing[@]} == 0)) || install "${missing[@]}"
 new_node
-npm_ci "$CLIENT"
 npm_ci "$PAGES"
 npm run --prefix "$PAGES" build
 echo "$now" >"$STAMP"

@@ -86,7 +86,6 @@ read_node_test() {
 
 # Before everything that builds the server, which takes the pages in.
 group_pages() {
-  npm_ci clients/typescript
   npm_ci clients/pages
   step "types of the pages" npm run --silent --prefix clients/pages check
   step "the pages, each small enough" clients/build.sh
