@@ -136,10 +136,13 @@ export class Client extends Emitter<ClientEvents> {
         return this.#carrier.leave(room.name);
       },
     };
+    const abort = (): void => this.close();
     this.ready = new Promise((resolve, reject) => {
       this.on('status', ({ state, code, reason }) => {
         if (state === 'connected') resolve();
-        if (state === 'closed') reject(new ClosedError(code, reason));
+        if (state !== 'closed') return;
+        signal?.removeEventListener('abort', abort);
+        reject(new ClosedError(code, reason));
       });
     });
     // Whoever does not wait for it learns of the end by `status`.
@@ -148,8 +151,8 @@ export class Client extends Emitter<ClientEvents> {
     // Nothing is told before whoever connects could begin to listen.
     const carrier = this.#carrier;
     queueMicrotask(() => carrier instanceof WebSocketCarrier && carrier.start());
-    signal?.addEventListener('abort', () => this.close(), { once: true });
-    if (signal?.aborted) this.close();
+    signal?.addEventListener('abort', abort);
+    if (signal?.aborted) abort();
   }
 
   /** Where the client stands. */

@@ -326,6 +326,7 @@ export class Room extends Emitter<RoomEvents> {
     if (client.missing.length) throw new UnsupportedError('a call');
     // Loaded when it is needed: a room without calls costs a page less.
     const { Call } = await import('./call.js');
+    this.#assertIn();
     const call = new Call(client, this, this.#inside, options);
     this.#call?.replace();
     this.#call = call;
@@ -348,8 +349,12 @@ export class Room extends Emitter<RoomEvents> {
     this.#change(this.#you.peer, { state });
   }
 
-  async #request(type: string, fields: Record<string, unknown>): Promise<ServerMessage> {
+  #assertIn(): void {
     if (this.#left) throw new RequestError(803, `not in the room ${this.name} any more`);
+  }
+
+  async #request(type: string, fields: Record<string, unknown>): Promise<ServerMessage> {
+    this.#assertIn();
     return this.#host.request(type, { room: this.name, ...fields });
   }
 

@@ -1,6 +1,7 @@
 /** A client on a network that the test plays: what it says, and what it tells. */
 
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
 import type { Carrier } from '../src/carrier.js';
 import { connect, type Client, type ConnectOptions, type TokenReason } from '../src/client.js';
@@ -539,6 +540,7 @@ test('close says goodbye, and nothing is told after it', async () => {
     if (way === 'close') bench.client.close();
     else abort.abort();
     assert.deepEqual([socket.closed, bench.states.at(-1), room.isLeft], [1000, 'closed', true]);
+    assert.equal(getEventListeners(abort.signal, 'abort').length, 0, 'a signal that lives on keeps no client');
     const told = bench.states.length;
     socket.hear(chat(11));
     socket.lose(1006);
