@@ -47,10 +47,22 @@ const stayed = ({ page }) => page.evaluate(() => {
 });
 const STAYED = { you: true, calls: true, gone: 0 };
 
+/** Twelve pictures are encoded and as many decoded by this machine, so they are small ones. */
+const smallCamera = async ({ page }) => {
+  await page.addInitScript(() => {
+    const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    const small = { width: 160, height: 120, frameRate: 10 };
+    navigator.mediaDevices.getUserMedia = ({ video, ...rest }) =>
+      open({ ...rest, ...(video ? { video: { ...small, ...(video === true ? {} : video) } } : {}) });
+  });
+  await page.reload();
+};
+
 async function party({ browser }, room, bases) {
   const all = [];
   for (const [index, name] of NAMES.entries()) {
     const one = { ...(await guest(browser, bases[index] ?? bases[0], { name, room })), name };
+    await smallCamera(one);
     await one.join();
     await one.status('connected');
     all.push(one);
@@ -60,8 +72,10 @@ async function party({ browser }, room, bases) {
 }
 
 export const tests = {
-  async 'four in a call: a socket cut, the server restarted, a tab killed'({ browser, after }) {
-    const first = await startServer({ env: { RALLYPOINT_LIMITS__RESUME_GRACE_MS: '3000' } });
+  async 'four in a call: a socket cut, and the server restarted'({ browser, after }) {
+    // However slow the machine is, nobody is lost while it looks at all pictures.
+    const env = { RALLYPOINT_LIMITS__RESUME_GRACE_MS: '120000' };
+    const first = await startServer({ env });
     after(() => first.stop('SIGKILL'));
     const proxy = await flaky(first.port);
     after(() => proxy.close());
@@ -81,16 +95,19 @@ export const tests = {
 
     await first.stop('SIGKILL');
     for (const one of all) await one.status('reconnecting');
-    await meshFlows(all);
-    const second = await startServer({ port: first.port });
+    const second = await startServer({ port: first.port, env });
     after(() => second.stop('SIGKILL'));
+    await meshFlows(all);
     for (const one of all) await one.status('connected');
     await ada.say('the server too');
     await allHear('Ada', 'the server too', ...all);
     await meshFlows(all);
     for (const one of all) assert.deepEqual(await stayed(one), STAYED, `${one.name} after the restart`);
+    assert.deepEqual(faults(all), []);
+  },
 
-    // The new server keeps lost sessions for the usual 10 s.
+  async 'four in a call: a tab is killed'({ browser, base }) {
+    const all = await party({ browser }, 'party/killed', [base]);
     const dan = all.pop();
     const killed = performance.now();
     const devtools = await dan.context.newCDPSession(dan.page);
@@ -99,7 +116,7 @@ export const tests = {
     // The grace is 10 s. A machine that draws three calls meanwhile is given some time to show it.
     const took = performance.now() - killed;
     console.log(`        a killed tab was gone after ${(took / 1000).toFixed(1)} s`);
-    assert.ok(took < 20_000, `gone with the grace, not after ${took} ms`);
+    assert.ok(took > 9_000 && took < 20_000, `gone with the grace, not after ${took} ms`);
     await meshFlows(all);
     assert.deepEqual(faults(all), []);
   },
