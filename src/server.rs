@@ -179,7 +179,7 @@ pub fn dev_warning(address: SocketAddr) -> String {
     format!(
         "\n  *** DEVELOPMENT MODE: anybody who reaches this port can make tokens for anything. ***\n  \
          *** Never run --dev where others can reach it.                                    ***\n\n  \
-         Open http://localhost:{}/ in two tabs to try a call.\n",
+         Open http://localhost:{}/call in two tabs to try a call.\n",
         address.port()
     )
 }
