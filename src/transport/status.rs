@@ -103,8 +103,11 @@ impl Status {
             self.newest.send_replace(self.events(&reading, &after.since(&before), seconds, &recent, lag));
             before = after;
             last = now;
-            // What was missed is not made up for.
-            due = (due + EVERY).max(now);
+            due += EVERY;
+            if due <= now {
+                // What was missed is not made up for.
+                due = now + EVERY;
+            }
         }
     }
 
