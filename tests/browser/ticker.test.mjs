@@ -196,6 +196,7 @@ export const tests = {
     const onlooker = await open(browser, base, `ticker#token=${sign({ sub: 'tv', rooms: [{ r: 'ticker', do: ['watch', 'history'] }] })}`);
     await moves(onlooker, 'prices');
     await until('it is said', async () => /look on, but not take part/.test(await onlooker.page.textContent('#runner-note')));
+    assert.equal(await onlooker.page.getByRole('button', { name: 'Set the alert' }).isDisabled(), true);
     assert.deepEqual([...market.faults, ...onlooker.faults], []);
   },
 

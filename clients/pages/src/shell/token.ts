@@ -77,8 +77,8 @@ export async function askForToken(wish: Wish): Promise<string> {
   throw response.status === 429 || response.status >= 500 ? new Error(text) : new TokenRefused(`No token: ${text}`);
 }
 
-/** How to get a token where the server hands out none. `room` and `role` are those that the page needs. */
-export function tokenHelp({ room = 'lobby', role = 'player' }: { room?: string; role?: string } = {}): HTMLElement {
+/** How to get a token where the server hands out none. `room`, `role` and `more` (flags) are what the page needs. */
+export function tokenHelp({ room = 'lobby', role = 'player', more = '' }: { room?: string; role?: string; more?: string } = {}): HTMLElement {
   const here = `${location.origin}${location.pathname}${location.search}`;
   return el(
     'section',
@@ -90,7 +90,7 @@ export function tokenHelp({ room = 'lobby', role = 'player' }: { room?: string; 
       ' hands out tokens by itself; this one does not. Make one with the server’s key (',
       el('code', {}, 'rallypoint token --help'), ' tells all) and open this page with it, behind the number sign:',
     ),
-    el('pre', { tabIndex: 0 }, `rallypoint token --user ada --room ${room} --role ${role} --key …`),
+    el('pre', { tabIndex: 0 }, `rallypoint token --user ada --room ${room} --role ${role}${more} --key …`),
     el('pre', { tabIndex: 0 }, `${here}#token=…`),
     el('p', { class: 'hint' }, 'What stands behind the number sign stays in your browser: no server’s log ever shows it.'),
   );

@@ -113,7 +113,7 @@ export class Card<N extends Name> {
       el('dl', { class: 'figure' }, el('dt', {}, made.label), this.#figure),
       made.used && el('label', { class: 'share' }, this.#shareText, this.#share),
       this.#chart.element,
-      made.lines.length > 1 && el('ul', { class: 'legend', attrs: { 'aria-hidden': 'true' } }, ...made.lines.map((label) => el('li', {}, label))),
+      made.lines.length > 1 && this.#chart.legend,
       this.#details,
       el('p', { class: 'hint' }, made.means),
     );

@@ -52,8 +52,8 @@ stream.on('status', (shown) => {
   pill.show(shown);
   const isRefused = state === 'refused';
   at('refused').hidden = !isRefused;
-  at('cards').hidden = at('health').hidden = isRefused;
-  if (isRefused) at('refused').replaceChildren(...help(shown.reason, shown.code));
+  at('cards').hidden = at('health').hidden = at('spans').hidden = isRefused;
+  if (isRefused) at('refused').replaceChildren(...help(shown.said ?? shown.reason, shown.code));
   draw();
 });
 

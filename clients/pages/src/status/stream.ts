@@ -6,7 +6,8 @@ import type { Shown } from '../shell/status.js';
 
 /** What a stream tells. */
 export interface StreamEvents {
-  status: Shown;
+  /** `said`: the server's own words, where it refuses. */
+  status: Shown & { said?: string };
   figure: { name: string; data: unknown };
   /** Figures are missing between the last one and the next. */
   gap: undefined;
@@ -71,7 +72,7 @@ export class StatusStream extends Emitter<StreamEvents> {
       this.emit('gap', undefined);
       if (fault instanceof Refused) {
         this.#abort = undefined;
-        return this.emit('status', { state: 'refused', reason: fault.message, code: fault.code });
+        return this.emit('status', { state: 'refused', reason: 'The server does not show its figures.', code: fault.code, said: fault.message });
       }
       const floor = fault instanceof Passing ? fault.afterMs : 0;
       const wait = floor + Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(this.#tries++, 16));

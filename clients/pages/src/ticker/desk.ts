@@ -53,6 +53,14 @@ export class Desk {
     this.#price.select();
   }
 
+  /** Why nobody would see an alert that is set here, if that is so. */
+  close(why: string | undefined): void {
+    const note = at('alert-closed');
+    note.hidden = why === undefined;
+    setText(note, why ?? '');
+    at('set-alert', HTMLButtonElement).disabled = why !== undefined;
+  }
+
   /** A notification of the server. `now` is the server's clock. */
   hear({ time, data, position }: FeedEvent, now: number): void {
     const { message, data: more }: { message?: unknown; data?: unknown } = typeof data === 'object' && data !== null ? data : {};

@@ -65,6 +65,11 @@ export class Floor extends Emitter<{ changed: undefined }> {
     return this.#fault;
   }
 
+  /** Whether this tab takes no part at all: it does not run the market, and nobody learns what it waits for. */
+  get isOut(): boolean {
+    return this.#client.missing.length > 0 || (this.#fault !== undefined && !this.#room);
+  }
+
   /** Whether this tab runs the market just now. */
   get runs(): boolean {
     return this.#runs;

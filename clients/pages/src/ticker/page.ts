@@ -25,7 +25,7 @@ const name = given ? undefined : guestName();
 const wish = { user: trader(), ...(name ? { name } : {}), rooms: [{ r: ROOM, role: 'host' as const }] };
 const token = tokenSource(wish, {
   noTokens: () => {
-    at('help').replaceChildren(tokenHelp({ room: ROOM, role: 'host' }));
+    at('help').replaceChildren(tokenHelp({ room: ROOM, role: 'host', more: ' --notify \'*\'' }));
     at('help').hidden = false;
     at('ticker').hidden = true;
   },
@@ -70,7 +70,8 @@ function draw(): void {
   if (runner?.isUs && wasOurs === false) toast('The market is run by this tab now.');
   if (runner) wasOurs = runner.isUs;
   at('still').hidden = !last || isCut || performance.now() - last.at < STILL_MS;
-  if (last) setText(at('still'), `The prices stand still since ${last.words}. ${runner ? 'Whoever runs the market has gone quiet.' : 'The next tab takes the market over in a moment.'}`);
+  if (last) setText(at('still'), `The prices stand still since ${last.words}. ${floor.isOut ? 'Nobody runs the market just now.' : 'The next tab takes the market over in a moment.'}`);
+  desk.close(floor.isOut ? `Alerts can only be set by a tab that takes part. ${fault ?? ''}` : undefined);
   at('no-prices').hidden = last !== undefined;
 }
 
