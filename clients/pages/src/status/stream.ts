@@ -16,7 +16,7 @@ export interface StreamEvents {
 /** How long nothing may come until the connection is given up, ms: figures come once a second. */
 const PATIENCE_MS = 10_000;
 const FIRST_WAIT_MS = 500;
-const LONGEST_WAIT_MS = 30_000;
+const LONGEST_WAIT_MS = 10_000;
 
 /** The server does not let us, and asking again would not help. */
 class Refused extends Error {
