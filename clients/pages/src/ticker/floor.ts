@@ -179,13 +179,14 @@ export class Floor extends Emitter<{ changed: undefined }> {
     this.#beaten = now;
     const room = this.#room;
     const runs = room !== undefined && this.#begun && this.#may && this.state === 'connected' && this.#succession.isOurs(now);
+    const begins = runs && !this.#runs;
     if (runs !== this.#runs) {
       this.#runs = runs;
       this.#change();
     }
     if (!runs || this.#untaken >= MOST_UNTAKEN) return;
     this.#tick += 1;
-    const whole = this.#tick % WHOLE_EVERY === 0;
+    const whole = begins || this.#tick % WHOLE_EVERY === 0;
     const traded = this.#market.step(passed);
     const quotes = whole ? [...this.#market.quotes.values()] : traded;
     if (quotes.length) void this.#publish(room, written({ tick: this.#tick, whole, quotes }));

@@ -14,7 +14,7 @@ export interface Prices {
 
 export const KIND = 'prices';
 
-/** Every so many events are whole. */
+/** Every so many events are whole, and the first one of whoever takes the market over. */
 export const WHOLE_EVERY = 8;
 
 /** Above it no price is believed. */
