@@ -42,6 +42,7 @@ test('each rule has its bounds', () => {
 test('one late second is no news, several are', () => {
   const late = (lag: number) => ({ ...well, latency: { rtt: { count: 0 }, lag } });
   assert.deepEqual(judge([well, well, late(300), well, well], 0), []);
+  assert.deepEqual(judge([well, well, late(300)], 0), []);
   assert.deepEqual(judge([well, late(60), late(70), well, late(80)], 0).map(({ level, card }) => [level, card]), [['warn', 'latency']]);
   assert.equal(judge([late(300), late(300), late(300)], 0)[0]?.level, 'danger');
   const busy = { ...well, cpu: { ...well.cpu, usage: 1 } };
@@ -51,6 +52,7 @@ test('one late second is no news, several are', () => {
 
 test('the worst comes first', () => {
   assert.deepEqual(cards({ disk: { ...well.disk, used: 92 * GIB }, memory: { ...well.memory, used: 7.9 * GIB } }), ['danger memory', 'warn disk']);
+  assert.deepEqual(cards({ disk: { ...well.disk, used: 99 * GIB }, memory: { ...well.memory, used: 7.3 * GIB } }), ['danger disk', 'warn memory']);
 });
 
 test('a server without a ceiling or a known disk is not near it', () => {

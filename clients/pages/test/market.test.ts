@@ -38,6 +38,7 @@ test('a day of trading stays plausible: cents, no fall to nothing, no flight, an
 
 test('what is far from where it opened comes back', () => {
   const market = new Market(3);
+  run(market, 5);
   const quote = { symbol: 'NOVA', price: 400, open: 200, traded: 5 };
   market.take(quote);
   const [first] = run(market, 20).filter(({ symbol }) => symbol === 'NOVA');

@@ -61,7 +61,7 @@ export const packed = (alerts: readonly Alert[]): unknown[] =>
 /** And back; strangers may have written anything. */
 export function unpacked(list: unknown): Alert[] {
   if (!Array.isArray(list)) return [];
-  const alerts = list.slice(0, MOST).map((each: unknown) => {
+  const alerts = list.map((each: unknown) => {
     const [id, symbol, above, price]: unknown[] = Array.isArray(each) ? each : [];
     return { id, symbol, side: above === 1 ? 'above' : 'below', price };
   });
