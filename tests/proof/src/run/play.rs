@@ -61,9 +61,10 @@ pub fn start(tasks: &mut JoinSet<()>, member: &Arc<Member>, pace: Pace, others: 
     let (own, mut seed, mut pacer) = begin(4, stroll);
     tasks.spawn(async move {
         while pacer.next().await {
-            // Everybody is there at the end.
-            if own.world.is(Phase::Busy) {
-                let room = seed.pick(&own.rooms);
+            // Everybody is there at the end. Whoever has not come in yet is on the way: that would be two joins at once, and
+            // two views of the room in the record.
+            let room = seed.pick(&own.rooms);
+            if own.world.is(Phase::Busy) && own.is_in(room) {
                 own.leave(room).await;
                 own.join(room).await;
             }
