@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use rallypoint_protocol::{ErrorCode, codec::Refused};
 use rust_embed::RustEmbed;
@@ -63,13 +64,10 @@ fn find(path: &str, asked: &HeaderMap, lookup: impl Fn(&str) -> Option<File>) ->
     if path.ends_with(GZIP) {
         return None;
     }
-    let page = format!("{path}.html");
-    let (name, file) = match (lookup(path), lookup(&page)) {
-        (Some(file), _) => (path, file),
-        (None, Some(file)) => (&*page, file),
-        (None, None) if path == "index" => ("index.html", File { content: UNBUILT.into(), hash: [0; 32] }),
-        (None, None) => return None,
-    };
+    let found = |name: String| lookup(&name).map(|file| (name, file));
+    let unbuilt = || ("index.html".to_owned(), File { content: UNBUILT.into(), hash: [0; 32] });
+    let page = || found(format!("{path}.html"));
+    let (name, file) = found(path.to_owned()).or_else(page).or_else(|| (path == "index").then(unbuilt))?;
     let tag = entity_tag(&file.hash);
     let mut response = Response::default();
     if knows(asked, &tag) {
@@ -79,8 +77,11 @@ fn find(path: &str, asked: &HeaderMap, lookup: impl Fn(&str) -> Option<File>) ->
         if twin.is_some() {
             response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        *response.body_mut() = twin.unwrap_or(file).content.into_owned().into();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind_of(name)));
+        *response.body_mut() = match twin.unwrap_or(file).content {
+            Cow::Borrowed(embedded) => Bytes::from_static(embedded).into(),
+            Cow::Owned(read) => read.into(),
+        };
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind_of(&name)));
     }
     let kept = if name.starts_with(HASHED) { "public, max-age=31536000, immutable" } else { "no-cache" };
     let headers = response.headers_mut();
