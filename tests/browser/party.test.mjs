@@ -109,14 +109,16 @@ export const tests = {
   async 'four in a call: a tab is killed'({ browser, base }) {
     const all = await party({ browser }, 'party/killed', [base]);
     const dan = all.pop();
-    const killed = performance.now();
+    // By the server's clock, which is this machine's: what a busy browser takes to draw it is another matter.
+    const left = Promise.all(all.map(({ page }) => page.evaluate(() => rallypoint.room.once('peer-left'))));
     const devtools = await dan.context.newCDPSession(dan.page);
+    const killed = Date.now();
     devtools.send('Page.crash').catch(() => {});
+    for (const { time, reason, peer } of await left) {
+      assert.deepEqual([peer.name, reason], ['Dan', 'lost']);
+      assert.ok(time - killed < 12_000, `gone within the grace of 10 s and 2 s, not after ${time - killed} ms`);
+    }
     await Promise.all(all.map((one) => until(`${one.name} sees no more of Dan`, async () => (await tile(one.page, 'Dan').count()) === 0)));
-    // The grace is 10 s. A machine that draws three calls meanwhile is given some time to show it.
-    const took = performance.now() - killed;
-    console.log(`        a killed tab was gone after ${(took / 1000).toFixed(1)} s`);
-    assert.ok(took > 9_000 && took < 20_000, `gone with the grace, not after ${took} ms`);
     await meshFlows(all);
     assert.deepEqual(faults(all), []);
   },

@@ -6,7 +6,7 @@
 import { readdir } from 'node:fs/promises';
 import { launch, startServer } from './lib.mjs';
 
-const TEST_MS = 240_000;
+const TEST_MS = 120_000;
 const wanted = process.argv.slice(2);
 const files = (await readdir(new URL('.', import.meta.url)))
   .filter((file) => file.endsWith('.test.mjs') && (!wanted.length || wanted.some((part) => file.includes(part))))
