@@ -36,6 +36,10 @@ const PATIENCE = 3;
 /** From the attempt after the first quick ones on, a pair counts as failed, and its connection is made anew. */
 const HOPEFUL = 3;
 
+type Role = 'active' | 'passive';
+const OTHER = { active: 'passive', passive: 'active' } as const;
+const roleIn = (sdp = ''): Role | undefined => /^a=setup:(active|passive)/m.exec(sdp)?.[1] as Role | undefined;
+
 export class Pair implements CallPeer {
   readonly peer: string;
   /** Whether we make the first offer. */
@@ -57,6 +61,10 @@ export class Pair implements CallPeer {
   #ignoring = false;
   /** The peer's connection, by the session id of its descriptions (RFC 9429 section 5.2.1: one for each connection). */
   #origin: string | undefined;
+  /** What the connection is in DTLS since its first answer; `active` is the client's part (RFC 5763 section 5). */
+  #role: Role | undefined;
+  /** That an answer of the peer was refused, so that this connection can negotiate no more. */
+  #stuck = false;
   /** Candidates that are kept back until the answer is here. */
   #held: (RTCIceCandidateInit | null)[] | undefined;
   #closed = false;
@@ -226,14 +234,14 @@ export class Pair implements CallPeer {
       this.#stream?.removeTrack(track);
     }
     if (this.#channel) this.#channel.onopen = this.#channel.onclose = this.#channel.onmessage = null;
-    this.#channel = this.#origin = this.#held = undefined;
+    this.#channel = this.#origin = this.#role = this.#held = undefined;
     connection.close();
   }
 
   /** Another connection, where new candidates for this one did not help or cannot be had. */
   #remake(): void {
     this.#unmake();
-    this.#begun = this.described = this.#ignoring = this.#relay = this.#blocked = false;
+    this.#begun = this.described = this.#ignoring = this.#relay = this.#blocked = this.#stuck = false;
     this.#totals = undefined;
     this.#connection = this.#make();
   }
@@ -305,7 +313,7 @@ export class Pair implements CallPeer {
       this.#remake();
       if (!offer) return this.begin();
     }
-    await this.connection.setRemoteDescription(description);
+    await this.#accept(description);
     this.#origin = origin;
     this.described = this.#begun = true;
     this.#fault = '';
@@ -315,12 +323,32 @@ export class Pair implements CallPeer {
       this.#open();
       await this.#place(false);
       await this.connection.setLocalDescription();
+      this.#role ??= roleIn(this.connection.localDescription?.sdp);
       this.#tell();
       // Who takes an offer without being ready for it has rolled back its own.
       if (crossed) await this.#sendAgain();
     }
     this.#hear();
     this.#see();
+  }
+
+  /**
+   * An offer leaves open who is the client in DTLS (RFC 8829 section 5.2.2), although that cannot change any more. Firefox
+   * 153 then answers as the client whatever it is, which Chromium refuses; so an offer says here what its sender is.
+   */
+  async #accept({ type, sdp = '' }: RTCSessionDescriptionInit): Promise<void> {
+    const role = this.#role;
+    if (type === 'offer' && role) sdp = sdp.replace(/^a=setup:actpass/gm, `a=setup:${OTHER[role]}`);
+    try {
+      await this.connection.setRemoteDescription({ type, sdp });
+    } catch (error) {
+      // Whoever offered waits for an answer until there is another connection.
+      this.#stuck = type === 'answer';
+      if (this.#stuck && !this.#restarts.attempts) this.#restarts.now();
+      throw error;
+    }
+    const told = roleIn(sdp);
+    if (type === 'answer' && told) this.#role ??= OTHER[told];
   }
 
   /**
@@ -411,7 +439,7 @@ export class Pair implements CallPeer {
       error: this.#error,
     });
     // Both sides notice a failure, and one offer is enough: two would only cross.
-    if (this.offers || attempt > PATIENCE) this.#do(() => this.#restart());
+    if (this.offers || this.#stuck || attempt > PATIENCE) this.#do(() => this.#restart());
     this.#options.changed();
   }
 
@@ -421,8 +449,8 @@ export class Pair implements CallPeer {
     await this.#configure();
     const { connection } = this;
     // An offer that waits for its answer brings new candidates already.
-    if (this.#closed || connection.signalingState === 'have-local-offer') return;
-    if (connection.connectionState !== 'closed' && this.#restarts.attempts <= HOPEFUL) {
+    if (this.#closed || (connection.signalingState === 'have-local-offer' && !this.#stuck)) return;
+    if (connection.connectionState !== 'closed' && !this.#stuck && this.#restarts.attempts <= HOPEFUL) {
       this.#relay = this.#blocked = false;
       this.#error = undefined;
       try {

@@ -167,6 +167,22 @@ const tests = {
     noFaults(window);
   },
 
+  async 'an answer that the browser refuses: both have another connection, whoever offered'() {
+    const [ada, bob] = await two('refused');
+    for (const [window, name, other] of [[ada, 'ada', 'bob'], [bob, 'bob', 'ada']]) {
+      await both(ada, bob);
+      await window.ask(([...who]) => {
+        const { connection } = pair(...who);
+        Object.assign(globalThis, { before: connection, refusedAnswers: 1 });
+        connection.restartIce();
+      }, name, other);
+      await until(`${name} has another connection`, () => window.ask(([...who]) => pair(...who).connection !== before, name, other));
+      await both(ada, bob);
+    }
+    assert.deepEqual([...await ada.events('ada'), ...await bob.events('bob')], ['peer bob'], 'to the application it is the same peer');
+    noFaults(ada, bob);
+  },
+
   async 'microphone, camera, another device and the screen: all without a negotiation'() {
     const [ada, bob] = await two('devices');
     await both(ada, bob);

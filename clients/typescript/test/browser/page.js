@@ -16,6 +16,9 @@ RTCPeerConnection.prototype.setLocalDescription = function (...args) {
 };
 RTCPeerConnection.prototype.setRemoteDescription = function (description) {
   if (description.type === 'offer' && this.signalingState === 'have-local-offer') counts.rollbacks += 1;
+  if (description.type === 'answer' && globalThis.refusedAnswers-- > 0) {
+    return Promise.reject(new DOMException('refused by the check', 'InvalidAccessError'));
+  }
   return setRemoteDescription.call(this, description);
 };
 const { replaceTrack } = RTCRtpSender.prototype;
