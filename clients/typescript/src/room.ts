@@ -51,6 +51,15 @@ export interface MoveOptions {
 /** An event that came late: it happened while we were away. */
 export type Late<Event> = Event & { missed: boolean };
 
+/** Why a room does not let us in for now. */
+export interface Waiting {
+  /** The protocol's number. */
+  code: number;
+  message: string;
+  /** When it is asked for again, Unix ms. */
+  retryAt: number;
+}
+
 /** What a room tells. */
 export interface RoomEvents {
   /**
@@ -70,7 +79,12 @@ export interface RoomEvents {
   move: Move;
   /** Some of what happened is no longer known; `shown` follows. */
   reset: { reason: ResetReason };
-  /** We are out: `leave()`, a kick, or a room that does not let us in again. */
+  /**
+   * After a loss the room does not let us in for now: it is full, nobody has opened it yet, the server is busy, …. We are
+   * out of it until `shown`, and it is asked for again at `retryAt`; `leave()` ends that.
+   */
+  waiting: Waiting;
+  /** We are out for good: `leave()`, a kick, or a room that does not let us in again. */
   left: { reason: LeaveReason | 'refused'; code: number; message: string };
 }
 
@@ -120,6 +134,8 @@ export interface RoomInside {
   move(move: IncomingMove): void;
   /** From here on the events are told; those before wait, for whoever joined to listen to them. */
   open(): void;
+  /** We are out for now. */
+  wait(why: Waiting): void;
   /** We are out. */
   out(why: RoomEvents['left']): void;
 }
@@ -171,6 +187,7 @@ export class Room extends Emitter<RoomEvents> {
   #spectators = 0;
   #position: Position = '';
   #left = false;
+  #waiting: Waiting | undefined;
   /** What is to be told once somebody can listen. */
   #held: (() => void)[] | undefined = [];
   #missed = false;
@@ -204,9 +221,14 @@ export class Room extends Emitter<RoomEvents> {
       this.#held = undefined;
       held.forEach((act) => act());
     },
+    wait: (why) => {
+      this.#waiting = why;
+      this.#tell('waiting', why);
+    },
     out: (why) => {
       if (this.#left) return;
       this.#left = true;
+      this.#waiting = undefined;
       this.#tell('left', why);
       this.#inform({ type: 'out', reason: why.message });
     },
@@ -259,6 +281,11 @@ export class Room extends Emitter<RoomEvents> {
   /** Whether we have left or were put out. */
   get isLeft(): boolean {
     return this.#left;
+  }
+
+  /** Why we are out of the room for now; undefined while we are in it. */
+  get waiting(): Waiting | undefined {
+    return this.#waiting;
   }
 
   /**
@@ -429,7 +456,9 @@ export class Room extends Emitter<RoomEvents> {
     const first = this.#shownAt === '';
     const before = epochOf(this.#shownAt);
     const other = 'you' in room && room.you.peer !== this.#you.peer;
-    const resumed = this.#host.client.session?.resumed ?? true;
+    // A room that let us in late knows no more of us than a session that is new.
+    const resumed = !this.#waiting && (this.#host.client.session?.resumed ?? true);
+    this.#waiting = undefined;
     let lossy: boolean;
     if ('you' in room) {
       this.#you = member({ ...room.you, handle: room.you.handle ?? -1 }, true);

@@ -177,8 +177,102 @@ test('a room that a resume does not show is out, also if its join is refused', a
   const third = await rejoined.inRoom();
   third.on('left', (why) => left.push(why));
   await rejoined.again(connected({ session: 'new' }), 4201);
-  rejoined.socket.hear({ type: 'error', re: 2, code: 901, name: '', message: 'full' });
-  assert.deepEqual([left[1]?.code, left[1]?.message], [901, 'full']);
+  rejoined.socket.hear({ type: 'error', re: 2, code: 705, name: '', message: 'no' });
+  assert.deepEqual([left[1]?.code, left[1]?.message], [705, 'no']);
+});
+
+const refusal = (re: number | null, code: number, more: Record<string, unknown> = {}) =>
+  ({ type: 'error', re, code, name: '', message: `refused with ${code}`, ...more });
+
+test('a room whose refusal may pass is asked for again, later each time and not before the server said', async () => {
+  const bench = new Bench();
+  const room = await bench.inRoom();
+  const waits: RoomEvents['waiting'][] = [];
+  room.on('waiting', (why) => waits.push(why));
+  const heard = hear(room);
+  await bench.again(connected({ session: 'new', peer: THIRD }), 4201);
+  assert.deepEqual(bench.said(), ['join 2']);
+  let re = 2;
+  // Half of half a second, of one, of two, …, behind what the server asked for.
+  for (const [code, told, wait] of [[901, 0, 250], [802, 4000, 4500], [903, 0, 1000], [904, 0, 2000], [905, 0, 4000], [999, 0, 8000]] as const) {
+    bench.socket.hear(refusal(re, code, told ? { retry_after: told } : {}));
+    assert.deepEqual(room.waiting, { code, message: `refused with ${code}`, retryAt: bench.env.time + wait });
+    await bench.pass(wait - 1);
+    assert.ok(!bench.said().some((what) => what.startsWith('join')), `${code}: too early`);
+    await bench.env.turn(1);
+    assert.deepEqual(bench.said().filter((what) => what.startsWith('join')), [`join ${re += 1}`]);
+  }
+  assert.deepEqual([room.isLeft, bench.client.rooms.get('a'), waits.length, heard], [false, room, 6, []]);
+  bench.socket.hear(joined(re, 13, { you: entry(THIRD, 5), missed: [chat(11), chat(12), chat(13)] }));
+  assert.deepEqual(heard, ['message 11 missed', 'message 12 missed', 'message 13 missed', 'shown missed']);
+  assert.deepEqual([room.waiting, room.you.peer], [undefined, THIRD]);
+  await bench.pass(100_000);
+  assert.ok(!bench.said().some((what) => what.startsWith('join')));
+  // The next time the waits begin anew.
+  await bench.again(connected({ session: 'newer', peer: OTHER }), 4201);
+  bench.socket.hear(refusal(re + 1, 901));
+  assert.equal(waits.at(-1)?.retryAt, bench.env.time + 250);
+});
+
+test('a refusal that does not pass ends the waiting, and so does leaving', async () => {
+  const bench = new Bench();
+  const room = await bench.inRoom();
+  await bench.again(connected({ session: 'new', peer: THIRD }), 4201);
+  bench.socket.hear(refusal(2, 901));
+  await bench.env.turn(250);
+  bench.socket.hear(refusal(3, 705));
+  assert.deepEqual([room.isLeft, room.waiting, bench.client.rooms.size], [true, undefined, 0]);
+
+  for (const isAsked of [false, true]) {
+    const other = new Bench();
+    const second = await other.inRoom();
+    await other.again(connected({ session: 'new', peer: THIRD }), 4201);
+    other.socket.hear(refusal(2, 901));
+    if (isAsked) await other.env.turn(250);
+    other.said();
+    const leaving = second.leave();
+    const coming = other.client.join('a');
+    let id = isAsked ? 4 : 3;
+    assert.deepEqual(other.said(), [`leave ${id}`, `join ${id + 1}`]);
+    await other.env.turn(600);
+    assert.deepEqual(other.said(), [], 'not asked for any more');
+    // Let in after all, in the last moment: it is not that room any more.
+    if (isAsked) other.socket.hear(joined(3, 12));
+    other.socket.hear(isAsked ? { type: 'ok', re: id } : refusal(id, 803));
+    await leaving;
+    other.socket.hear(joined(id += 1, 14));
+    const third = await coming;
+    const heard = hear(third);
+    await other.pass(10_000);
+    assert.deepEqual([second.isLeft, heard, third.position], [true, ['shown'], at(14)]);
+    assert.ok(!other.said().some((what) => what.startsWith('join')));
+  }
+});
+
+test('a room that a restarted server refuses for now is waited for over the next loss, and told our state again', async () => {
+  const bench = new Bench();
+  const room = await bench.inRoom();
+  const updated = room.update({ ready: true });
+  bench.socket.hear({ type: 'ok', re: 2 });
+  await updated;
+  await bench.again(connected({ session: 'another' }));
+  room.send(1);
+  bench.socket.hear(refusal(null, 904, { room: 'a', count: 1, retry_after: 60_000 }));
+  bench.socket.hear({ type: 'pong', re: 3, received: 1, sent: 1 });
+  assert.deepEqual([room.isLeft, room.waiting?.code, room.waiting?.retryAt], [false, 904, bench.env.time + 60_250]);
+  // Nobody is there for whom these would mean anything, and they must not fill the queue.
+  for (let i = 0; i < 1000; i += 1) room.sendReliable(i);
+  await bench.again(connected({ session: 'another', resumed: true }));
+  bench.socket.hear({ type: 'pong', re: 4, received: 1, sent: 1 });
+  assert.equal(room.isLeft, false, 'that the resume does not show it is no news');
+  bench.said();
+  await bench.pass(60_250);
+  const join = bench.said().find((what) => what.startsWith('join'));
+  assert.equal(join, 'join 5');
+  bench.socket.hear(joined(5, 20));
+  assert.deepEqual(bench.said(), ['update 6']);
+  room.send(2);
+  assert.deepEqual(bench.socket.take().map(({ data }) => data), [2]);
 });
 
 test('a kick is the end of the room, not of the session', async () => {

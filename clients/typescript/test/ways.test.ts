@@ -90,6 +90,55 @@ test('where no WebSocket gets through although the server is there, it goes over
   assert.deepEqual([room.you.peer, room.isLeft, bench.states.includes('closed')], [ME, false, false]);
 });
 
+test('notifications go on where they stood, over one way and the next', async () => {
+  const { bench, made } = walled();
+  bench.env.fetch = () => Promise.resolve(new Response());
+  for (let i = 0; i < 2; i += 1) {
+    await settled();
+    bench.socket.lose(1006);
+    await bench.env.turn(250);
+  }
+  const notice = { type: 'notification', message: 'dinner', time: 1, position: at(7) };
+  made[0]?.options.listener.message(connected({ notifications: '' }) as never, false);
+  made[0]?.options.listener.message(notice as never, false);
+  assert.equal(made[0]?.options.notifications, undefined);
+  await bench.env.turn(60_000);
+  bench.socket.open();
+  assert.ok(made[0]?.isClosed);
+  // A socket opens and no other one does: over to a feed again.
+  await settled();
+  bench.socket.lose(1006);
+  await bench.env.turn(250);
+  bench.socket.lose(1006);
+  await settled();
+  assert.equal(made[1]?.options.notifications, at(7));
+  await bench.env.turn(60_000);
+  bench.socket.open();
+  assert.equal((await bench.open())?.['notifications_since'], at(7));
+});
+
+test('a room that does not let us in again after the change of way is asked for again', async () => {
+  const { bench, made } = walled();
+  bench.env.fetch = () => Promise.resolve(new Response());
+  const coming = bench.client.join('a');
+  for (let i = 0; i < 2; i += 1) {
+    await settled();
+    bench.socket.lose(1006);
+    await bench.env.turn(250);
+  }
+  made[0]?.ready();
+  const room = await coming;
+  await bench.env.turn(60_000);
+  bench.socket.open();
+  await bench.open();
+  bench.socket.hear({ type: 'error', re: 1, code: 901, name: '', message: 'full' });
+  assert.deepEqual([room.isLeft, room.waiting?.code], [false, 901]);
+  await bench.env.turn(1000);
+  assert.deepEqual(bench.said().slice(0, 2), ['join 1', 'join 2']);
+  bench.socket.hear(joined(2, 31));
+  assert.deepEqual([room.waiting, room.you.peer], [undefined, ME]);
+});
+
 test('it stays with the WebSocket if the server is away, if one was ever open, or if nothing else is allowed', async () => {
   const away = walled();
   for (let i = 0; i < 4; i += 1) {
