@@ -84,6 +84,51 @@ test('a crowded network: latest moves are replaced, nothing piles up', async () 
   assert.deepEqual(bench.socket.take().map(({ data }) => data), [99]);
 });
 
+test('a burst of large moves keeps the pace in bytes, whatever their number, and words stay behind them', async () => {
+  const bench = new Bench();
+  const [rate, frame] = [100_000, 16_384];
+  const limits = { ...LIMITS, frame, moves_per_second: 10_000, moves_burst: 20_000, bytes_per_second: rate };
+  await bench.open(connected({ limits }));
+  const coming = bench.client.join('a');
+  bench.socket.hear(joined(1, 10));
+  const room = await coming;
+  bench.said();
+  // Of two bytes each: it is not the letters that count.
+  for (let i = 0; i < 100; i += 1) room.sendReliable(`${i} ${'ü'.repeat(2000)}`);
+  room.say('done').catch(() => {});
+  const begin = bench.env.time;
+  const moves: number[] = [];
+  let level = rate;
+  let told = 0;
+  while (!told) {
+    await bench.env.turn(10);
+    level = Math.min(rate, level + rate / 100);
+    for (const message of bench.socket.take()) {
+      level -= Buffer.byteLength(JSON.stringify(message));
+      if (message['type'] === 'move') moves.push(parseInt(String(message['data'])));
+      if (message['type'] === 'message') told = bench.env.time;
+    }
+    assert.ok(level >= rate / 4, 'for what the network holds up');
+    bench.socket.hear({ type: 'pong', received: 1, sent: 1 });
+  }
+  assert.deepEqual(moves, Array.from({ length: 100 }, (_, i) => i));
+  assert.ok(told - begin > 3000 && told - begin < 5000, `${told - begin} ms`);
+});
+
+test('a frame of more bytes than the server ever takes at once is refused here', async () => {
+  const bench = new Bench();
+  await bench.open(connected({ limits: { ...LIMITS, bytes_per_second: 1024 } }));
+  const coming = bench.client.join('a');
+  await bench.env.turn(1000);
+  bench.socket.hear(joined(1, 10));
+  const room = await coming;
+  await assert.rejects(room.publish('x', 'y'.repeat(1000)), (error) => error instanceof RequestError && error.code === 603);
+  bench.said();
+  room.publish('x', 'y'.repeat(500)).catch(() => {});
+  await bench.env.turn(1000);
+  assert.ok(bench.said().includes('publish 2'));
+});
+
 test('words keep the pace of the server, so that none is refused and put behind later ones', async () => {
   const bench = new Bench({ queue: 400 });
   await bench.open(connected({ limits: { ...LIMITS, requests_per_second: 10, requests_burst: 20 } }));

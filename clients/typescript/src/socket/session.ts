@@ -8,7 +8,7 @@ import type { CarrierListener, OutgoingMove } from '../carrier.js';
 import { QueueFullError, RallypointError, RequestError } from '../errors.js';
 import type { Connected, ErrorMessage, Joined, Limits, Position, RoomEvent, ServerMessage } from '../wire.js';
 import { Access } from './access.js';
-import { sizeOf, type Codec, type Frame } from './codec.js';
+import { bytesOf, sizeOf, type Codec, type Frame } from './codec.js';
 import { Counted } from './counted.js';
 import type { RawMove } from './frame.js';
 import { Moves } from './moves.js';
@@ -73,6 +73,7 @@ export class Session {
   readonly #early = new Map<string, Early>();
   readonly #requestPace = new Pace();
   readonly #movePace = new Pace();
+  readonly #bytePace = new Pace();
   readonly #requests: Requests;
   readonly #moves: Moves;
   /** Pings under way: what each was sent with, and the moves that its answer proves. */
@@ -98,8 +99,9 @@ export class Session {
   /** The bounds that a frame must keep, or the server would end the session. */
   #encode(value: unknown, bound: keyof Limits): Frame {
     const frame = this.#options.codec.encode(value);
-    const most = Number(this.#connected?.limits[bound] ?? Infinity) - (bound === 'frame' ? 64 : 0);
-    const size = typeof frame === 'string' ? new Blob([frame]).size : frame.length;
+    const { [bound]: bounded = Infinity, bytes_per_second = Infinity } = this.#connected?.limits ?? {};
+    const most = Math.min(bounded, bytes_per_second) - (bound === 'frame' ? 64 : 0);
+    const size = bytesOf(frame);
     if (size > most) throw new RequestError(603, `${size} bytes are more than the server takes (${most})`);
     return frame;
   }
@@ -133,7 +135,13 @@ export class Session {
   /** A message that has no answer. */
   hint(type: string, fields: Record<string, unknown>, now: number): Frame {
     this.#requestPace.take(now);
-    return this.#options.codec.request(type, undefined, this.#options.codec.encode(fields));
+    return this.#spend(this.#options.codec.request(type, undefined, this.#options.codec.encode(fields)), now);
+  }
+
+  /** Whatever goes out counts by its bytes, too. */
+  #spend(frame: Frame, now: number): Frame {
+    this.#bytePace.take(now, bytesOf(frame));
+    return frame;
   }
 
   /** Enters a room, and again after every loss. */
@@ -203,12 +211,16 @@ export class Session {
   next(now: number): Frame | undefined {
     const { codec } = this.#options;
     const n = this.#counted.ack(now);
-    if (n !== undefined) return codec.request('ack', undefined, codec.encode({ n }));
+    if (n !== undefined) return this.#spend(codec.request('ack', undefined, codec.encode({ n })), now);
     for (const [room, { knock }] of this.#rooms) if (typeof knock === 'number' && knock <= now) this.#knock(room);
+    const frame = this.#bytePace.at(now) > now ? undefined : this.#waiting(now);
+    if (frame !== undefined) return this.#spend(frame, now);
+    return this.#moves.proveBy <= now ? this.ping(now) : undefined;
+  }
+
+  #waiting(now: number): Frame | undefined {
     const move = this.#moves.next(now, this.#handle);
-    if (move !== undefined) return move;
-    const request = this.#moves.holds(now) ? undefined : this.#requests.next(now, this.#moves.written);
-    return request ?? (this.#moves.proveBy <= now ? this.ping(now) : undefined);
+    return move ?? (this.#moves.holds(now) ? undefined : this.#requests.next(now, this.#moves.written));
   }
 
   /** A ping, which measures the way and proves the moves that went before it. */
@@ -224,8 +236,9 @@ export class Session {
 
   /** When `next` has something although nothing else happens. */
   due(now: number): number {
-    let at = Math.min(this.#counted.ackBy, this.#moves.due(now, this.#handle), this.#moves.proveBy);
+    let at = this.#moves.due(now, this.#handle);
     if (!this.#moves.holds(now)) at = Math.min(at, this.#requests.due(now));
+    at = Math.min(Math.max(at, this.#bytePace.at(now)), this.#counted.ackBy, this.#moves.proveBy);
     for (const { knock } of this.#rooms.values()) if (typeof knock === 'number') at = Math.min(at, knock);
     return at;
   }
@@ -379,12 +392,16 @@ export class Session {
     if (connected.session !== this.#connected?.session) {
       this.#requests.fail();
       for (const place of this.#rooms.values()) if (place.knock === 'asked') place.knock = undefined;
-      const { requests_per_second: rate = 60, requests_burst: burst = 120, moves_per_second = 120, moves_burst = 240 } =
-        connected.limits;
+      const {
+        frame, requests_per_second: rate = 60, requests_burst: burst = 120, moves_per_second = 120, moves_burst = 240,
+        bytes_per_second: bytes = 524_288,
+      } = connected.limits;
       // So many may arrive at once after the network has held them up.
       this.#requests.most = Math.min(UNANSWERED_MOST, Math.max(1, Math.floor(burst / 2)));
       this.#requestPace.begin(rate, burst - this.#requests.most - 4, now);
       this.#movePace.begin(moves_per_second, moves_burst / 2, now);
+      // The server takes so many bytes at once; a frame goes whole, as long as anything is left.
+      this.#bytePace.begin(bytes, Math.min(bytes / 2, bytes - frame), now);
     }
     if (connected.resumed) this.#counted.told();
     else {
