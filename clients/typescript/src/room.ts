@@ -532,15 +532,18 @@ export class Room extends Emitter<RoomEvents> {
 
   #changes(all: (readonly [string, Partial<Member>])[]): void {
     const members = new Map(this.#members);
+    const others: Member[] = [];
     for (const [peer, what] of all) {
       const known = members.get(peer);
       if (!known) continue;
       const changed = { ...known, ...what };
       members.set(peer, changed);
       if (changed.you) this.#you = changed;
-      else this.#inform({ type: 'changed', peer: changed });
+      else others.push(changed);
     }
+    // A call that is told of it looks into the room.
     this.#members = members;
+    for (const peer of others) this.#inform({ type: 'changed', peer });
     this.#tell('members', members);
   }
 

@@ -51,6 +51,26 @@ test('a room shows who is here, who types, and how they are', async () => {
   assert.deepEqual([room.members.size, room.count, heard], [1, 1, ['typing', 'peer-left 11']]);
 });
 
+test('a call tells of a change once the member has it', async () => {
+  /** A connection that never comes about. */
+  class Idle extends EventTarget {
+    readonly connectionState = 'new';
+    readonly signalingState = 'stable';
+    getTransceivers = () => [];
+    setConfiguration(): void {}
+    close(): void {}
+  }
+  const bench = new Bench();
+  const room = await bench.inRoom();
+  const call = await room.call({ data: true, RTCPeerConnection: Idle as unknown as typeof RTCPeerConnection });
+  const seen: unknown[] = [];
+  call.on('change', ({ member }) => seen.push([member?.state, member?.rtt]));
+  bench.socket.hear({ type: 'peer-updated', room: 'a', peer: OTHER, state: { muted: true } });
+  bench.socket.hear({ type: 'latency', room: 'a', peers: [[2, 40, 3]] });
+  assert.deepEqual(seen, [[{ muted: true }, undefined], [{ muted: true }, 40]]);
+  call.end();
+});
+
 test('in a large room who offers is told from the order, then from the id', async () => {
   const bench = new Bench();
   const room = await bench.inRoom({ you: entry(ME, 1, 5) });
