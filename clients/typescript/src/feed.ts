@@ -166,7 +166,7 @@ export class Feed extends Emitter<FeedEvents> implements AsyncIterable<FeedEvent
     this.#cursor = after;
     this.#transports = transports;
     this.#transport = transports.includes('events') ? 'events' : 'poll';
-    this.#status = { state: 'connecting', transport: this.#transport, reason: 'connecting', code: 0 };
+    this.#status = { state: 'connecting', transport: this.#transport, reason: 'Connecting.', code: 0 };
     const abort = () => this.close();
     signal?.addEventListener('abort', abort, { once: true });
     void this.#run(signal?.aborted ?? false).finally(() => signal?.removeEventListener('abort', abort));
@@ -223,7 +223,7 @@ export class Feed extends Emitter<FeedEvents> implements AsyncIterable<FeedEvent
   }
 
   close(): void {
-    this.#end('the feed was closed', 0, false);
+    this.#end('Closed.', 0, false);
   }
 
   /** Reads until the end, over one transport after the other. */
@@ -352,7 +352,7 @@ export class Feed extends Emitter<FeedEvents> implements AsyncIterable<FeedEvent
   #connected(said: FeedConnected): void {
     if (this.#ended) return;
     this.#since = this.#env.now();
-    this.#tell({ state: 'connected', reason: 'connected', code: 0 });
+    this.#tell({ state: 'connected', reason: 'Connected.', code: 0 });
     this.emit('connected', said);
     this.#followers.splice(0).forEach(({ resolve }) => resolve());
   }

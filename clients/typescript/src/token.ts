@@ -2,10 +2,13 @@
 
 import type { TokenReason, TokenSource } from './client.js';
 import type { Env } from './env.js';
-import { TokenRefused } from './errors.js';
+import { RallypointError, TokenRefused } from './errors.js';
 
 /** How long before its end a token is replaced, ms, at most: a short one sooner, at nine tenths. */
 const EARLY = 30_000;
+
+/** How long a source may take, ms, before it is asked again. */
+const PATIENCE = 15_000;
 
 /** What a token says, without a check: the server's word counts. `undefined` where it is not a JWT. */
 export function claims(token: string): Record<string, unknown> | undefined {
@@ -55,11 +58,24 @@ export class Tokens {
       if (why === 'expired') throw new TokenRefused('the token is no longer good, and there is no other');
       return (this.#kept = source);
     }
-    const token = await source({ why });
+    const token = await this.#inTime(Promise.resolve({ why }).then(source));
     const left = (expiry(token) ?? Infinity) - this.#env.now();
     // One that has ended by our clock, which may be wrong, is good until the server says otherwise.
     this.#renewAt = left > 0 ? this.#env.now() + left - Math.min(EARLY, left / 10) : Infinity;
     return (this.#kept = token);
+  }
+
+  /** A source that never answers must hold nobody for ever. */
+  async #inTime(answer: Promise<string>): Promise<string> {
+    let end = () => {};
+    const late = new Promise<never>((_, reject) => {
+      end = this.#env.after(PATIENCE, () => reject(new RallypointError(0, 'No access token came in time.')));
+    });
+    try {
+      return await Promise.race([answer, late]);
+    } finally {
+      end();
+    }
   }
 
   /** The token that there is, or a new one if it is about to end. A fixed one is used until the server says no. */
