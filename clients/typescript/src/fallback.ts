@@ -15,8 +15,9 @@ import type { PollAnswer, Stand } from './feed/polls.js';
 import { Posts } from './feed/posts.js';
 import { Requests } from './feed/requests.js';
 import { covers, hole, Seen } from './feed/seen.js';
+import { Tokens } from './feed/tokens.js';
 import { messageOf } from './feed/translate.js';
-import { claims, Tokens } from './token.js';
+import { claims } from './token.js';
 import type { Connected, Cursor, Joined, NotificationMessage, PeerEntry, Position, ResetReason, ServerMessage } from './wire.js';
 
 /** What a fallback is made of. */
