@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LostError, RequestError } from '../src/errors.js';
-import { inside, type Inside, type RoomEvents } from '../src/room.js';
+import { inside, type RoomEvents } from '../src/room.js';
+import type { Inside } from '../src/room/inside.js';
 import { at, Bench, chat, connected, entry, hear, joined, ME, OTHER, reset, RESUMED, THIRD } from './bench.js';
 
 test('a resume says where it stands, sends nothing before the answer, and misses nothing', async () => {

@@ -48,7 +48,9 @@ const MISSING: Record<string, string> = {
 export function whyMissing(what: string, error: unknown): string {
   const { name, message } = error instanceof Error ? error : new Error(String(error));
   // Mostly the person has closed the list of windows.
-  if (what === 'screen' && name === 'NotAllowedError') return 'The screen was not shared: choose a window, or allow it in the settings of the system.';
+  if (what === 'screen' && name === 'NotAllowedError') {
+    return 'The screen was not shared: choose a window, or allow it in the settings of the system.';
+  }
   const why = MISSING[name];
   return why ? `The ${what} ${what.includes(' and ') ? 'were' : 'was'} ${why}.` : `The ${what} failed: ${message}.`;
 }
