@@ -211,8 +211,14 @@ test('a room whose refusal may pass is asked for again, later each time and not 
   assert.ok(!bench.said().some((what) => what.startsWith('join')));
   // The next time the waits begin anew.
   await bench.again(connected({ session: 'newer', peer: OTHER }), 4201);
-  bench.socket.hear(refusal(re + 1, 901));
-  assert.equal(waits.at(-1)?.retryAt, bench.env.time + 250);
+  bench.socket.hear(refusal(re + 1, 901, { retry_after: 60_000 }));
+  assert.equal(waits.at(-1)?.retryAt, bench.env.time + 60_250);
+  // What the server asked for holds for a session that follows, too.
+  bench.said();
+  await bench.again(connected({ session: 'newest' }), 4201);
+  assert.deepEqual(bench.said(), []);
+  await bench.pass(60_250);
+  assert.ok(bench.said().some((what) => what.startsWith('join')));
 });
 
 test('a refusal that does not pass ends the waiting, and so does leaving', async () => {
