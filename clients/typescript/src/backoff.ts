@@ -1,28 +1,7 @@
 /** How long to wait before the next attempt: with full jitter, so that those who were lost together come back apart. */
 
-import type { Env } from './env.js';
+const FIRST_MS = 500;
+const MOST_MS = 30_000;
 
-export class Backoff {
-  readonly #env: Env;
-  readonly #first: number;
-  readonly #most: number;
-  #tries = 0;
-
-  /** Waits of up to `first` ms after the first failure, twice as much after each further one, never above `most`. */
-  constructor(env: Env, first = 500, most = 30_000) {
-    this.#env = env;
-    this.#first = first;
-    this.#most = most;
-  }
-
-  /** The next wait, ms. `floor` is what the server asked for; the jitter comes on top of it. */
-  next(floor = 0): number {
-    // The exponent is bounded, so that years of attempts do not make it infinite.
-    return floor + this.#env.random() * Math.min(this.#most, this.#first * 2 ** Math.min(this.#tries++, 20));
-  }
-
-  /** An attempt went well: the next failure is a first one. */
-  reset(): void {
-    this.#tries = 0;
-  }
-}
+/** Up to half a second after the first attempt in vain, up to twice as much after each further one, to 30 s. */
+export const jitter = (tries: number, random: number): number => random * Math.min(MOST_MS, FIRST_MS * 2 ** tries);

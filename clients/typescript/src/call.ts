@@ -9,7 +9,9 @@ import type { PairStats } from './call/stats.js';
 import type { Client } from './client.js';
 import { Emitter } from './emitter.js';
 import { RallypointError, RequestError, UnsupportedError } from './errors.js';
-import type { Inside, Member, Room, RoomInside } from './room.js';
+import type { Room } from './room.js';
+import type { Inside, RoomInside } from './room/inside.js';
+import type { Member } from './room/roster.js';
 import type { IceServer, PeerEntry, Signal } from './wire.js';
 
 export type { PairStats } from './call/stats.js';

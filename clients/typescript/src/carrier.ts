@@ -67,8 +67,8 @@ export interface CarrierListener {
    */
   message(message: ServerMessage, missed: boolean): void;
   move(move: IncomingMove): void;
-  /** A room that the session is no longer in, and cannot get into again by itself. */
-  out(room: string, why: { code: number; message: string }): void;
+  /** A room that the session is no longer in: for good, or until it is asked for again, at `retryAt`. */
+  out(room: string, why: { code: number; message: string; retryAt?: number }): void;
 }
 
 /** A way to the server. */

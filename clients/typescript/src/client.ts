@@ -7,7 +7,8 @@ import { surroundings, type Env } from './env.js';
 import { ClosedError } from './errors.js';
 import type { FallbackOptions } from './fallback.js';
 import { Later, loadFallback } from './later.js';
-import { inside, Room, type RoomHost } from './room.js';
+import { inside, Room } from './room.js';
+import type { RoomHost } from './room/inside.js';
 import { json, msgpack } from './socket/codec.js';
 import { WebSocketCarrier } from './socket/socket.js';
 import type { Connected, IceServer, Position, Reset, ServerMessage } from './wire.js';
@@ -93,6 +94,8 @@ export class Client extends Emitter<ClientEvents> {
   readonly ready: Promise<void>;
   #status: Status = { state: 'connecting', reason: 'Connecting.', code: 0 };
   #session: Connected | undefined;
+  /** Where the user's own log stands, for the next carrier. */
+  #notified: Position | undefined;
   #token = '';
   #carrier: Carrier;
   /** Which carrier may speak: one that was given up says nothing more. */
@@ -304,12 +307,13 @@ export class Client extends Emitter<ClientEvents> {
       out: (name, why) => mine(() => this.#withRoom(name, (room) => this.#put(room, why))),
     };
     const { token, encoding, queue = 256 } = this.#options;
-    const [env, url] = [this.#env, this.#url];
+    const common = { env: this.#env, url: this.#url, token, queue, listener, notifications: this.#notified };
     this.#fallen = way === 'fallback';
-    if (this.#fallen) return this.#fallback({ env, url, token, transports: this.#others, listener, queue });
+    if (this.#fallen) return this.#fallback({ ...common, transports: this.#others });
     const failed = this.#others.length ? (times: number) => mine(() => void this.#look(times)) : undefined;
     const codec = encoding === 'json' ? json : msgpack;
-    return new WebSocketCarrier({ env, url, token, codec, queue, listener, ...(failed ? { failed } : {}) });
+    const rooms = [...this.#rooms].map(([name, { position }]) => [name, position] as const);
+    return new WebSocketCarrier({ ...common, codec, rooms, ...(failed ? { failed } : {}) });
   }
 
   /** Goes over to another way, rooms and all. */
@@ -317,7 +321,8 @@ export class Client extends Emitter<ClientEvents> {
     const old = this.#carrier;
     const carrier = (this.#carrier = this.#make(way));
     old.close();
-    if (carrier instanceof WebSocketCarrier) carrier.start();
+    // It enters the rooms by itself, as it does after every loss.
+    if (carrier instanceof WebSocketCarrier) return carrier.start();
     for (const [name, room] of this.#rooms) {
       carrier.join(name, room.position).catch((error: unknown) => {
         if (carrier !== this.#carrier || !this.#rooms.has(name)) return;
@@ -325,7 +330,7 @@ export class Client extends Emitter<ClientEvents> {
         this.#put(room, { code, message });
       });
     }
-    if (way === 'fallback') this.#lookAgain();
+    this.#lookAgain();
   }
 
   /** No WebSocket gets through. Unless the server itself is away, it is the network that lets none through. */
@@ -376,7 +381,8 @@ export class Client extends Emitter<ClientEvents> {
     }
   }
 
-  #put(room: Room, { code, message }: { code: number; message: string }): void {
+  #put(room: Room, { code, message, retryAt }: { code: number; message: string; retryAt?: number }): void {
+    if (retryAt !== undefined) return inside(room).wait({ code, message, retryAt });
     this.#rooms.delete(room.name);
     inside(room).out({ reason: 'refused', code, message });
   }
@@ -391,6 +397,7 @@ export class Client extends Emitter<ClientEvents> {
     switch (message.type) {
       case 'connected':
         this.#session = message;
+        this.#notified ||= message.notifications;
         this.#clock.begin(message.time, now);
         return this.emit('connected', message);
       case 'pong':
@@ -399,6 +406,7 @@ export class Client extends Emitter<ClientEvents> {
         return this.emit('latency', { rtt: this.#clock.rtt ?? 0, offset: this.#clock.offset });
       case 'notification': {
         const { type, ...notification } = message;
+        this.#notified = message.position;
         return this.emit(type, notification);
       }
       case 'error': {
@@ -406,7 +414,10 @@ export class Client extends Emitter<ClientEvents> {
         return this.emit('refused', { code, message: message.message, count, ...(room === undefined ? {} : { room }) });
       }
       case 'reset':
-        if (message.room.startsWith('user/')) return this.emit('notifications-reset', message);
+        if (message.room.startsWith('user/')) {
+          this.#notified = message.position;
+          return this.emit('notifications-reset', message);
+        }
     }
     if (!('room' in message) || message.room === undefined) return;
     this.#withRoom(message.room, (room) => {

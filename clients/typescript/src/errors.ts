@@ -34,6 +34,12 @@ export class RallypointError extends Error {
 /** The server refused a request. */
 export class RequestError extends RallypointError {
   override readonly name: string = 'RequestError';
+
+  /** Whether the same may work later, after `retryAfter` if that is known: "Retry" in the protocol's table. */
+  get isPassing(): boolean {
+    const { code } = this;
+    return code === 707 || code === 802 || (code >= 900 && code !== 902);
+  }
 }
 
 /** The session was lost before the answer came: nobody knows whether the request was carried out. */

@@ -14,10 +14,11 @@ import { Feed, type FeedConnected, type FeedEvent, type FeedReset, type FeedStat
 import type { PollAnswer, Stand } from './feed/polls.js';
 import { Posts } from './feed/posts.js';
 import { Requests } from './feed/requests.js';
-import { covers, Seen } from './feed/seen.js';
+import { covers, hole, Seen } from './feed/seen.js';
+import { Tokens } from './feed/tokens.js';
 import { messageOf } from './feed/translate.js';
-import { claims, Tokens } from './token.js';
-import type { Connected, Cursor, Joined, PeerEntry, Position, ResetReason, ServerMessage } from './wire.js';
+import { claims } from './token.js';
+import type { Connected, Cursor, Joined, NotificationMessage, PeerEntry, Position, ResetReason, ServerMessage } from './wire.js';
 
 /** What a fallback is made of. */
 export interface FallbackOptions {
@@ -30,6 +31,8 @@ export interface FallbackOptions {
   signal?: AbortSignal | undefined;
   /** How many messages may wait to be sent. */
   queue?: number | undefined;
+  /** Where the user's own log stood on another way to the server. */
+  notifications?: Position | undefined;
 }
 
 /** A feed reads so many rooms. */
@@ -79,17 +82,21 @@ export class Fallback implements Carrier {
   /** What waits for a way to the server. */
   readonly #waiting: { resolve(): void; reject(fault: unknown): void }[] = [];
   #feed: Feed;
+  /** Where the user's own log stood elsewhere, until the first notification after it. */
+  #notified: Position | undefined;
   #wasConnected = false;
   #isOver = false;
 
   constructor(options: FallbackOptions) {
-    const { env, url, token, listener, signal, queue = 256 } = options;
+    const { env, url, token, listener, signal, queue = 256, notifications } = options;
     this.#options = options;
     this.#listener = listener;
     this.#tokens = new Tokens(env, token);
     this.#requests = new Requests(env, new URL(url), this.#tokens);
     this.#posts = new Posts(this.#requests, queue);
-    this.#feed = this.#begin(undefined);
+    this.#notified = notifications;
+    // A feed begins at the end of the user's own log, or at its oldest kept event.
+    this.#feed = this.#begin(notifications && '0');
     signal?.addEventListener('abort', () => this.close(), { signal: this.#abort.signal });
     // Whoever makes a carrier is told nothing before it has it.
     if (signal?.aborted) queueMicrotask(() => this.close());
@@ -232,8 +239,8 @@ export class Fallback implements Carrier {
 
   #hear(event: FeedEvent): void {
     const message = messageOf(event);
-    if (message.type === 'notification') return this.#listener.message(message, false);
     const { room, position } = event;
+    if (message.type === 'notification') return this.#notice(room, message);
     const place = this.#rooms.get(room);
     if (!place) return;
     if (place.held) {
@@ -256,6 +263,18 @@ export class Fallback implements Carrier {
     this.#listener.message(message, covers(place.head, position));
   }
 
+  #notice(room: string, message: NotificationMessage): void {
+    const { position } = message;
+    const stood = this.#notified;
+    if (stood !== undefined) {
+      if (covers(stood, position)) return;
+      this.#notified = undefined;
+      const reason = hole(stood, position);
+      if (reason) this.#listener.message({ type: 'reset', room, reason, position, members: [], count: 0, state: [] }, false);
+    }
+    this.#listener.message(message, false);
+  }
+
   #reset({ room, reason, position, count }: FeedReset): void {
     const place = this.#rooms.get(room);
     if (place?.held) {
@@ -266,6 +285,7 @@ export class Fallback implements Carrier {
       place.spilled = position;
       void this.#anew(room, place, reason);
     } else if (room.startsWith('user/')) {
+      this.#notified = undefined;
       this.#listener.message({ type: 'reset', room, reason, position, members: [], count, state: [] }, false);
     }
   }

@@ -1,6 +1,6 @@
 /** A feed: rooms as a spectator reads them, over Server-Sent Events or long poll, and one's own notifications. */
 
-import { Backoff } from './backoff.js';
+import { jitter } from './backoff.js';
 import type { Internals, TokenReason, TokenSource } from './client.js';
 import { Emitter } from './emitter.js';
 import { surroundings, type Env } from './env.js';
@@ -13,7 +13,7 @@ import { readPolls } from './feed/polls.js';
 import type { Hearer, Reading } from './feed/reader.js';
 import { Roster } from './feed/roster.js';
 import { Seen } from './feed/seen.js';
-import { Tokens } from './token.js';
+import { Tokens } from './feed/tokens.js';
 import type { Author, Cursor, PeerEntry, Position, ResetReason, StateMove } from './wire.js';
 
 /** How to follow. */
@@ -133,7 +133,6 @@ export class Feed extends Emitter<FeedEvents> implements AsyncIterable<FeedEvent
   readonly #state: number | undefined;
   readonly #transports: readonly FeedTransport[];
   readonly #tokens: Tokens;
-  readonly #backoff: Backoff;
   readonly #backlogs = new Set<Backlog>();
   readonly #roster = new Roster();
   readonly #seen = new Seen();
@@ -141,6 +140,8 @@ export class Feed extends Emitter<FeedEvents> implements AsyncIterable<FeedEvent
   readonly #aborts = new Set<AbortController>();
   #rooms: readonly string[];
   #cursor: Cursor | undefined;
+  /** Attempts in vain since a connection held. */
+  #tries = 0;
   #transport: FeedTransport;
   #status: FeedStatus;
   /** When the present connection was made. */
@@ -160,13 +161,12 @@ export class Feed extends Emitter<FeedEvents> implements AsyncIterable<FeedEvent
     this.#env = env ?? surroundings(options);
     this.#url = new URL(url);
     this.#tokens = tokens ?? new Tokens(this.#env, token);
-    this.#backoff = new Backoff(this.#env);
     this.#rooms = [...rooms];
     this.#state = state;
     this.#cursor = after;
     this.#transports = transports;
     this.#transport = transports.includes('events') ? 'events' : 'poll';
-    this.#status = { state: 'connecting', transport: this.#transport, reason: 'connecting', code: 0 };
+    this.#status = { state: 'connecting', transport: this.#transport, reason: 'Connecting.', code: 0 };
     const abort = () => this.close();
     signal?.addEventListener('abort', abort, { once: true });
     void this.#run(signal?.aborted ?? false).finally(() => signal?.removeEventListener('abort', abort));
@@ -223,7 +223,7 @@ export class Feed extends Emitter<FeedEvents> implements AsyncIterable<FeedEvent
   }
 
   close(): void {
-    this.#end('the feed was closed', 0, false);
+    this.#end('Closed.', 0, false);
   }
 
   /** Reads until the end, over one transport after the other. */
@@ -249,7 +249,7 @@ export class Feed extends Emitter<FeedEvents> implements AsyncIterable<FeedEvent
       if (fault === MOVED) continue;
       const isNews = this.#since === undefined;
       if (this.#since !== undefined && this.#env.now() - this.#since > HELD) {
-        this.#backoff.reset();
+        this.#tries = 0;
         refused = 0;
       }
       const { code, message, retryAfter } = known(fault);
@@ -282,7 +282,7 @@ export class Feed extends Emitter<FeedEvents> implements AsyncIterable<FeedEvent
 
   async #rest(reason: string, code: number, floor: number): Promise<void> {
     const abort = new AbortController();
-    const ms = this.#backoff.next(floor);
+    const ms = floor + jitter(this.#tries++, this.#env.random());
     this.#aborts.add(abort);
     this.#tell({ state: 'reconnecting', reason, code, retryAt: this.#env.now() + ms });
     await pause(this.#env, ms, abort.signal, floor);
@@ -352,7 +352,7 @@ export class Feed extends Emitter<FeedEvents> implements AsyncIterable<FeedEvent
   #connected(said: FeedConnected): void {
     if (this.#ended) return;
     this.#since = this.#env.now();
-    this.#tell({ state: 'connected', reason: 'connected', code: 0 });
+    this.#tell({ state: 'connected', reason: 'Connected.', code: 0 });
     this.emit('connected', said);
     this.#followers.splice(0).forEach(({ resolve }) => resolve());
   }

@@ -12,5 +12,6 @@ export { Emitter, type Unsubscribe } from './emitter.js';
 export { closeAction, ClosedError, LostError, QueueFullError, RallypointError, RequestError, UnsupportedError, type CloseAction } from './errors.js';
 export { Feed, watch, type FeedConnected, type FeedEvent, type FeedEvents, type FeedReset, type FeedState, type FeedStatus, type WatchOptions } from './feed.js';
 export { EventStream, type Block } from './feed/sse.js';
-export { Room, type Late, type Member, type Move, type MoveOptions, type RoomEvents } from './room.js';
+export { Room, type Late, type MoveOptions, type RoomEvents, type Waiting } from './room.js';
+export type { Member, Move } from './room/roster.js';
 export type * from './wire.js';

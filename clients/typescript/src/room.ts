@@ -1,44 +1,15 @@
 /** A room as one of its members sees it. */
 
 import type { Call, CallFlags, CallOptions } from './call.js';
-import type { IncomingMove, OutgoingMove } from './carrier.js';
-import type { Client } from './client.js';
+import type { IncomingMove } from './carrier.js';
 import { Emitter, type Unsubscribe } from './emitter.js';
 import { RequestError, UnsupportedError } from './errors.js';
+import type { Inside, RoomHost, RoomInside } from './room/inside.js';
+import { Roster, type Member, type Move } from './room/roster.js';
 import type {
   AppEvent, Author, Joined, LeaveReason, Members, MessageEvent, Ok, PeerEntry, PeerJoined, PeerLeft, Position, Presence,
-  Reset, ResetReason, ServerMessage, Signal, StateMove,
+  Reset, ResetReason, ServerMessage, Signal,
 } from './wire.js';
-
-/** A member of the room; a picture of this moment, a new object whenever something about it changes. */
-export interface Member extends PeerEntry {
-  handle: number;
-  /** The name of the token, else the user id. Written by a stranger: show it as text. */
-  label: string;
-  /** Round trip to the server, ms, if measured, and how much it varies. */
-  rtt?: number;
-  jitter?: number;
-  /** Whether the member types just now. */
-  typing: boolean;
-  /** Whether this is us. */
-  you: boolean;
-}
-
-/** A move of another member. */
-export interface Move {
-  /** Who moved; undefined if the member is not known (a large room lists only some). */
-  from: Member | undefined;
-  /** The handle of who moved. */
-  handle: number;
-  key: number;
-  /** The sender's count, rising over both lanes. */
-  seq: number;
-  /** When the server took it, Unix ms; compare with `client.serverTime()`. */
-  time: number;
-  reliable: boolean;
-  /** What was sent. Written by a stranger: check it. */
-  data: unknown;
-}
 
 /** Where a move goes, and what it is about. */
 export interface MoveOptions {
@@ -50,6 +21,15 @@ export interface MoveOptions {
 
 /** An event that came late: it happened while we were away. */
 export type Late<Event> = Event & { missed: boolean };
+
+/** Why a room does not let us in for now. */
+export interface Waiting {
+  /** The protocol's number. */
+  code: number;
+  message: string;
+  /** When it is asked for again, Unix ms. */
+  retryAt: number;
+}
 
 /** What a room tells. */
 export interface RoomEvents {
@@ -70,89 +50,21 @@ export interface RoomEvents {
   move: Move;
   /** Some of what happened is no longer known; `shown` follows. */
   reset: { reason: ResetReason };
-  /** We are out: `leave()`, a kick, or a room that does not let us in again. */
+  /**
+   * After a loss the room does not let us in for now: it is full, nobody has opened it yet, the server is busy, …. We are
+   * out of it until `shown`, and it is asked for again at `retryAt`; `leave()` ends that.
+   */
+  waiting: Waiting;
+  /** We are out for good: `leave()`, a kick, or a room that does not let us in again. */
   left: { reason: LeaveReason | 'refused'; code: number; message: string };
-}
-
-/** What a call hears of its room, in the order in which it happened. */
-export type Inside =
-  /**
-   * The room as it is: at first, after every loss, after a reset. Who is in `members` (without us) is here, who is not
-   * has left, unless `anew` (the server was restarted, and others may still be on their way back into the room).
-   */
-  | {
-    type: 'shown';
-    /** Ourselves. With another `peer` than before we are somebody new to all others. */
-    you: PeerEntry;
-    members: PeerEntry[];
-    /** The room is in another life than before: its log has another epoch. */
-    anew: boolean;
-    /** Signals to us, or ours to others, may be lost. */
-    lossy: boolean;
-  }
-  /** Somebody came; `missed`: while we were away. `shown` follows what was missed. */
-  | { type: 'joined'; peer: PeerEntry; missed: boolean }
-  /** Somebody left, and has dropped the call, even if it is here again. */
-  | { type: 'left'; peer: string; missed: boolean }
-  /** A member's public state or round trip changed. */
-  | { type: 'changed'; peer: PeerEntry }
-  | { type: 'signal'; signal: Signal }
-  /** We are out of the room, for good. */
-  | { type: 'out'; reason: string };
-
-/** What a room lets a call do, and its client; nobody outside the package. */
-export interface RoomInside {
-  /**
-   * Sends a signal; resolves once the server keeps it for the addressee. Waits while we are away.
-   * @throws {RequestError} 805: the peer has left, 803: we have; {LostError}: nobody knows, and `shown` with `lossy`
-   * follows
-   */
-  signal(type: Signal['type'], to: string, data: unknown): Promise<void>;
-  /**
-   * Calls `listener` with everything that happens from here on, at first with `shown` and then with the signals that
-   * came while nobody listened (of each peer those since its last offer).
-   */
-  listen(listener: (what: Inside) => void): Unsubscribe;
-  /** Puts what a call tells of itself into our public state, beside what the application has there; `undefined` takes it out. */
-  flag(flags: CallFlags | undefined): void;
-  /** Takes a message of the server for this room. */
-  take(message: ServerMessage, missed: boolean): void;
-  move(move: IncomingMove): void;
-  /** From here on the events are told; those before wait, for whoever joined to listen to them. */
-  open(): void;
-  /** We are out. */
-  out(why: RoomEvents['left']): void;
-}
-
-/** What a room needs of its client. */
-export interface RoomHost {
-  readonly client: Client;
-  now(): number;
-  request(type: string, fields: Record<string, unknown>): Promise<ServerMessage>;
-  hint(type: string, fields: Record<string, unknown>): void;
-  move(move: OutgoingMove): void;
-  leave(room: Room): Promise<void>;
 }
 
 const TYPING_MS = 2_000;
 const RECEIVERS_MOST = 64;
-/** Latest moves that are kept of each member; a server keeps 16. */
-const STATE_KEYS_MOST = 64;
 /** Signals that wait for a call. */
 const SIGNALS_MOST = 256;
 
 const epochOf = (position: Position): string => position.slice(0, position.indexOf('.'));
-
-const sorted = (a: PeerEntry, b: PeerEntry): boolean =>
-  (a.order ?? 0) === (b.order ?? 0) ? a.peer > b.peer : (a.order ?? 0) > (b.order ?? 0);
-
-const member = (entry: PeerEntry, you: boolean): Member => ({
-  ...entry,
-  handle: entry.handle ?? -1,
-  label: entry.name ?? entry.user,
-  typing: false,
-  you,
-});
 
 let insideOf: (room: Room) => RoomInside;
 
@@ -163,14 +75,12 @@ export const inside = (room: Room): RoomInside => insideOf(room);
 export class Room extends Emitter<RoomEvents> {
   /** Its name. */
   readonly name: string;
-  #you: Member = member({ peer: '', user: '' }, true);
-  #members: ReadonlyMap<string, Member> = new Map();
-  #peers = new Map<number, string>();
-  #state = new Map<string, Map<number, Move>>();
+  readonly #roster = new Roster();
   #count = 0;
   #spectators = 0;
   #position: Position = '';
   #left = false;
+  #waiting: Waiting | undefined;
   /** What is to be told once somebody can listen. */
   #held: (() => void)[] | undefined = [];
   #missed = false;
@@ -204,9 +114,14 @@ export class Room extends Emitter<RoomEvents> {
       this.#held = undefined;
       held.forEach((act) => act());
     },
+    wait: (why) => {
+      this.#waiting = why;
+      this.#tell('waiting', why);
+    },
     out: (why) => {
       if (this.#left) return;
       this.#left = true;
+      this.#waiting = undefined;
       this.#tell('left', why);
       this.#inform({ type: 'out', reason: why.message });
     },
@@ -225,7 +140,7 @@ export class Room extends Emitter<RoomEvents> {
 
   /** Ourselves. */
   get you(): Member {
-    return this.#you;
+    return this.#roster.you;
   }
 
   /**
@@ -233,7 +148,7 @@ export class Room extends Emitter<RoomEvents> {
    * time.
    */
   get members(): ReadonlyMap<string, Member> {
-    return this.#members;
+    return this.#roster.all;
   }
 
   /** How many members there are. */
@@ -253,12 +168,17 @@ export class Room extends Emitter<RoomEvents> {
 
   /** The newest latest move of each member (peer id) and key, without ours. */
   get state(): ReadonlyMap<string, ReadonlyMap<number, Move>> {
-    return this.#state;
+    return this.#roster.state;
   }
 
   /** Whether we have left or were put out. */
   get isLeft(): boolean {
     return this.#left;
+  }
+
+  /** Why we are out of the room for now; undefined while we are in it. */
+  get waiting(): Waiting | undefined {
+    return this.#waiting;
   }
 
   /**
@@ -346,7 +266,7 @@ export class Room extends Emitter<RoomEvents> {
   async #publishState(): Promise<void> {
     const state = { ...this.#mine, ...this.#flags };
     await this.#request('update', { state });
-    this.#change(this.#you.peer, { state });
+    this.#change([this.you.peer, { state }]);
   }
 
   #assertIn(): void {
@@ -360,7 +280,7 @@ export class Room extends Emitter<RoomEvents> {
 
   #send(data: unknown, { key = 0, to }: MoveOptions, reliable: boolean): void {
     if (!Number.isInteger(key) || key < 0 || key > 0xffff) throw new RangeError('the key of a move is 0 to 65535');
-    const handles = to?.flatMap((peer) => this.#members.get(peer)?.handle ?? []);
+    const handles = to?.flatMap((peer) => this.members.get(peer)?.handle ?? []);
     // Nobody of those is here any more.
     if (this.#left || handles?.length === 0) return;
     if ((handles?.length ?? 0) > RECEIVERS_MOST) throw new RangeError(`at most ${RECEIVERS_MOST} receivers of a move`);
@@ -390,7 +310,7 @@ export class Room extends Emitter<RoomEvents> {
         this.#came([message.peer], missed, this.#count + 1);
         return this.#tell(message.type, { ...message, missed });
       case 'peer-left':
-        if (message.peer.peer === this.#you.peer && !missed) {
+        if (message.peer.peer === this.you.peer && !missed) {
           const { reason } = message;
           return this.#inside.out({ reason, code: 0, message: `put out of the room: ${reason}` });
         }
@@ -410,17 +330,17 @@ export class Room extends Emitter<RoomEvents> {
       case 'ice-candidate':
         return this.#signalled(message);
       case 'typing': {
-        const { user = '', name } = this.#members.get(message.from) ?? {};
+        const { user = '', name } = this.members.get(message.from) ?? {};
         const from = { peer: message.from, user, ...(name === undefined ? {} : { name }) };
-        this.#change(message.from, { typing: message.on });
+        this.#change([message.from, { typing: message.on }]);
         return this.#tell('typing', { peer: message.from, from, on: message.on });
       }
       case 'peer-updated':
-        return this.#change(message.peer, { state: message.state });
-      case 'latency': {
-        const peer = (handle: number) => this.#peers.get(handle) ?? '';
-        return this.#changes(message.peers.map(([handle, rtt, jitter]) => [peer(handle), { rtt, jitter }] as const));
-      }
+        return this.#change([message.peer, { state: message.state }]);
+      case 'latency':
+        return this.#change(
+          ...message.peers.map(([handle, rtt, jitter]) => [this.#roster.peer(handle), { rtt, jitter }] as const),
+        );
     }
   }
 
@@ -428,11 +348,12 @@ export class Room extends Emitter<RoomEvents> {
   #shown(room: Joined | Reset): void {
     const first = this.#shownAt === '';
     const before = epochOf(this.#shownAt);
-    const other = 'you' in room && room.you.peer !== this.#you.peer;
-    const resumed = this.#host.client.session?.resumed ?? true;
+    const other = 'you' in room && room.you.peer !== this.you.peer;
+    // A room that let us in late knows no more of us than a session that is new.
+    const resumed = !this.#waiting && (this.#host.client.session?.resumed ?? true);
+    this.#waiting = undefined;
     let lossy: boolean;
     if ('you' in room) {
-      this.#you = member({ ...room.you, handle: room.you.handle ?? -1 }, true);
       this.#spectators = room.spectators;
       lossy = this.#toldLoss = !first && (!resumed || other);
     } else {
@@ -441,14 +362,10 @@ export class Room extends Emitter<RoomEvents> {
     }
     this.#shownAt = this.#position = room.position;
     this.#count = room.count;
-    const members = [this.#you, ...room.members.map((entry) => this.#entry(entry))];
-    this.#members = new Map(members.map((each) => [each.peer, each]));
-    this.#peers = new Map(members.map(({ handle, peer }) => [handle, peer]));
-    this.#state = new Map();
-    for (const move of room.state) this.#keep(this.#move({ ...move, room: this.name, reliable: false }));
+    this.#roster.show('you' in room ? room.you : undefined, room.members, room.state);
     this.#inform(this.#picture(!first && before !== epochOf(room.position), lossy));
     this.#tell('shown', { missed: this.#missed });
-    this.#tell('members', this.#members);
+    this.#tell('members', this.members);
     this.#missed = false;
     // A session that was lost as a whole took it along.
     if ('you' in room && !first && !resumed && (this.#mine ?? this.#flags)) void this.#publishState().catch(() => {});
@@ -458,61 +375,37 @@ export class Room extends Emitter<RoomEvents> {
   #shownAt: Position = '';
 
   #picture(anew: boolean, lossy: boolean): Inside {
-    const members = [...this.#members.values()].filter(({ you }) => !you);
-    return { type: 'shown', you: this.#you, members, anew, lossy };
-  }
-
-  /** An entry of a `presence` is the same for everybody, so who offers has to be told from the order (section 6). */
-  #entry(entry: PeerEntry): Member {
-    const { polite = sorted(this.#you, entry), offers = polite } = entry;
-    return member({ ...entry, polite, offers }, false);
+    const members = [...this.members.values()].filter(({ you }) => !you);
+    return { type: 'shown', you: this.you, members, anew, lossy };
   }
 
   #came(entries: PeerEntry[], missed: boolean, count: number): void {
-    const others = entries.filter(({ peer }) => peer !== this.#you.peer).map((entry) => this.#entry(entry));
+    const others = this.#roster.others(entries);
     if (!missed) {
       this.#count = count;
-      for (const { handle, peer } of others) this.#peers.set(handle, peer);
-      this.#members = new Map([...this.#members, ...others.map((each) => [each.peer, each] as const)]);
+      this.#roster.add(others);
     }
     for (const peer of others) this.#inform({ type: 'joined', peer, missed });
-    if (!missed) this.#tell('members', this.#members);
+    if (!missed) this.#tell('members', this.members);
   }
 
   #went(entries: { peer: string }[], missed: boolean, count: number): void {
+    const peers = entries.map(({ peer }) => peer);
     if (!missed) {
       this.#count = count;
-      const members = new Map(this.#members);
-      for (const { peer } of entries) {
-        this.#peers.delete(members.get(peer)?.handle ?? -1);
-        members.delete(peer);
-        this.#state.delete(peer);
-      }
-      this.#members = members;
+      this.#roster.remove(peers);
     }
-    for (const { peer } of entries) {
+    for (const peer of peers) {
       this.#signals = this.#signals.filter(({ from }) => from !== peer);
       this.#inform({ type: 'left', peer, missed });
     }
-    if (!missed) this.#tell('members', this.#members);
+    if (!missed) this.#tell('members', this.members);
   }
 
-  #change(peer: string, what: Partial<Member>): void {
-    this.#changes([[peer, what]]);
-  }
-
-  #changes(all: (readonly [string, Partial<Member>])[]): void {
-    const members = new Map(this.#members);
-    for (const [peer, what] of all) {
-      const known = members.get(peer);
-      if (!known) continue;
-      const changed = { ...known, ...what };
-      members.set(peer, changed);
-      if (changed.you) this.#you = changed;
-      else this.#inform({ type: 'changed', peer: changed });
-    }
-    this.#members = members;
-    this.#tell('members', members);
+  #change(...news: Parameters<Roster['change']>[0]): void {
+    // A call that is told of it looks into the room.
+    for (const peer of this.#roster.change(news)) this.#inform({ type: 'changed', peer });
+    this.#tell('members', this.members);
   }
 
   #signalled(signal: Signal): void {
@@ -522,24 +415,9 @@ export class Room extends Emitter<RoomEvents> {
     this.#signals = [...this.#signals.slice(1 - SIGNALS_MOST), signal];
   }
 
-  #move({ from, key, seq, time, reliable, data }: IncomingMove | (StateMove & { reliable: boolean })): Move {
-    return { from: this.#members.get(this.#peers.get(from) ?? ''), handle: from, key, seq, time, reliable, data };
-  }
-
   #moved(incoming: IncomingMove): void {
-    const move = this.#move(incoming);
-    if (!move.reliable) this.#keep(move);
+    const move = this.#roster.move(incoming);
+    if (!move.reliable) this.#roster.keep(move);
     this.#tell('move', move);
-  }
-
-  #keep(move: Move): void {
-    if (!move.from || move.from.you) return;
-    const keys = this.#state.get(move.from.peer) ?? new Map<number, Move>();
-    this.#state.set(move.from.peer, keys);
-    // Set anew, so that the first key is the one that moved longest ago.
-    keys.delete(move.key);
-    keys.set(move.key, move);
-    const [oldest] = keys.keys();
-    if (keys.size > STATE_KEYS_MOST && oldest !== undefined) keys.delete(oldest);
   }
 }

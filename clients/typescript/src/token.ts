@@ -1,11 +1,4 @@
-/** The access token: asked for when it is needed, kept while it is good, and read as far as a client may read it. */
-
-import type { TokenReason, TokenSource } from './client.js';
-import type { Env } from './env.js';
-import { TokenRefused } from './errors.js';
-
-/** How long before its end a token is replaced, ms, at most: a short one sooner, at nine tenths. */
-const EARLY = 30_000;
+/** What an access token says, as far as a client may read it. */
 
 /** What a token says, without a check: the server's word counts. `undefined` where it is not a JWT. */
 export function claims(token: string): Record<string, unknown> | undefined {
@@ -22,49 +15,4 @@ export function claims(token: string): Record<string, unknown> | undefined {
 export function expiry(token: string): number | undefined {
   const exp = claims(token)?.['exp'];
   return typeof exp === 'number' ? exp * 1000 : undefined;
-}
-
-/** A token source, asked once at a time. */
-export class Tokens {
-  readonly #env: Env;
-  readonly #source: TokenSource;
-  #kept: string | undefined;
-  /** When the kept one is to be replaced. */
-  #renewAt = Infinity;
-  #asked: Promise<string> | undefined;
-
-  constructor(env: Env, source: TokenSource) {
-    this.#env = env;
-    this.#source = source;
-  }
-
-  /** The token that is in use. */
-  get kept(): string | undefined {
-    return this.#kept;
-  }
-
-  /** A token for a new connection. @throws {TokenRefused} where asking again does not help. */
-  ask(why: TokenReason['why']): Promise<string> {
-    this.#asked ??= this.#fetch(why).finally(() => (this.#asked = undefined));
-    return this.#asked;
-  }
-
-  async #fetch(why: TokenReason['why']): Promise<string> {
-    const source = this.#source;
-    if (typeof source === 'string') {
-      if (why === 'expired') throw new TokenRefused('the token is no longer good, and there is no other');
-      return (this.#kept = source);
-    }
-    const token = await source({ why });
-    const left = (expiry(token) ?? Infinity) - this.#env.now();
-    // One that has ended by our clock, which may be wrong, is good until the server says otherwise.
-    this.#renewAt = left > 0 ? this.#env.now() + left - Math.min(EARLY, left / 10) : Infinity;
-    return (this.#kept = token);
-  }
-
-  /** The token that there is, or a new one if it is about to end. A fixed one is used until the server says no. */
-  get(): Promise<string> {
-    if (this.#kept === undefined) return this.ask('first');
-    return this.#env.now() >= this.#renewAt ? this.ask('expired') : Promise.resolve(this.#kept);
-  }
 }

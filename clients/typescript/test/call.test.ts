@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { whyFailed, type Signs } from '../src/call/reasons.js';
+import { whyFailed, whyMissing, type Signs } from '../src/call/reasons.js';
 import { pauseAfter, Restarts } from '../src/call/restarts.js';
 import { measure, type Stat } from '../src/call/stats.js';
 
@@ -116,6 +116,19 @@ test('a failure is put in words', () => {
     assert.match(say({ turn: true, error: { code, host } }), /^No way through to Ada: .* our credentials, which are wrong or have expired/);
   }
   assert.match(say({ turn: true, error: { code: 486, host } }), /has no room for us \(486\)/);
+});
+
+test('a device that is missing is put in words that say what can be done', () => {
+  const say = (name: string, what = 'camera'): string => whyMissing(what, Object.assign(new Error('the words of the browser'), { name }));
+  const of = 'The microphone and camera were not allowed: change that beside the address of the page, or in the settings of the system.';
+  assert.equal(say('NotAllowedError', 'microphone and camera'), of);
+  assert.equal(say('NotAllowedError', 'screen'), 'The screen was not shared: choose a window, or allow it in the settings of the system.');
+  assert.equal(say('SecurityError'), 'The camera was kept from this page: change that in the settings of the browser.');
+  assert.equal(say('NotFoundError'), 'The camera was not found: connect one, and try again.');
+  assert.equal(say('OverconstrainedError'), 'The camera was not found as asked for: choose another one.');
+  assert.equal(say('NotReadableError', 'screen'), 'The screen was in use by another program: close that, and try again.');
+  assert.equal(say('AbortError'), 'The camera failed: the words of the browser.');
+  assert.equal(whyMissing('camera', 'pulled out'), 'The camera failed: pulled out.');
 });
 
 /** A report as Chromium makes it, `seconds` after the first. */

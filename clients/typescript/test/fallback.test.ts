@@ -12,7 +12,7 @@ const at = (seq: number) => `9f3c5a1e7b2d4860.${seq}.00000000`;
 const entry = (peer: string) => ({ peer, user: peer });
 
 /** A fallback whose server shows a room with one member at the fifth event, and leaves POSTs to the test. */
-function begin(queue = 256) {
+function begin(queue = 256, notifications?: string) {
   const world = new World();
   const messages: ServerMessage[] = [];
   const missed: boolean[] = [];
@@ -39,6 +39,7 @@ function begin(queue = 256) {
     token: `e30.${btoa(JSON.stringify({ sub: 'ann', name: 'Ann' }))}.x`,
     transports: ['events', 'poll'],
     queue,
+    notifications,
     listener: {
       status: (told) => status.push(told),
       message: (message, isMissed) => {
@@ -130,6 +131,30 @@ test('what came while it was away is told as missed', async () => {
   assert.deepEqual(scores, ['1 true', '2 true', '3 false']);
   const resumed = messages.flatMap((message) => (message.type === 'connected' ? [message.resumed] : []));
   assert.deepEqual(resumed, [false, true]);
+  fallback.close();
+});
+
+test('notifications go on from where they stood on another way, and a hole is told', async () => {
+  const heard = async (stood: string) => {
+    const { fallback, messages, streams } = begin(256, stood);
+    await settle();
+    assert.equal(streams[0]?.headers.get('last-event-id'), '0');
+    messages.length = 0;
+    for (const seq of [2, 3, 4, 5]) {
+      const data = { message: `number ${seq}` };
+      streams[0]?.block('notification', { room: 'user/ann', position: at(seq), kind: 'notification', time: seq, data }, `c${seq}`);
+    }
+    await settle();
+    fallback.close();
+    return messages.map((message) => ('reason' in message ? message.reason : 'message' in message && message.message));
+  };
+  assert.deepEqual(await heard(at(3)), ['number 4', 'number 5']);
+  assert.deepEqual(await heard(at(5)), []);
+  assert.deepEqual(await heard(at(0)), ['trimmed', 'number 2', 'number 3', 'number 4', 'number 5']);
+  assert.deepEqual(await heard('0000000000000001.9.00000000'), ['epoch', 'number 2', 'number 3', 'number 4', 'number 5']);
+  const { fallback, streams } = begin();
+  await settle();
+  assert.equal(streams[0]?.headers.get('last-event-id'), null, 'nothing is known: from now on');
   fallback.close();
 });
 

@@ -44,7 +44,7 @@ describe('with a server', { skip: SKIP }, () => {
   const upTo = (end: number) => Array.from({ length: end }, (_, n) => n);
 
   /** What a fallback tells. */
-  function carry(options: { token: string; transports?: ('events' | 'poll')[] }) {
+  function carry(options: { token: string; transports?: ('events' | 'poll')[]; notifications?: string }) {
     const messages: { message: ServerMessage; missed: boolean }[] = [];
     const status: Status[] = [];
     const out: string[] = [];
@@ -207,6 +207,29 @@ describe('with a server', { skip: SKIP }, () => {
     ann.fallback.close();
     bob.fallback.close();
     assert.equal(ann.status.at(-1)?.state, 'closed');
+  });
+
+  test('notifications go on from where they stood on another way, over a stream and by polls', async () => {
+    const notify = async (message: string) => {
+      const response = await fetch(`${server.base}/v1/users/cleo/notifications`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ message }),
+      });
+      return ((await response.json()) as { position: string }).position;
+    };
+    const stood = await notify('told before');
+    for (const message of ['between', 'the ways']) await notify(message);
+    const cleo = await server.token('cleo', undefined, {});
+    for (const transport of ['events', 'poll'] as const) {
+      const { fallback, messages } = carry({ token: cleo, transports: [transport], notifications: stood });
+      const told = () => messages.flatMap(({ message }) => (message.type === 'notification' ? [message.message] : []));
+      await fallback.join('lobby');
+      await until('both are told', () => told().length >= 2);
+      assert.deepEqual(told(), ['between', 'the ways'], transport);
+      assert.deepEqual(messages.filter(({ message }) => message.type === 'reset'), []);
+      fallback.close();
+    }
   });
 
   test('what is said while answers are lost is said once, in order', async () => {

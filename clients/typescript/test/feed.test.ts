@@ -56,6 +56,7 @@ test('a stream is asked for with token and cursor, and its events are told with 
   assert.equal(state(feed), 'connecting events 0');
   await greet(asked);
   assert.equal(state(feed), 'connected events 0');
+  assert.equal(feed.status.reason, 'Connected.', 'as over a WebSocket');
   assert.equal(feed.cursor, 'c0');
   asked.block('score', event(1), 'c1');
   asked.block('heartbeat', { time: 5 });
@@ -291,6 +292,28 @@ test('a token source may fail for now, or for good', async () => {
   assert.equal(state(feed), 'closed events 700');
   assert.equal(feed.status.reason, 'logged out');
   assert.equal(world.asked.length, 0);
+});
+
+test('a token source that never answers is asked again, and its late answer counts no more', async () => {
+  const answers: ((token: string) => void)[] = [];
+  const { world, feed, told } = begin({ token: () => new Promise((resolve) => answers.push(resolve)) });
+  await world.pass(14_999);
+  assert.equal(state(feed), 'connecting events 0');
+  await world.pass(1);
+  assert.deepEqual([state(feed), feed.status.reason], ['reconnecting events 0', 'No access token came in time.']);
+  await world.pass(250);
+  assert.equal(answers.length, 2);
+  answers[0]?.('late');
+  await settle();
+  assert.equal(world.asked.length, 0);
+  answers[1]?.('second');
+  const stream = await world.next(0);
+  assert.equal(stream.headers.get('authorization'), 'Bearer second');
+  await greet(stream);
+  assert.deepEqual(told.status.map((status) => status.state), ['reconnecting', 'connected']);
+  feed.close();
+  await settle();
+  assert.equal(world.left, 0);
 });
 
 test('between polls a token is replaced before its end', async () => {

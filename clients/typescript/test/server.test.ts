@@ -8,7 +8,9 @@ import { after, before, test } from 'node:test';
 import WebSocket from 'ws';
 import { connect, type Client, type ConnectOptions, type TokenReason } from '../src/client.js';
 import { ClosedError, LostError, RequestError } from '../src/errors.js';
-import { inside, type Inside, type Move, type Room } from '../src/room.js';
+import { inside, type Room } from '../src/room.js';
+import type { Inside } from '../src/room/inside.js';
+import type { Move } from '../src/room/roster.js';
 
 const BINARY = process.env['RALLYPOINT_BIN'];
 const skip = BINARY ? false : 'RALLYPOINT_BIN does not name a server';

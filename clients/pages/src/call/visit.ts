@@ -1,19 +1,17 @@
 /** One visit to a room: connecting, entering, coming back, and the end of it, in the words of the page. */
 
-import { connect, Emitter, LostError, RequestError, type Client, type Room, type Status } from 'rallypoint-client';
+import { connect, Emitter, LostError, RequestError, type Client, type Room, type Status, type Waiting } from 'rallypoint-client';
 import { server } from '../shell/address.js';
 import { shownOf, type Shown } from '../shell/status.js';
 import { tokenSource } from '../shell/token.js';
 
-/** Refusals that may pass: rates, a full room, a busy or ending server, and a room that nobody opened yet. */
-const PASSING = new Set([802, 900, 901, 903, 904, 905, 999]);
 const AGAIN_MS = 5_000;
 
 /** What a visit tells. */
 export interface VisitEvents {
   /** How we stand with the server and the room. */
   stands: Shown;
-  /** We are in the room for the first time; it is the same object from then on, unless the server let us out of it. */
+  /** We are in the room for the first time; it is the same object from then on. */
   room: Room;
   /** It is over: we left, or were refused. */
   over: Shown;
@@ -48,23 +46,26 @@ export class Visit extends Emitter<VisitEvents> {
     if (status.state === 'closed') return this.#end(shownOf(status));
     if (status.state !== 'connected') this.#inside = false;
     if (status.state !== 'connected' || this.#inside) return this.emit('stands', shownOf(status));
-    this.emit('stands', { state: this.#room ? 'reconnecting' : 'connecting', reason: 'Entering the room…' });
+    const waiting = this.#room?.waiting;
+    if (waiting) this.#wait(waiting);
+    else this.emit('stands', { state: this.#room ? 'reconnecting' : 'connecting', reason: 'Entering the room…' });
   }
 
+  /** The first time; after a loss the client enters again by itself. */
   async #enter(): Promise<void> {
     try {
-      const since = this.#room?.position;
-      const room = await this.client.join(this.#name, since === undefined ? {} : { since });
+      const room = await this.client.join(this.#name);
       if (this.#over) return;
       this.#room = room;
       room.on('shown', () => this.#shown());
+      room.on('waiting', (why) => this.#wait(why));
       room.on('left', ({ reason, code, message }) => this.#out(reason, code, message));
       this.emit('room', room);
     } catch (error) {
       if (this.#over) return;
       // The session was lost over it; the next one tries again.
       if (error instanceof LostError) void this.#enter();
-      else if (error instanceof RequestError) this.#refused(error.code, error.message, error.retryAfter);
+      else if (error instanceof RequestError) this.#kept(error);
       // A client that is closed has told so itself.
       else if (this.client.status.state !== 'closed') this.#end({ state: 'refused', reason: `${error}` });
     }
@@ -78,20 +79,25 @@ export class Visit extends Emitter<VisitEvents> {
 
   #out(reason: string, code: number, message: string): void {
     if (this.#over || reason === 'closed') return;
-    if (reason === 'refused') this.#refused(code, message);
+    if (reason === 'refused') this.#refuse(code, message);
     else this.#end({ state: 'refused', reason: `You were removed from the room (${reason}).` });
   }
 
-  #refused(code: number, message: string, retryAfter = AGAIN_MS): void {
-    if (!PASSING.has(code)) return this.#end({ state: 'refused', reason: `The server refused the room: ${message}`, code });
-    this.#inside = false;
-    const retryAt = Date.now() + retryAfter;
-    this.emit('stands', {
-      state: this.#room ? 'reconnecting' : 'connecting',
-      reason: `Waiting for the room: ${message} (${code})`,
-      retryAt,
-    });
+  #kept({ code, message, isPassing, retryAfter = AGAIN_MS }: RequestError): void {
+    if (!isPassing) return this.#refuse(code, message);
+    this.#wait({ code, message, retryAt: Date.now() + retryAfter });
     this.#again = setTimeout(() => void this.#enter(), retryAfter);
+  }
+
+  #wait({ code, message, retryAt }: Waiting): void {
+    if (this.#over) return;
+    this.#inside = false;
+    const state = this.#room ? 'reconnecting' : 'connecting';
+    this.emit('stands', { state, reason: `Waiting for the room: ${message} (${code})`, retryAt });
+  }
+
+  #refuse(code: number, message: string): void {
+    this.#end({ state: 'refused', reason: `The server refused the room: ${message}`, code });
   }
 
   #end(shown: Shown): void {

@@ -1,6 +1,7 @@
 /** What a call sends: the microphone, and the camera or the screen in its place, with whatever of them there is. */
 
 import type { CallOptions, LocalMedia } from '../call.js';
+import { whyMissing } from './reasons.js';
 
 /** What a pair sends. */
 export type Kind = 'audio' | 'video';
@@ -9,19 +10,7 @@ export const KINDS: readonly Kind[] = ['audio', 'video'];
 type Wish = { audio?: boolean | MediaTrackConstraints; video?: boolean | MediaTrackConstraints };
 type Devices = { audio?: MediaTrackConstraints; video?: MediaTrackConstraints };
 
-const WHY: Record<string, string> = {
-  NotAllowedError: 'not allowed',
-  NotFoundError: 'not found',
-  OverconstrainedError: 'not found as asked for',
-  NotReadableError: 'in use by another program',
-};
 const NAMES = { audio: 'microphone', video: 'camera' };
-
-const failed = (what: string, error: unknown): string => {
-  const { name, message } = error instanceof Error ? error : new Error(String(error));
-  const why = WHY[name] ? `${/ and /.test(what) ? 'were' : 'was'} ${WHY[name]}` : `failed: ${message}`;
-  return `The ${what} ${why}.`;
-};
 
 /** The own devices. Whatever is asked of them is done one after the other, and what fails is told as `fault`. */
 export class Media {
@@ -128,7 +117,7 @@ export class Media {
       try {
         tracks = (await navigator.mediaDevices.getDisplayMedia({ video: true, ...options, audio: false })).getTracks();
       } catch (error) {
-        this.#fault = failed('screen', error);
+        this.#fault = whyMissing('screen', error);
         return;
       }
       const screen = this.#keep(tracks)[0];
@@ -194,7 +183,7 @@ export class Media {
       try {
         const missing = kinds.filter((kind) => !some.includes(kind)).map((kind) => NAMES[kind]);
         const tracks = await this.#get(Object.fromEntries(some.map((kind) => [kind, wish[kind]])) as Wish);
-        if (missing.length) this.#fault = failed(missing.join(' and '), why);
+        if (missing.length) this.#fault = whyMissing(missing.join(' and '), why);
         this.#take(tracks);
         return;
       } catch (error) {
@@ -203,7 +192,7 @@ export class Media {
         if (error instanceof Error && error.name === 'NotAllowedError') break;
       }
     }
-    this.#fault = failed(names, why);
+    this.#fault = whyMissing(names, why);
   }
 
   async #get(wish: Wish): Promise<MediaStreamTrack[]> {

@@ -7,7 +7,7 @@
  */
 
 import type { CallPeer, PairState } from '../call.js';
-import type { Member } from '../room.js';
+import type { Member } from '../room/roster.js';
 import type { IceServer, Signal } from '../wire.js';
 import { KINDS, type Media } from './media.js';
 import { whyFailed, type Signs } from './reasons.js';

@@ -1,4 +1,4 @@
-/** Why a pair does not connect, in words for a person at the screen. */
+/** Why a pair does not connect, or a device is missing, in words for a person at the screen. */
 
 /** What a connection showed of itself while it gathered candidates. */
 export interface Signs {
@@ -33,4 +33,24 @@ export function whyFailed(signs: Signs): string {
   const fault = turnFault(signs);
   if (relayOnly) return `${fault[0]?.toUpperCase()}${fault.slice(1)}, and this call may take no other way.`;
   return `No way through to ${label}: the networks let nothing pass directly, and ${fault}.`;
+}
+
+/** By the name of what `getUserMedia` rejects with (W3C Media Capture and Streams, section 10.2), and what helps. */
+const MISSING: Record<string, string> = {
+  NotAllowedError: 'not allowed: change that beside the address of the page, or in the settings of the system',
+  SecurityError: 'kept from this page: change that in the settings of the browser',
+  NotFoundError: 'not found: connect one, and try again',
+  OverconstrainedError: 'not found as asked for: choose another one',
+  NotReadableError: 'in use by another program: close that, and try again',
+};
+
+/** One sentence for devices that were asked for: `camera`, `microphone and camera`, `screen`. */
+export function whyMissing(what: string, error: unknown): string {
+  const { name, message } = error instanceof Error ? error : new Error(String(error));
+  // Mostly the person has closed the list of windows.
+  if (what === 'screen' && name === 'NotAllowedError') {
+    return 'The screen was not shared: choose a window, or allow it in the settings of the system.';
+  }
+  const why = MISSING[name];
+  return why ? `The ${what} ${what.includes(' and ') ? 'were' : 'was'} ${why}.` : `The ${what} failed: ${message}.`;
 }

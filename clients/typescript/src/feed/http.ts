@@ -60,5 +60,5 @@ export function remedy(fault: unknown): 'token' | 'wait' | 'stop' {
   if (!(fault instanceof RequestError)) return 'wait';
   const { code } = fault;
   if (code === 700 || code === 701 || code === 702 || code === 709) return 'token';
-  return code === 707 || code === 802 || (code >= 900 && code !== 902) ? 'wait' : 'stop';
+  return fault.isPassing ? 'wait' : 'stop';
 }

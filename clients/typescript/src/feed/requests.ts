@@ -1,11 +1,11 @@
 /** Requests beside a feed: each is asked again until it is answered. */
 
-import { Backoff } from '../backoff.js';
+import { jitter } from '../backoff.js';
 import type { Env } from '../env.js';
 import { LostError, RallypointError } from '../errors.js';
-import type { Tokens } from '../token.js';
 import { address, refusal, remedy, textOf, type Query } from './http.js';
 import { pause, Silence } from './pause.js';
+import type { Tokens } from './tokens.js';
 
 /** How long one answer may take, ms, and how large it may be, bytes. */
 const PATIENCE = 20_000;
@@ -38,11 +38,10 @@ export class Requests {
   /** @throws {RequestError} refused; {LostError} nobody knows whether a POST was carried out; the reason of `signal` */
   async ask(request: Request, signal: AbortSignal): Promise<unknown> {
     const { body, except } = request;
-    const backoff = new Backoff(this.#env);
     const until = body === undefined ? Infinity : this.#env.now() + REPEATABLE;
     const bytes = crypto.getRandomValues(new Uint8Array(16));
     const key = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-    for (let isFresh = false; ; ) {
+    for (let [tries, isFresh] = [0, false]; ; ) {
       try {
         return await this.#once(request, key, signal);
       } catch (fault) {
@@ -56,7 +55,7 @@ export class Requests {
           await this.#tokens.ask('expired');
           continue;
         }
-        const ms = backoff.next(retryAfter);
+        const ms = retryAfter + jitter(tries++, this.#env.random());
         if (this.#env.now() + ms > until) throw new LostError('no answer came for too long to ask again');
         await pause(this.#env, ms, signal, retryAfter);
         signal.throwIfAborted();

@@ -37,3 +37,11 @@ export function covers(upTo: Position, position: Position): boolean {
   const [itsEpoch, itsSeq] = position.split('.');
   return epoch === itsEpoch && Number(itsSeq) <= Number(seq);
 }
+
+/** Why something is missing between two events, the first of which was told; undefined if nothing is. */
+export function hole(told: Position, next: Position): ResetReason | undefined {
+  const [epoch, seq] = told.split('.');
+  const [itsEpoch, itsSeq] = next.split('.');
+  if (epoch !== itsEpoch) return 'epoch';
+  return Number(itsSeq) === Number(seq) + 1 ? undefined : 'trimmed';
+}

@@ -29,9 +29,14 @@ const asMessage = (value: unknown): ServerMessage => {
   return value as ServerMessage;
 };
 
-/** Bytes of a frame. */
+/** Size of a frame that came, as near as the count of what came needs it. */
 export const sizeOf = (frame: unknown): number =>
   typeof frame === 'string' ? frame.length : frame instanceof ArrayBuffer ? frame.byteLength : 0;
+
+const utf8 = new TextEncoder();
+
+/** Bytes of a frame that we send. */
+export const bytesOf = (frame: Frame): number => (typeof frame === 'string' ? utf8.encode(frame) : frame).length;
 
 /** JSON, readable in the tools of a browser. */
 export const json: Codec = {

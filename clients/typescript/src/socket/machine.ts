@@ -3,11 +3,10 @@
  * clock in here: `step` is given what happened and the time, and says what is to be done.
  */
 
+import { jitter } from '../backoff.js';
 import type { Status } from '../carrier.js';
 import { closeAction, type CloseAction } from '../errors.js';
 
-const FIRST_MS = 500;
-const MOST_MS = 30_000;
 /** The longest time that a server may ask for; beyond it the number is taken for a mistake. */
 const TOLD_MOST_MS = 3_600_000;
 /** Where the row of waits begins after a server said "wait" without a time. */
@@ -131,12 +130,11 @@ function attempt(machine: Machine, now: number): Step {
   return [next, [{ do: 'ask', why }, tell(machine, machine.met ? 'Connecting again.' : 'Connecting.')]];
 }
 
-/** Full jitter: with many clients on a server that restarts, they come back spread out and not as one crowd. */
 function wait(
   machine: Machine, now: number, random: number, reason: string, code: number, action: CloseAction, told = 0,
 ): Step {
   const floor = now + Math.min(told, TOLD_MOST_MS);
-  const until = floor + random * Math.min(MOST_MS, FIRST_MS * 2 ** machine.attempts);
+  const until = floor + jitter(machine.attempts, random);
   const next = { ...machine, attempts: machine.attempts + 1, state: { at: 'waiting', until, floor } } as const;
   return [next, [{ do: 'drop' }, tell(machine, reason, { code, action, retryAt: until })]];
 }

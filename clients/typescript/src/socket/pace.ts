@@ -31,9 +31,9 @@ export class Pace {
     return this.#tokens >= 1 ? now : now + Math.ceil((1 - this.#tokens) / this.#rate);
   }
 
-  /** One goes. What must go in any case, such as a sign of life, may leave a debt. */
-  take(now: number): void {
+  /** One goes, or so many bytes. What must go in any case, such as a sign of life, may leave a debt, and so may a frame. */
+  take(now: number, units = 1): void {
     this.#fill(now);
-    this.#tokens -= 1;
+    this.#tokens -= units;
   }
 }

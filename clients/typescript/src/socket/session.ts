@@ -3,11 +3,12 @@
  * asks it for the next frame and hands it the frames that came.
  */
 
+import { jitter } from '../backoff.js';
 import type { CarrierListener, OutgoingMove } from '../carrier.js';
 import { QueueFullError, RallypointError, RequestError } from '../errors.js';
 import type { Connected, ErrorMessage, Joined, Limits, Position, RoomEvent, ServerMessage } from '../wire.js';
 import { Access } from './access.js';
-import { sizeOf, type Codec, type Frame } from './codec.js';
+import { bytesOf, sizeOf, type Codec, type Frame } from './codec.js';
 import { Counted } from './counted.js';
 import type { RawMove } from './frame.js';
 import { Moves } from './moves.js';
@@ -16,7 +17,7 @@ import { Requests, UNANSWERED_MOST } from './requests.js';
 
 /** A room that the session is in. */
 interface Place {
-  /** Undefined from a loss of the session until the room is shown. */
+  /** Undefined until the room is shown, and again from a loss of the session. */
   handle: number | undefined;
   position: Position;
   /** The number of our last move. */
@@ -24,6 +25,10 @@ interface Place {
   /** Where the present socket showed the room. What came since then came live. */
   shown: Position | undefined;
   leaving: boolean;
+  /** When to ask again to be let in, after a refusal that may pass; `asked`: the answer is on its way. */
+  knock: number | 'asked' | undefined;
+  /** Such refusals since the room was shown; with any of them we are out of it. */
+  refusals: number;
 }
 
 /** A room that a resume has shown while the `join` that asked for it has no answer yet. */
@@ -41,10 +46,17 @@ export interface SessionOptions {
   /** Requests and reliable moves that may wait. */
   queue: number;
   random: () => number;
+  /** Rooms to enter with the first connection, and where they stood on another way to the server. */
+  rooms: Iterable<readonly [string, Position]>;
+  /** Where the user's own log stood there. */
+  notifications: Position | undefined;
 }
 
 /** Pings without an answer that are remembered. */
 const PINGS_MOST = 16;
+
+/** A room that is yet to be entered. */
+const OUTSIDE = { handle: undefined, seq: 0, shown: undefined, leaving: false, knock: undefined, refusals: 0 };
 
 const number = (position: Position): number => Number(position.split('.')[1]);
 
@@ -61,11 +73,14 @@ export class Session {
   readonly #early = new Map<string, Early>();
   readonly #requestPace = new Pace();
   readonly #movePace = new Pace();
+  readonly #bytePace = new Pace();
   readonly #requests: Requests;
   readonly #moves: Moves;
   /** Pings under way: what each was sent with, and the moves that its answer proves. */
   readonly #pings = new Map<number, number>();
   readonly #options: SessionOptions;
+  /** The time of the frame that came last. */
+  #now = 0;
   readonly #handle = (room: string) => this.#rooms.get(room)?.handle;
 
   constructor(options: SessionOptions) {
@@ -73,6 +88,8 @@ export class Session {
     this.#counted = new Counted(options.random());
     this.#requests = new Requests(options.codec, this.#requestPace);
     this.#moves = new Moves(options.codec, this.#movePace);
+    this.#notifications = options.notifications;
+    for (const [room, position] of options.rooms) this.#rooms.set(room, { ...OUTSIDE, position });
   }
 
   get #listener(): CarrierListener {
@@ -82,8 +99,9 @@ export class Session {
   /** The bounds that a frame must keep, or the server would end the session. */
   #encode(value: unknown, bound: keyof Limits): Frame {
     const frame = this.#options.codec.encode(value);
-    const most = Number(this.#connected?.limits[bound] ?? Infinity) - (bound === 'frame' ? 64 : 0);
-    const size = typeof frame === 'string' ? new Blob([frame]).size : frame.length;
+    const { [bound]: bounded = Infinity, bytes_per_second = Infinity } = this.#connected?.limits ?? {};
+    const most = Math.min(bounded, bytes_per_second) - (bound === 'frame' ? 64 : 0);
+    const size = bytesOf(frame);
     if (size > most) throw new RequestError(603, `${size} bytes are more than the server takes (${most})`);
     return frame;
   }
@@ -108,7 +126,7 @@ export class Session {
   /** Takes a move of the application. One for a room that we are not in is dropped. */
   move(move: OutgoingMove): void {
     const place = this.#rooms.get(move.room);
-    if (!place || place.leaving) return;
+    if (!place || place.leaving || place.refusals) return;
     const payload = this.#encode(move.data, 'move');
     if (move.reliable) this.#checkQueue();
     this.#moves.push(move, payload, ++place.seq);
@@ -117,7 +135,13 @@ export class Session {
   /** A message that has no answer. */
   hint(type: string, fields: Record<string, unknown>, now: number): Frame {
     this.#requestPace.take(now);
-    return this.#options.codec.request(type, undefined, this.#options.codec.encode(fields));
+    return this.#spend(this.#options.codec.request(type, undefined, this.#options.codec.encode(fields)), now);
+  }
+
+  /** Whatever goes out counts by its bytes, too. */
+  #spend(frame: Frame, now: number): Frame {
+    this.#bytePace.take(now, bytesOf(frame));
+    return frame;
   }
 
   /** Enters a room, and again after every loss. */
@@ -146,6 +170,7 @@ export class Session {
     const place = this.#rooms.get(room);
     if (!place || place.leaving) return Promise.resolve();
     place.leaving = true;
+    place.knock = undefined;
     return new Promise((resolve) => {
       // What became of it is all the same: no later session will enter the room again.
       this.#requests.ask('leave', this.#options.codec.encode({ room }), () => {
@@ -167,15 +192,17 @@ export class Session {
     if (token === access.token) return access.pause(now);
     access.postpone(Infinity);
     this.#own('refresh', { token }, (answer) => {
-      if (answer.type === 'ok') access.use(token, now);
-      else access.pause(now);
+      if (answer instanceof RequestError) access.pause(this.#now);
+      else access.use(token, this.#now);
     });
   }
 
-  #own(type: string, fields: Record<string, unknown>, done: (answer: ServerMessage) => void, look = false): void {
+  /** Asks for the client itself. What is lost with the session is not answered: the next one asks for its own. */
+  #own(
+    type: string, fields: Record<string, unknown>, done: (answer: ServerMessage | RequestError) => void, look = false,
+  ): void {
     const settle = (answer: ServerMessage | RallypointError) => {
-      if (!(answer instanceof RallypointError)) done(answer);
-      else if (answer.code) done({ type: 'error', re: null, code: answer.code, name: '', message: answer.message });
+      if (!(answer instanceof RallypointError) || answer instanceof RequestError) done(answer);
     };
     this.#requests.ask(type, this.#options.codec.encode(fields), settle, look ? 'look' : 'own');
   }
@@ -184,11 +211,16 @@ export class Session {
   next(now: number): Frame | undefined {
     const { codec } = this.#options;
     const n = this.#counted.ack(now);
-    if (n !== undefined) return codec.request('ack', undefined, codec.encode({ n }));
+    if (n !== undefined) return this.#spend(codec.request('ack', undefined, codec.encode({ n })), now);
+    for (const [room, { knock }] of this.#rooms) if (typeof knock === 'number' && knock <= now) this.#knock(room);
+    const frame = this.#bytePace.at(now) > now ? undefined : this.#waiting(now);
+    if (frame !== undefined) return this.#spend(frame, now);
+    return this.#moves.proveBy <= now ? this.ping(now) : undefined;
+  }
+
+  #waiting(now: number): Frame | undefined {
     const move = this.#moves.next(now, this.#handle);
-    if (move !== undefined) return move;
-    const request = this.#moves.holds(now) ? undefined : this.#requests.next(now, this.#moves.written);
-    return request ?? (this.#moves.proveBy <= now ? this.ping(now) : undefined);
+    return move ?? (this.#moves.holds(now) ? undefined : this.#requests.next(now, this.#moves.written));
   }
 
   /** A ping, which measures the way and proves the moves that went before it. */
@@ -204,8 +236,11 @@ export class Session {
 
   /** When `next` has something although nothing else happens. */
   due(now: number): number {
-    const requests = this.#moves.holds(now) ? Infinity : this.#requests.due(now);
-    return Math.min(this.#counted.ackBy, this.#moves.due(now, this.#handle), requests, this.#moves.proveBy);
+    let at = this.#moves.due(now, this.#handle);
+    if (!this.#moves.holds(now)) at = Math.min(at, this.#requests.due(now));
+    at = Math.min(Math.max(at, this.#bytePace.at(now)), this.#counted.ackBy, this.#moves.proveBy);
+    for (const { knock } of this.#rooms.values()) if (typeof knock === 'number') at = Math.min(at, knock);
+    return at;
   }
 
   /** The socket is lost. */
@@ -251,6 +286,7 @@ export class Session {
     const { codec } = this.#options;
     const message = codec.read(frame);
     this.told = undefined;
+    this.#now = now;
     if ('payload' in message) return void this.#moved(message, frame, now);
     switch (message.type) {
       case 'connected':
@@ -318,16 +354,35 @@ export class Session {
   /** Something was refused that has no answer of its own. */
   #refused(error: ErrorMessage): void {
     this.told = error.retry_after;
-    const place = error.room === undefined ? undefined : this.#rooms.get(error.room);
+    const { room, code, message, retry_after } = error;
+    const place = this.#outside(room);
     // Told on the way back, before the room was shown: it could not be entered. (That it is not joined is told of a
     // move that came after its sender had left.)
-    if (error.room !== undefined && place && !place.shown && error.code !== 803) this.#lose(error.room, error);
-    else this.#tell(error);
+    if (room === undefined || !place || place.knock === 'asked' || code === 803) this.#tell(error);
+    else this.#keptOut(room, new RequestError(code, message, retry_after));
   }
 
-  #lose(room: string, why: { code: number; message: string }): void {
+  /** A room that we mean to be in, and are not. */
+  #outside(room: string | undefined): Place | undefined {
+    const place = this.#rooms.get(room ?? '');
+    return place?.shown || place?.leaving ? undefined : place;
+  }
+
+  /** A room does not let us in: it is tried again after a refusal that may pass, and else we are out. */
+  #keptOut(room: string, refusal: RequestError): void {
+    const place = this.#rooms.get(room);
+    if (!place || !refusal.isPassing) return this.#lose(room, refusal);
+    const { code, message, retryAfter = 0 } = refusal;
+    const retryAt = this.#now + retryAfter + jitter(place.refusals++, this.#options.random());
+    place.knock = retryAt;
+    place.handle = undefined;
+    this.#moves.drop(room);
+    this.#listener.out(room, { code, message, retryAt });
+  }
+
+  #lose(room: string, { code, message }: RequestError): void {
     this.#out(room);
-    this.#listener.out(room, { code: why.code, message: why.message });
+    this.#listener.out(room, { code, message });
   }
 
   /** There is a new socket, and this was its first message. */
@@ -336,12 +391,17 @@ export class Session {
     const { access, random } = this.#options;
     if (connected.session !== this.#connected?.session) {
       this.#requests.fail();
-      const { requests_per_second: rate = 60, requests_burst: burst = 120, moves_per_second = 120, moves_burst = 240 } =
-        connected.limits;
+      for (const place of this.#rooms.values()) if (place.knock === 'asked') place.knock = undefined;
+      const {
+        frame, requests_per_second: rate = 60, requests_burst: burst = 120, moves_per_second = 120, moves_burst = 240,
+        bytes_per_second: bytes = 524_288,
+      } = connected.limits;
       // So many may arrive at once after the network has held them up.
       this.#requests.most = Math.min(UNANSWERED_MOST, Math.max(1, Math.floor(burst / 2)));
       this.#requestPace.begin(rate, burst - this.#requests.most - 4, now);
       this.#movePace.begin(moves_per_second, moves_burst / 2, now);
+      // The server takes so many bytes at once; a frame goes whole, as long as anything is left.
+      this.#bytePace.begin(bytes, Math.min(bytes / 2, bytes - frame), now);
     }
     if (connected.resumed) this.#counted.told();
     else {
@@ -356,32 +416,32 @@ export class Session {
     this.told = undefined;
     access.opened(connected.time, now);
     if (asked) this.#lookAround();
-    else this.#enterAgain();
+    else for (const [room, { leaving, knock }] of this.#rooms) if (!leaving && knock === undefined) this.#knock(room);
     this.#tell(connected);
   }
 
   /** Requests are answered behind the rooms that the server shows, so with this answer all of them have come. */
   #lookAround(): void {
     if (!this.#rooms.size) return;
-    const hidden = () => [...this.#rooms].filter(([, { shown, leaving }]) => !shown && !leaving);
-    const out = () => hidden().forEach(([room]) => this.#lose(room, { code: 803, message: 'no longer in this room' }));
-    this.#own('ping', {}, out, true);
+    this.#own('ping', {}, () => {
+      for (const [room, { knock }] of [...this.#rooms]) {
+        if (this.#outside(room) && knock === undefined) this.#lose(room, new RequestError(803, 'no longer in this room'));
+      }
+    }, true);
   }
 
-  /** Joins all rooms again, from where they stood. */
-  #enterAgain(): void {
-    for (const [room, { position: since, leaving }] of this.#rooms) {
-      if (leaving) continue;
-      this.#own('join', { room, since }, (answer) => {
-        const place = this.#rooms.get(room);
-        if (answer.type === 'joined') {
-          // Shown before: a resume in between has brought it.
-          if (this.#enter(answer) === undefined) this.#show(answer, undefined);
-        }
-        // Unless a restarted server has let us in by itself, or we have gone out since.
-        else if (answer.type === 'error' && place && !place.shown && !place.leaving) this.#lose(room, answer);
-      });
-    }
+  /** Asks to be let into a room again, from where it stood. */
+  #knock(room: string): void {
+    const place = this.#rooms.get(room);
+    if (!place) return;
+    place.knock = 'asked';
+    this.#own('join', { room, since: place.position }, (answer) => {
+      // A restarted server may have let us in by itself, and we may have gone out since.
+      if (answer instanceof RequestError) return this.#outside(room) ? this.#keptOut(room, answer) : undefined;
+      const joined = answer as Joined;
+      // Shown before: a resume in between has brought it.
+      if (this.#enter(joined) === undefined && !this.#rooms.get(room)?.leaving) this.#show(joined, undefined);
+    });
   }
 
   /** Notes a room as it is shown. Returns where the present socket had shown it before, if it had. */
@@ -396,6 +456,8 @@ export class Session {
       seq: before?.seq ?? 0,
       shown: position,
       leaving: before?.leaving ?? false,
+      knock: undefined,
+      refusals: 0,
     });
     return before?.shown;
   }

@@ -26,6 +26,9 @@ export interface SocketOptions {
   codec: Codec;
   /** Requests and reliable moves that may wait. */
   queue: number;
+  /** Rooms to enter, and where they and the user's own log stood on another way to the server. */
+  rooms: Iterable<readonly [string, Position]>;
+  notifications: Position | undefined;
   listener: CarrierListener;
   /** Told after each attempt in vain, as long as none has opened a socket; `Infinity`: there are no WebSockets here. */
   failed?: (times: number) => void;
@@ -46,11 +49,11 @@ export class WebSocketCarrier implements Carrier {
   #failures = 0;
 
   constructor(options: SocketOptions) {
-    const { env, codec, queue, listener, token } = options;
+    const { env, token } = options;
     this.#options = options;
     this.#access = new Access(typeof token === 'string');
     this.#machine = idle(this.#access.fixed);
-    this.#session = new Session({ codec, queue, listener, access: this.#access, random: env.random });
+    this.#session = new Session({ ...options, access: this.#access, random: env.random });
     this.#endWake = env.onWake(() => this.#input({ is: 'wake' }));
   }
 
