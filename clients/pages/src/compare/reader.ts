@@ -2,6 +2,7 @@
 
 import { connect, watch, type FeedEvent } from 'rallypoint-client';
 import { route, server } from '../shell/address.js';
+import { pause } from '../shell/pause.js';
 import type { Meter } from './meter.js';
 import type { Way } from './results.js';
 
@@ -64,16 +65,4 @@ async function poll({ room, token, meter, hear, signal }: Reading, after?: strin
   const { cursor, events } = (await response.json()) as { cursor: string; events: FeedEvent[] };
   for (const { kind, data } of events) hear(kind, data);
   return cursor;
-}
-
-function pause(wait: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = setTimeout(end, wait);
-    signal.addEventListener('abort', end);
-  });
 }

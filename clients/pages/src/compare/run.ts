@@ -2,6 +2,7 @@
 
 import { connect, type Room } from 'rallypoint-client';
 import { server } from '../shell/address.js';
+import { pause } from '../shell/pause.js';
 import { Meter } from './meter.js';
 import { READERS } from './reader.js';
 import { type Conditions, delaysOf, type Result, type Way, WAYS } from './results.js';
@@ -148,7 +149,7 @@ export class Run {
       this.#lateMs = Math.max(this.#lateMs, performance.now() - due(n));
       taken.push(room.publish(KIND, { n }).catch(() => (this.#lost += 1)));
     }
-    await Promise.race([Promise.all(taken), until(performance.now() + DRAIN_MS, this.#end.signal)]);
+    await Promise.race([Promise.all(taken), pause(DRAIN_MS, this.#end.signal)]);
   }
 
   /** Until everybody has everything, or for a while. */
@@ -157,7 +158,7 @@ export class Run {
     const { sent: all } = this.conditions;
     while (performance.now() < end && !this.#end.signal.aborted) {
       if (this.#readers.every(({ received, fault }) => fault !== undefined || received >= all)) return;
-      await until(performance.now() + 50, this.#end.signal);
+      await pause(50, this.#end.signal);
     }
   }
 
@@ -169,19 +170,7 @@ export class Run {
 }
 
 /** Waits until a moment of `performance.now()`, or the end. */
-function until(moment: number, signal: AbortSignal): Promise<void> {
-  const wait = moment - performance.now();
-  if (wait <= 0 || signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = setTimeout(end, wait);
-    signal.addEventListener('abort', end);
-  });
-}
+const until = (moment: number, signal: AbortSignal): Promise<void> => pause(moment - performance.now(), signal);
 
 async function within<T>(work: Promise<T>, wait: number, otherwise: string): Promise<T> {
   let timer: number | undefined;

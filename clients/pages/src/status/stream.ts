@@ -2,6 +2,7 @@
 
 import { Emitter, EventStream } from 'rallypoint-client';
 import { route } from '../shell/address.js';
+import { pause } from '../shell/pause.js';
 import type { Shown } from '../shell/status.js';
 
 /** What a stream tells. */
@@ -78,7 +79,7 @@ export class StatusStream extends Emitter<StreamEvents> {
       const wait = floor + Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(this.#tries++, 16));
       const reason = fault instanceof Passing ? fault.message : 'The server does not answer.';
       this.emit('status', { state: 'reconnecting', reason, retryAt: Date.now() + wait });
-      await pause(wait, signal);
+      await rest(wait, signal);
       if (signal.aborted) return;
     }
   }
@@ -131,16 +132,10 @@ function farewell(said: unknown, retry: number): Error {
 }
 
 /** Waits, but no longer than until the network comes back. */
-function pause(wait: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer);
-      removeEventListener('online', end);
-      signal.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = setTimeout(end, wait);
-    addEventListener('online', end);
-    signal.addEventListener('abort', end);
-  });
+async function rest(wait: number, signal: AbortSignal): Promise<void> {
+  const woken = new AbortController();
+  const wake = () => woken.abort();
+  addEventListener('online', wake);
+  await pause(wait, AbortSignal.any([signal, woken.signal]));
+  removeEventListener('online', wake);
 }
