@@ -136,6 +136,8 @@ async function rest(wait: number, signal: AbortSignal): Promise<void> {
   const woken = new AbortController();
   const wake = () => woken.abort();
   addEventListener('online', wake);
-  await pause(wait, AbortSignal.any([signal, woken.signal]));
+  signal.addEventListener('abort', wake);
+  await pause(wait, woken.signal);
   removeEventListener('online', wake);
+  signal.removeEventListener('abort', wake);
 }
