@@ -42,11 +42,7 @@ export class Hud {
   readonly #news = at('news');
   readonly #latest = at('age-latest');
   readonly #reliable = at('age-reliable');
-  readonly #chart = new Chart({
-    title: 'Round trip to the server',
-    series: [{ label: 'round trip', area: true }],
-    format: milliseconds,
-  });
+  readonly #chart: Chart;
   #due = 0;
   #rateDue = 0;
   #before = { out: 0, in: 0 };
@@ -64,6 +60,12 @@ export class Hud {
     this.player = player;
     this.#asking = { token, ask: (...call) => fetch(...call) };
     this.#spectators = player.room.spectators;
+    this.#chart = new Chart({
+      title: 'Round trip to the server',
+      series: [{ label: 'round trip', area: true }],
+      format: milliseconds,
+      signal,
+    });
     at('chart').replaceChildren(this.#chart.element);
     client.on('latency', ({ rtt }) => this.#chart.push([rtt]), { signal });
     this.#body.replaceChildren();
