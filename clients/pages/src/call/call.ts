@@ -3,10 +3,11 @@
 import '../shell/start.js';
 
 import type { Call, CallPeer, Client, PairStats, Room } from 'rallypoint-client';
+import { tokenOfAddress } from '../shell/address.js';
 import { copy } from '../shell/copy.js';
 import { at, setText, within } from '../shell/el.js';
 import { StatusPill, type Shown } from '../shell/status.js';
-import { tokenHelp, tokenOfAddress } from '../shell/token.js';
+import { tokenHelp } from '../shell/token.js';
 import { rememberedName, rememberName } from '../shell/who.js';
 import { Chat, nameOf } from './chat.js';
 import { controls } from './controls.js';

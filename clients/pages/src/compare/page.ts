@@ -1,9 +1,10 @@
 /** The page of the comparison: the same events over four ways, measured in this browser. */
 
 import '../shell/start.js';
+import { tokenOfAddress } from '../shell/address.js';
 import { at, el, setText } from '../shell/el.js';
 import { StatusPill } from '../shell/status.js';
-import { tokenHelp, tokenSource } from '../shell/token.js';
+import { askForToken, NoTokens, tokenHelp } from '../shell/token.js';
 import { guestUser } from '../shell/who.js';
 import { Column } from './column.js';
 import { bytes, conclusion, ms, NAMES, perEvent, type Result, WAYS } from './results.js';
@@ -38,8 +39,7 @@ async function start(): Promise<void> {
   pill.show({ state: 'connecting', reason: 'Four clients get ready…' });
   const timer = setInterval(() => draw(now), DRAW_MS);
   try {
-    const ask = tokenSource({ user: `${guestUser()}-compares`, rooms: [{ r: now.room, role: 'host' }] }, { noTokens: help });
-    await now.go(await ask({ why: 'first' }));
+    await now.go(tokenOfAddress() ?? (await ask(now.room)));
     pill.show({ state: 'idle', reason: 'Done.' });
     tell(now);
   } catch (error) {
@@ -58,10 +58,17 @@ async function start(): Promise<void> {
   }
 }
 
-/** A token from the address has to be for the rooms of comparisons. */
-function help(): void {
-  at('help').replaceChildren(tokenHelp({ room: '\'compare/*\'', role: 'host' }));
-  at('help').hidden = false;
+async function ask(room: string): Promise<string> {
+  try {
+    return await askForToken({ user: `${guestUser()}-compares`, rooms: [{ r: room, role: 'host' }] });
+  } catch (error) {
+    if (error instanceof NoTokens) {
+      // A token from the address has to be for the rooms of all comparisons.
+      at('help').replaceChildren(tokenHelp({ room: '\'compare/*\'', role: 'host' }));
+      at('help').hidden = false;
+    }
+    throw error;
+  }
 }
 
 function draw(now: Run): void {

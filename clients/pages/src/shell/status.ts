@@ -1,6 +1,7 @@
 /** The pill that says how the page stands with the server: one state, one sentence, how messages travel. */
 
 import type { FeedStatus, Status } from 'rallypoint-client';
+import { tokenOfAddress } from './address.js';
 import { el } from './el.js';
 
 /** The states of a page. `closed` of a client is `left` when it was asked for, and else `refused`. */
@@ -20,11 +21,23 @@ export interface Shown {
 
 const WAYS = { websocket: 'WebSocket', events: 'Server-Sent Events', poll: 'long poll' };
 
+const EXPIRED = [702, 4100];
+const NOT_GOOD = [700, 701, 709, 4401];
+
+/** Why a client or a feed stands as it does: a sentence, and for a token of the address what to do about it. */
+export function reasonOf({ state, reason, code }: Status | FeedStatus): string {
+  const sentence = reason.charAt(0).toUpperCase() + reason.slice(1);
+  if (state !== 'closed' || tokenOfAddress() === null) return sentence;
+  if (EXPIRED.includes(code)) return 'Your token has expired. Open this page with a fresh one.';
+  if (NOT_GOOD.includes(code)) return 'The server does not accept the access token. Open this page with another one.';
+  return sentence;
+}
+
 /** The status of a client or a feed in the page's words. `asked`: the page itself has closed it. */
 export function shownOf(status: Status | FeedStatus, asked = false): Shown {
-  const { reason, transport, code, retryAt } = status;
+  const { transport, code, retryAt } = status;
   const state = status.state === 'closed' ? (asked ? 'left' : 'refused') : status.state;
-  return { state, reason: reason.charAt(0).toUpperCase() + reason.slice(1), transport: state === 'connected' ? transport : undefined, code, retryAt };
+  return { state, reason: reasonOf(status), transport: state === 'connected' ? transport : undefined, code, retryAt };
 }
 
 /** The pill. Its element has `data-state`, by which tests and styles go. */
@@ -36,10 +49,6 @@ export class StatusPill {
   constructor(element: HTMLElement) {
     this.#element = element;
     for (const type of ['online', 'offline']) addEventListener(type, () => this.#draw());
-  }
-
-  get state(): PageState {
-    return this.#shown.state;
   }
 
   show(shown: Shown): void {

@@ -1,9 +1,9 @@
 /** The page of the server's state: its figures as they come, and one sentence on whether all is well. */
 
 import '../shell/start.js';
+import { tokenOfAddress } from '../shell/address.js';
 import { at, el, setText } from '../shell/el.js';
 import { StatusPill, type PageState } from '../shell/status.js';
-import { tokenOfAddress } from '../shell/token.js';
 import { Card, isName, NAMES } from './cards.js';
 import type { Figures, Name } from './figures.js';
 import { calm, judge, RECENT } from './health.js';

@@ -5,6 +5,7 @@
 
 import { type Author, type Client, connect, Emitter, RequestError, type Room, type TokenSource } from 'rallypoint-client';
 import { server } from '../shell/address.js';
+import { reasonOf } from '../shell/status.js';
 import { type Alert, isMet, packed, unpacked } from './alert.js';
 import { Market } from './market.js';
 import { KIND, type Prices, read, WHOLE_EVERY, written } from './prices.js';
@@ -46,8 +47,8 @@ export class Floor extends Emitter<{ changed: undefined }> {
   constructor(token: TokenSource) {
     super();
     this.#client = connect({ url: server, token });
-    this.#client.on('status', ({ state, reason }) => {
-      if (state === 'closed') this.#fault ??= reason;
+    this.#client.on('status', (status) => {
+      if (status.state === 'closed') this.#fault ??= reasonOf(status);
       this.#change();
     });
     void this.#join();

@@ -1,10 +1,11 @@
 /** The page of the ticker: a board fed by Server-Sent Events, a market that one of the tabs runs, and alerts. */
 
 import '../shell/start.js';
+import { tokenOfAddress } from '../shell/address.js';
 import { at, el, setText } from '../shell/el.js';
 import { shownOf, StatusPill } from '../shell/status.js';
 import { toast } from '../shell/toast.js';
-import { claimsOf, tokenHelp, tokenOfAddress, tokenSource } from '../shell/token.js';
+import { claimsOf, tokenHelp, tokenSource } from '../shell/token.js';
 import { guestName } from '../shell/who.js';
 import { Desk } from './desk.js';
 import { Floor, ROOM } from './floor.js';

@@ -6,8 +6,8 @@ import { Stage } from '../arena/stage.js';
 import { type Asking, standing } from '../arena/standing.js';
 import { server } from '../shell/address.js';
 import { at, el, setText } from '../shell/el.js';
-import { shownOf, StatusPill } from '../shell/status.js';
-import { tokenHelp, tokenSource } from '../shell/token.js';
+import { reasonOf, shownOf, StatusPill } from '../shell/status.js';
+import { keeping, tokenHelp, tokenSource } from '../shell/token.js';
 import { Cuts } from './cuts.js';
 import { Fleet } from './fleet.js';
 import { Line } from './line.js';
@@ -55,10 +55,9 @@ class View {
   readonly fleet: Fleet;
   readonly feed: Feed;
   readonly #names: Names;
-  readonly #asking: Asking = { token: () => this.#token, ask: this.line.fetch };
+  readonly #asking: Asking;
   readonly #stage: Stage;
   readonly #end = new AbortController();
-  #token = '';
   #count = 0;
   #spectators = 0;
   /** Up to this number of the log, the counts have everything in them. */
@@ -74,22 +73,20 @@ class View {
     options: { transports?: WatchOptions['transports']; state: number; history: boolean },
   ) {
     const { signal } = this.#end;
-    const source = tokenSource(
-      { rooms: [{ r: room, role: 'spectator', do: ['watch', 'history', 'presence'] }] },
-      {
-        noTokens: () => {
-          at('help').replaceChildren(tokenHelp({ room, role: 'spectator' }));
-          at('help').hidden = false;
-        },
-      },
-    );
+    const wish = { rooms: [{ r: room, role: 'spectator' as const, do: ['watch', 'history', 'presence'] }] };
+    const noTokens = () => {
+      at('help').replaceChildren(tokenHelp({ room, role: 'spectator' }));
+      at('help').hidden = false;
+    };
+    const { source, token } = keeping(tokenSource(wish, { noTokens }));
+    this.#asking = { token, ask: this.line.fetch };
     this.fleet = new Fleet(options.state);
     this.feed = watch({
       url: server,
       rooms: [room],
       signal,
       fetch: this.line.fetch,
-      token: async (reason) => (this.#token = await source(reason)),
+      token: source,
       ...(options.transports ? { transports: options.transports } : {}),
       ...(options.state ? { state: options.state } : {}),
       ...(options.history ? { after: '0' } : {}),
@@ -98,7 +95,7 @@ class View {
     this.#stage = new Stage(at('canvas', HTMLCanvasElement), signal);
     this.feed.on('status', (status) => {
       pill.show(shownOf(status, this.#isOver));
-      if (status.state === 'closed' && !this.#isOver) stop(status.reason);
+      if (status.state === 'closed' && !this.#isOver) stop(reasonOf(status));
     });
     let isFirst = true;
     this.feed.on('connected', (said) => {
