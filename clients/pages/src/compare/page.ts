@@ -77,7 +77,7 @@ function draw(now: Run): void {
   const progress = at('progress', HTMLProgressElement);
   progress.max = planned;
   progress.value = sent;
-  if (stage === 'publishing') pill.show({ state: 'connected', reason: `Publishing, ${sent} of ${planned}` });
+  if (stage === 'publishing') pill.show({ state: 'connected', reason: 'Publishing…', aside: `${sent} of ${planned}` });
   if (stage === 'waiting for the last ones') pill.show({ state: 'connected', reason: 'Waiting for the last ones…' });
   setText(at('stage'), stage === 'done' ? `${sent} of ${planned} published.` : `${stage.charAt(0).toUpperCase()}${stage.slice(1)}…`);
 }

@@ -2,7 +2,7 @@
 
 import type { FeedStatus, Status } from 'rallypoint-client';
 import { tokenOfAddress } from './address.js';
-import { el } from './el.js';
+import { el, setText } from './el.js';
 
 /** The states of a page. `closed` of a client is `left` when it was asked for, and else `refused`. */
 export type PageState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'refused' | 'left';
@@ -12,6 +12,8 @@ export interface Shown {
   state: PageState;
   /** One sentence for a person at the screen. */
   reason: string;
+  /** What changes too often to be read aloud: for the eye only. */
+  aside?: string;
   transport?: 'websocket' | 'events' | 'poll' | undefined;
   /** The number behind a refusal, for whoever has to find out more. */
   code?: number | undefined;
@@ -40,14 +42,22 @@ export function shownOf(status: Status | FeedStatus, asked = false): Shown {
   return { state, reason: reasonOf(status), transport: state === 'connected' ? transport : undefined, code, retryAt };
 }
 
-/** The pill. Its element has `data-state`, by which tests and styles go. */
+/**
+ * The pill. Its element has `data-state`, by which tests and styles go. It is read aloud when it changes, so its parts stay
+ * where they are, and only what is another is written.
+ */
 export class StatusPill {
   readonly #element: HTMLElement;
+  readonly #says = el('span', { class: 'says' });
+  readonly #aside = el('span', { class: 'aside', attrs: { 'aria-hidden': 'true' } });
+  readonly #way = el('span', { class: 'way', hidden: true });
   #shown: Shown = { state: 'idle', reason: 'Not connected.' };
   #ticking: number | undefined;
 
   constructor(element: HTMLElement) {
     this.#element = element;
+    setText(this.#says, element.textContent ?? '');
+    element.replaceChildren(this.#says, this.#aside, this.#way);
     for (const type of ['online', 'offline']) addEventListener(type, () => this.#draw());
   }
 
@@ -61,19 +71,15 @@ export class StatusPill {
   }
 
   #draw(): void {
-    const { state, reason, transport, code, retryAt } = this.#shown;
-    const away = state === 'connecting' || state === 'reconnecting';
-    const offline = away && !navigator.onLine;
-    this.#element.toggleAttribute('data-offline', offline);
-    const seconds = retryAt === undefined ? 0 : Math.ceil((retryAt - Date.now()) / 1000);
-    // The seconds are for the eye only: a screen reader that read each of them would say nothing else.
-    this.#element.replaceChildren(
-      ...[
-        el('span', { class: 'says' }, offline ? `You are offline. ${reason}` : reason),
-        away && seconds > 0 && el('span', { class: 'wait', attrs: { 'aria-hidden': 'true' } }, ` Trying again in ${seconds} s…`),
-        transport && el('span', { class: 'way' }, WAYS[transport]),
-        state === 'refused' && code && el('span', { class: 'way' }, `${code}`),
-      ].filter((part) => part instanceof Node),
-    );
+    const { state, reason, transport, code, retryAt = 0, aside = '' } = this.#shown;
+    const isAway = state === 'connecting' || state === 'reconnecting';
+    const isOffline = isAway && !navigator.onLine;
+    this.#element.toggleAttribute('data-offline', isOffline);
+    const seconds = Math.ceil((retryAt - Date.now()) / 1000);
+    const way = transport ? WAYS[transport] : state === 'refused' && code ? `${code}` : '';
+    setText(this.#says, isOffline ? `You are offline. ${reason}` : reason);
+    setText(this.#aside, isAway && seconds > 0 ? `Trying again in ${seconds} s…` : aside);
+    setText(this.#way, way);
+    this.#way.hidden = !way;
   }
 }
