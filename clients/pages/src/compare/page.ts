@@ -32,7 +32,7 @@ async function start(): Promise<void> {
   const now = new Run(rate.valueAsNumber, seconds.valueAsNumber, (way, delay) => columns.get(way)?.hear(delay));
   run = now;
   for (const column of columns.values()) column.clear();
-  at('results').hidden = at('fault').hidden = true;
+  at('results').hidden = at('fault').hidden = at('help').hidden = true;
   rate.disabled = seconds.disabled = true;
   button.classList.remove('main');
   setText(button, 'Stop');
