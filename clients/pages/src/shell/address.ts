@@ -13,3 +13,9 @@ export const route = (path: string): URL => new URL(path, server);
  * part to any server, so it gets into no log.
  */
 export const tokenOfAddress = (): string | null => new URLSearchParams(location.hash.slice(1)).get('token');
+
+/** Begins the page anew when its address is given another token, which to the browser is a place in the same page. */
+export function reloadForToken(): void {
+  const given = tokenOfAddress();
+  addEventListener('hashchange', () => tokenOfAddress() !== given && location.reload());
+}

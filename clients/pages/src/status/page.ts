@@ -1,7 +1,7 @@
 /** The page of the server's state: its figures as they come, and one sentence on whether all is well. */
 
 import '../shell/start.js';
-import { tokenOfAddress } from '../shell/address.js';
+import { reloadForToken, tokenOfAddress } from '../shell/address.js';
 import { at, el, setText } from '../shell/el.js';
 import { StatusPill, type PageState } from '../shell/status.js';
 import { Card, isName, NAMES } from './cards.js';
@@ -12,6 +12,7 @@ import { StatusStream } from './stream.js';
 /** After so long without figures the lines of the charts are broken, ms. */
 const GAP_MS = 3_000;
 
+reloadForToken();
 const pill = new StatusPill(at('status'));
 const stream = new StatusStream(tokenOfAddress());
 const cards = new Map<Name, Card<Name>>(NAMES.map((name) => [name, new Card(name)]));

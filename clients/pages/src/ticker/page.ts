@@ -1,7 +1,7 @@
 /** The page of the ticker: a board fed by Server-Sent Events, a market that one of the tabs runs, and alerts. */
 
 import '../shell/start.js';
-import { tokenOfAddress } from '../shell/address.js';
+import { reloadForToken, tokenOfAddress } from '../shell/address.js';
 import { at, el, setText } from '../shell/el.js';
 import { shownOf, StatusPill } from '../shell/status.js';
 import { toast } from '../shell/toast.js';
@@ -21,6 +21,7 @@ const LEARN_MS = 1_000;
 /** How long prices may stay away until it is said, ms. */
 const STILL_MS = 3_000;
 
+reloadForToken();
 const given = tokenOfAddress();
 const name = given ? undefined : guestName();
 const wish = { user: trader(), ...(name ? { name } : {}), rooms: [{ r: ROOM, role: 'host' as const }] };

@@ -4,7 +4,7 @@ import '../shell/start.js';
 import { type Feed, type FeedEvent, type FeedState, watch, type WatchOptions } from 'rallypoint-client';
 import { Stage } from '../arena/stage.js';
 import { type Asking, standing } from '../arena/standing.js';
-import { server } from '../shell/address.js';
+import { reloadForToken, server } from '../shell/address.js';
 import { at, el, setText } from '../shell/el.js';
 import { reasonOf, shownOf, StatusPill } from '../shell/status.js';
 import { keeping, tokenHelp, tokenSource } from '../shell/token.js';
@@ -288,6 +288,7 @@ function preset(field: HTMLSelectElement, wanted: string | null): void {
   if ([...field.options].some(({ value }) => value === wanted) && wanted !== null) field.value = wanted;
 }
 
+reloadForToken();
 roomField.value = query.get('room') || DEFAULT_ROOM;
 preset(transportField, query.get('transport'));
 preset(stateField, query.get('state'));
