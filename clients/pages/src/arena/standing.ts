@@ -1,7 +1,7 @@
 /** How a room stands, over HTTP: what neither a room nor a feed tells while it goes on. */
 
 import { route } from '../shell/address.js';
-import { parts } from '../watch/tally.js';
+import { parts } from '../shell/position.js';
 
 /** A room as it stood a moment ago. */
 export interface Stand {

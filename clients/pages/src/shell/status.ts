@@ -21,7 +21,8 @@ export interface Shown {
   retryAt?: number | undefined;
 }
 
-const WAYS = { websocket: 'WebSocket', events: 'Server-Sent Events', poll: 'long poll' };
+/** How messages travel, in words. */
+export const WAYS = { websocket: 'WebSocket', events: 'Server-Sent Events', poll: 'long poll' };
 
 const EXPIRED = [702, 4100];
 const NOT_GOOD = [700, 701, 709, 4401];

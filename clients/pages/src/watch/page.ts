@@ -6,20 +6,20 @@ import { Stage } from '../arena/stage.js';
 import { type Asking, standing } from '../arena/standing.js';
 import { reloadForToken, server } from '../shell/address.js';
 import { at, el, setText } from '../shell/el.js';
-import { reasonOf, shownOf, StatusPill } from '../shell/status.js';
+import { parts } from '../shell/position.js';
+import { reasonOf, shownOf, StatusPill, WAYS } from '../shell/status.js';
 import { keeping, tokenHelp, tokenSource } from '../shell/token.js';
 import { Cuts } from './cuts.js';
 import { Fleet } from './fleet.js';
 import { Line } from './line.js';
 import { Names } from './names.js';
 import { clock, words } from './show.js';
-import { parts, Tally } from './tally.js';
+import { Tally } from './tally.js';
 
 const CUT_MS = 3_000;
 const MOST_LINES = 300;
 const FIGURES_EVERY = 250;
 const STAND_EVERY = 10_000;
-const WAYS = { events: 'Server-Sent Events', poll: 'long poll' };
 const DEFAULT_ROOM = 'arena';
 
 const query = new URLSearchParams(location.search);
