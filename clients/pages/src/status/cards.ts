@@ -35,7 +35,7 @@ const MADE: { [N in Name]: Made<N> } = {
   cpu: {
     title: 'Processor', label: 'machine', means: 'How busy all processors of the machine were in the last second.',
     figure: ({ usage }) => percent(usage),
-    details: ({ process, cores: all, load }) => ({ 'This server': `${cores(process)} of ${all}`, Load: load.map((each) => each.toFixed(2)).join(' · ') }),
+    details: ({ process, cores: all, load }) => ({ 'This server': cores(process, all), Load: load.map((each) => each.toFixed(2)).join(' · ') }),
     lines: ['machine', 'this server'], values: ({ usage, process, cores: all }) => [usage * 100, (process / all) * 100],
     format: (value) => `${Math.round(value)} %`, max: 100,
   },
