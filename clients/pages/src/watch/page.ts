@@ -3,7 +3,7 @@
 import '../shell/start.js';
 import { type Feed, type FeedEvent, type FeedState, watch, type WatchOptions } from 'rallypoint-client';
 import { Stage } from '../arena/stage.js';
-import { type Asking, standing } from '../arena/standing.js';
+import { type Asking, type Stand, standing, standOf } from '../arena/standing.js';
 import { reloadForToken, server } from '../shell/address.js';
 import { at, el, setText } from '../shell/el.js';
 import { parts } from '../shell/position.js';
@@ -104,7 +104,10 @@ class View {
       if (found && isFirst && said.transport === 'events' && !options.history) this.tally.start(room, found.position);
       isFirst = false;
       this.cuts.back();
-      void this.#stand();
+      // A stream keeps its room, so that it can be asked for. Between two polls a room where nobody is does not exist;
+      // the feed has just asked for it, though.
+      if (said.transport === 'events') void this.#stand();
+      else this.#take(found && standOf(found.position, found.count, found.spectators));
     });
     this.feed.on('event', (event) => this.#hear(event));
     this.feed.on('state', (state) => this.#place(state));
@@ -136,7 +139,12 @@ class View {
   /** Asks how far the log has come: what is up to there and not here yet is caught up now. */
   async #stand(): Promise<void> {
     this.#standDue = performance.now() + STAND_EVERY;
-    const stand = await standing(this.room, this.#asking);
+    this.#take(await standing(this.room, this.#asking));
+  }
+
+  /** Takes over how the room stands, if that is known. */
+  #take(stand: Stand | undefined): void {
+    this.#standDue = performance.now() + STAND_EVERY;
     if (!stand) return;
     const { seq, members, spectators } = stand;
     [this.#countedTo, this.#count, this.#spectators] = [seq, members, spectators];
