@@ -43,7 +43,8 @@ test('one late second is no news, several are', () => {
   const late = (lag: number) => ({ ...well, latency: { rtt: { count: 0 }, lag } });
   assert.deepEqual(judge([well, well, late(300), well, well], 0), []);
   assert.deepEqual(judge([well, well, late(300)], 0), []);
-  assert.deepEqual(judge([well, late(60), late(70), well, late(80)], 0).map(({ level, card }) => [level, card]), [['warn', 'latency']]);
+  const found = judge([well, late(60), late(70), well, late(80)], 0);
+  assert.deepEqual(found.map(({ level, card }) => [level, card]), [['warn', 'latency']]);
   assert.equal(judge([late(300), late(300), late(300)], 0)[0]?.level, 'danger');
   const busy = { ...well, cpu: { ...well.cpu, usage: 1 } };
   assert.deepEqual(judge([busy, well, well], 0), []);
@@ -51,12 +52,15 @@ test('one late second is no news, several are', () => {
 });
 
 test('the worst comes first', () => {
-  assert.deepEqual(cards({ disk: { ...well.disk, used: 92 * GIB }, memory: { ...well.memory, used: 7.9 * GIB } }), ['danger memory', 'warn disk']);
-  assert.deepEqual(cards({ disk: { ...well.disk, used: 99 * GIB }, memory: { ...well.memory, used: 7.3 * GIB } }), ['danger disk', 'warn memory']);
+  const used = (disk: number, memory: number) =>
+    cards({ disk: { ...well.disk, used: disk * GIB }, memory: { ...well.memory, used: memory * GIB } });
+  assert.deepEqual(used(92, 7.9), ['danger memory', 'warn disk']);
+  assert.deepEqual(used(99, 7.3), ['danger disk', 'warn memory']);
 });
 
 test('a server without a ceiling or a known disk is not near it', () => {
-  assert.deepEqual(cards({ connections: { ...well.connections, most: 0 }, disk: { total: 0, used: 0, read: 0, written: 0 } }), []);
+  const disk = { total: 0, used: 0, read: 0, written: 0 };
+  assert.deepEqual(cards({ connections: { ...well.connections, most: 0 }, disk }), []);
 });
 
 test('the middle one of some figures', () => {

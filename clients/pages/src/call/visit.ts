@@ -83,7 +83,9 @@ export class Visit extends Emitter<VisitEvents> {
   }
 
   #refused(code: number, message: string, retryAfter = AGAIN_MS): void {
-    if (!PASSING.has(code)) return this.#end({ state: 'refused', reason: `The server refused the room: ${message}`, code });
+    if (!PASSING.has(code)) {
+      return this.#end({ state: 'refused', reason: `The server refused the room: ${message}`, code });
+    }
     this.#inside = false;
     const retryAt = Date.now() + retryAfter;
     this.emit('stands', {

@@ -79,7 +79,8 @@ function draw(now: Run): void {
   progress.value = sent;
   if (stage === 'publishing') pill.show({ state: 'connected', reason: 'Publishing…', aside: `${sent} of ${planned}` });
   if (stage === 'waiting for the last ones') pill.show({ state: 'connected', reason: 'Waiting for the last ones…' });
-  setText(at('stage'), stage === 'done' ? `${sent} of ${planned} published.` : `${stage.charAt(0).toUpperCase()}${stage.slice(1)}…`);
+  const words = `${stage.charAt(0).toUpperCase()}${stage.slice(1)}…`;
+  setText(at('stage'), stage === 'done' ? `${sent} of ${planned} published.` : words);
 }
 
 /** The figures as a table, and what they say. */
@@ -95,9 +96,15 @@ function tell(now: Run): void {
 function row(result: Result, sent: number): HTMLTableRowElement {
   const { way, received, requests, inward, outward, delays, fault } = result;
   const cells = fault === undefined
-    ? [`${received} of ${sent}`, `${requests}`, bytes(inward), bytes(outward), bytes(perEvent(result)), ...(delays ? [delays.min, delays.average, delays.p95, delays.max].map(ms) : ['–', '–', '–', '–'])]
+    ? [
+        `${received} of ${sent}`, `${requests}`, bytes(inward), bytes(outward), bytes(perEvent(result)),
+        ...(delays ? [delays.min, delays.average, delays.p95, delays.max].map(ms) : ['–', '–', '–', '–']),
+      ]
     : Array.from({ length: 9 }, () => '–');
-  return el('tr', { data: { way } }, el('th', { scope: 'row' }, NAMES[way]), ...cells.map((text) => el('td', { class: 'number' }, text)));
+  return el(
+    'tr', { data: { way } },
+    el('th', { scope: 'row' }, NAMES[way]), ...cells.map((text) => el('td', { class: 'number' }, text)),
+  );
 }
 
 for (const slider of [rate, seconds]) slider.addEventListener('input', chosen);

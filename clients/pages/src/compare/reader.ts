@@ -60,7 +60,8 @@ async function poll({ room, token, meter, hear, signal }: Reading, after?: strin
   const address = route('v1/poll');
   address.search = `${new URLSearchParams({ room, wait: '0', ...(after === undefined ? {} : { after }) })}`;
   const within = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]);
-  const response = await meter.fetch(address, { headers: { authorization: `Bearer ${token}` }, cache: 'no-store', signal: within });
+  const headers = { authorization: `Bearer ${token}` };
+  const response = await meter.fetch(address, { headers, cache: 'no-store', signal: within });
   if (!response.ok) throw new Error(`the server answered ${response.status}`);
   const { cursor, events } = (await response.json()) as { cursor: string; events: FeedEvent[] };
   for (const { kind, data } of events) hear(kind, data);

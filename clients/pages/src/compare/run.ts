@@ -41,7 +41,11 @@ class Reader {
 
   get result(): Result {
     const { meter: { requests, inward, outward }, way, received, fault } = this;
-    return { way, received, repeated: this.#repeated, requests, inward, outward, delays: delaysOf(this.#delays), ...(fault === undefined ? {} : { fault }) };
+    const delays = delaysOf(this.#delays);
+    return {
+      way, received, repeated: this.#repeated, requests, inward, outward, delays,
+      ...(fault === undefined ? {} : { fault }),
+    };
   }
 }
 
@@ -129,7 +133,8 @@ export class Run {
       if (typeof n === 'number' && sentAt !== undefined) reader.take(n, sentAt);
     };
     try {
-      const begun = READERS[reader.way]({ room: this.#room, token, meter: reader.meter, hear, signal: this.#end.signal });
+      const { signal } = this.#end;
+      const begun = READERS[reader.way]({ room: this.#room, token, meter: reader.meter, hear, signal });
       await within(begun, READY_MS, 'it did not get through to the server.');
     } catch (error) {
       reader.fault = error instanceof Error ? error.message : `${error}`;

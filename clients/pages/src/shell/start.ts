@@ -9,7 +9,8 @@ const themeButton = at('theme', HTMLButtonElement);
 const menuButton = at('menu', HTMLButtonElement);
 const pages = at('pages');
 
-const isDark = (): boolean => (document.documentElement.dataset['theme'] ?? (dark.matches ? 'dark' : 'light')) === 'dark';
+const isDark = (): boolean =>
+  (document.documentElement.dataset['theme'] ?? (dark.matches ? 'dark' : 'light')) === 'dark';
 
 function showTheme(): void {
   themeButton.ariaPressed = `${isDark()}`;

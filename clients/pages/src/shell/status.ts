@@ -44,8 +44,8 @@ export function shownOf(status: Status | FeedStatus, asked = false): Shown {
 }
 
 /**
- * The pill. Its element has `data-state`, by which tests and styles go. It is read aloud when it changes, so its parts stay
- * where they are, and only what is another is written.
+ * The pill. Its element has `data-state`, by which tests and styles go. It is read aloud when it changes, so its parts
+ * stay where they are, and only what is another is written.
  */
 export class StatusPill {
   readonly #element: HTMLElement;

@@ -36,7 +36,9 @@ export interface TokenHints {
   noTokens?: () => void;
 }
 
-/** A token source for `connect` and `watch`: a token of the address is the only one, and used until the server says no. */
+/**
+ * A token source for `connect` and `watch`: a token of the address is the only one, and used until the server says no.
+ */
 export function tokenSource(wish: Wish, hints: TokenHints = {}): TokenSource {
   return (
     tokenOfAddress() ??

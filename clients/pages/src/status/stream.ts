@@ -73,7 +73,8 @@ export class StatusStream extends Emitter<StreamEvents> {
       this.emit('gap', undefined);
       if (fault instanceof Refused) {
         this.#abort = undefined;
-        return this.emit('status', { state: 'refused', reason: 'The server does not show its figures.', code: fault.code, said: fault.message });
+        const reason = 'The server does not show its figures.';
+        return this.emit('status', { state: 'refused', reason, code: fault.code, said: fault.message });
       }
       const floor = fault instanceof Passing ? fault.afterMs : 0;
       const wait = floor + Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(this.#tries++, 16));
@@ -119,7 +120,8 @@ export class StatusStream extends Emitter<StreamEvents> {
 
 /** What an answer that is not good says. */
 async function refusal(response: Response): Promise<Error> {
-  const { code, detail, retry_after: after }: { code?: number; detail?: string; retry_after?: number } = await response.json().catch(() => ({}));
+  const body: { code?: number; detail?: string; retry_after?: number } = await response.json().catch(() => ({}));
+  const { code, detail, retry_after: after } = body;
   const text = detail ?? `Something on the way answered ${response.status}.`;
   if (response.status === 429 || response.status >= 500) return new Passing(text, after);
   return new Refused(code ?? response.status, text);
@@ -127,7 +129,8 @@ async function refusal(response: Response): Promise<Error> {
 
 /** Why the server ends a stream. */
 function farewell(said: unknown, retry: number): Error {
-  const { code = 0, message = '' }: { code?: number; message?: string } = typeof said === 'object' && said !== null ? said : {};
+  const { code = 0, message = '' }: { code?: number; message?: string } =
+    typeof said === 'object' && said !== null ? said : {};
   return code >= 700 && code < 800 ? new Refused(code, message) : new Passing(message, retry);
 }
 

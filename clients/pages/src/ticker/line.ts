@@ -1,4 +1,6 @@
-/** The way of the prices to the board: a feed of its own that can be cut and goes on where it was, and the proof of it. */
+/**
+ * The way of the prices to the board: a feed of its own that can be cut and goes on where it was, and the proof of it.
+ */
 
 import { Emitter, watch } from 'rallypoint-client';
 import type { Cursor, Feed, FeedEvent, FeedStatus, TokenSource } from 'rallypoint-client';
