@@ -7,7 +7,7 @@ import type { Meter } from './meter.js';
 import type { Way } from './results.js';
 
 /** Between two short polls, ms. */
-export const EVERY_MS = 1_000;
+const EVERY_MS = 1_000;
 const PATIENCE_MS = 10_000;
 
 /** What a client reads, and whom it tells. */

@@ -5,7 +5,7 @@ import { el, setText } from '../shell/el.js';
 import { type Figures, type Name, open } from './figures.js';
 import { bytes, cores, count, ms, percent, perSecond, rate } from './units.js';
 
-export const SPAN_MS = 180_000;
+const SPAN_MS = 180_000;
 /** A figure a second, and some for gaps. */
 const MOST = 240;
 

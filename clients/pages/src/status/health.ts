@@ -15,7 +15,7 @@ export interface Finding {
 /** How many seconds have a say where one of them alone is no news. */
 export const RECENT = 5;
 /** How long the server may be silent, ms. */
-export const SILENT_MS = 5_000;
+const SILENT_MS = 5_000;
 
 const LAG_MS = { warn: 50, danger: 250 };
 const CONNECTIONS = { warn: 0.75, danger: 0.92 };

@@ -72,11 +72,6 @@ export class Floor extends Emitter<{ changed: undefined }> {
     return this.#client.missing.length > 0 || (this.#fault !== undefined && !this.#room);
   }
 
-  /** Whether this tab runs the market just now. */
-  get runs(): boolean {
-    return this.#runs;
-  }
-
   /** Whether nobody's alerts can be told, because our token does not allow it. */
   get isMute(): boolean {
     return this.#teller.isRefused;
