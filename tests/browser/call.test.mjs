@@ -197,6 +197,20 @@ export const tests = {
     assert.deepEqual([...ada.faults, ...eve.faults], []);
   },
 
+  async 'who has a microphone that the browser cannot measure joins all the same'({ browser, base }) {
+    const ada = await guest(browser, base, { name: 'Ada', room: 'call/unmeasured' });
+    await ada.page.addInitScript(() => {
+      AudioContext.prototype.createMediaStreamSource = () => {
+        throw new DOMException('another rate', 'NotSupportedError');
+      };
+    });
+    await ada.page.reload();
+    await ada.page.locator('#media-note', { hasText: 'are ready' }).waitFor();
+    await ada.join();
+    await ada.status('connected');
+    assert.deepEqual(ada.faults, []);
+  },
+
   async 'three are a mesh'({ browser, base }) {
     const all = [];
     for (const name of ['Ada', 'Bob', 'Cleo']) {

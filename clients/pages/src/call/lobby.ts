@@ -89,10 +89,17 @@ export class Lobby {
     setText(at('media-note'), this.note || (microphone && camera ? 'Camera and microphone are ready.' : ''));
     const meter = at('level', HTMLMeterElement);
     meter.value = 0;
-    if (!microphone) return;
-    const level = new Level(this.stream);
-    this.#level = level;
-    this.#metering = setInterval(() => (meter.value = level.now), METER_MS);
+    if (microphone) this.#meter(meter);
+  }
+
+  #meter(meter: HTMLMeterElement): void {
+    try {
+      const level = new Level(this.stream);
+      this.#level = level;
+      this.#metering = setInterval(() => (meter.value = level.now), METER_MS);
+    } catch {
+      // Some browsers measure no microphone whose rate is not the loudspeaker's. The call takes it all the same.
+    }
   }
 
   /** Lets go of the devices: the call has opened them for itself. */
