@@ -105,6 +105,7 @@ export const tests = {
     const nobody = await open(browser, base, 'compare');
     await nobody.page.getByRole('button', { name: 'Start' }).click();
     await nobody.page.getByRole('heading', { name: 'You need a token' }).waitFor();
+    await until('it is over', async () => /^0 of \d+ published\.$/.test(await nobody.page.textContent('#stage')));
     assert.equal(await nobody.page.getByRole('button', { name: 'Start' }).isEnabled(), true);
 
     const rights = { r: 'compare/*', do: ['create', 'join', 'watch', 'publish', 'history'] };

@@ -99,10 +99,13 @@ export class Run {
     this.#halt.abort();
   }
 
-  /** Ends everything at once. */
+  /** Ends everything at once, also what has not begun. */
   close(): void {
+    this.#stage = 'done';
+    this.#look();
     this.#halt.abort();
     this.#end.abort();
+    for (const { meter } of this.#readers) meter.close();
   }
 
   /** From the first connection to the last event. @throws when nothing can be published */
@@ -119,10 +122,7 @@ export class Run {
       this.#stage = 'waiting for the last ones';
       await this.#drain();
     } finally {
-      this.#stage = 'done';
-      this.#look();
       this.close();
-      for (const { meter } of this.#readers) meter.close();
     }
   }
 
