@@ -9,6 +9,7 @@ import { at, el, setText } from '../shell/el.js';
 import { parts } from '../shell/position.js';
 import { reasonOf, shownOf, StatusPill, WAYS } from '../shell/status.js';
 import { keeping, tokenHelp, tokenSource } from '../shell/token.js';
+import { bytes } from '../status/units.js';
 import { Cuts } from './cuts.js';
 import { Fleet } from './fleet.js';
 import { Line } from './line.js';
@@ -224,12 +225,7 @@ class View {
       repeats: tally.repeats,
       resets: tally.resets,
       requests: line.requests,
-      bytes:
-        line.bytes < 10_000
-          ? `${line.bytes} B`
-          : line.bytes < 1e7
-            ? `${(line.bytes / 1000).toFixed(0)} kB`
-            : `${(line.bytes / 1e6).toFixed(1)} MB`,
+      bytes: bytes(line.bytes),
       way: WAYS[feed.status.transport],
       beat: feed.status.transport === 'poll' ? 'none in a poll' : ago(line.beat),
       heard: ago(line.heard),
