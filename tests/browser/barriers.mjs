@@ -21,16 +21,18 @@ export async function barriers(page) {
 export const wide = (page) => page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
 
 /**
- * Opens a page in both themes, on a telephone and on a desk, and has `ready` wait until it shows what it is for: there must
- * be no barriers, nothing refused by the Content-Security-Policy, nothing from elsewhere, and nothing that is too wide.
+ * Opens a page in both themes, on a telephone and on a desk, and has `ready` wait until it shows what it is for: there
+ * must be no barriers, nothing refused by the Content-Security-Policy, nothing from elsewhere, and nothing that is too
+ * wide.
  */
 export async function looks(browser, base, path, ready) {
   for (const colorScheme of ['light', 'dark']) {
     for (const viewport of [PHONE, { width: 1280, height: 800 }]) {
       const elsewhere = [];
+      const note = (request) => new URL(request.url()).origin !== base && elsewhere.push(request.url());
       const { page, faults, close } = await open(browser, base, path, {
         colorScheme, viewport,
-        before: (page) => page.on('request', (request) => new URL(request.url()).origin !== base && elsewhere.push(request.url())),
+        before: (page) => page.on('request', note),
       });
       await ready(page);
       const where = `${path} ${colorScheme} ${viewport.width}`;

@@ -4,7 +4,10 @@ import assert from 'node:assert/strict';
 import { allHear, pair, received, seesAndHears, tile } from './calls.mjs';
 import { guest, until } from './lib.mjs';
 
-const latencyOn = (page, name) => until(`latency on the tile of ${name}`, async () => /^\d+ ms$/.test(await tile(page, name).locator('.rtt').textContent()));
+const latencyOn = (page, name) => {
+  const rtt = tile(page, name).locator('.rtt');
+  return until(`latency on the tile of ${name}`, async () => /^\d+ ms$/.test(await rtt.textContent()));
+};
 
 export const tests = {
   async 'two browsers see and hear each other, chat and part'(world) {
@@ -12,12 +15,14 @@ export const tests = {
     await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
 
     // The later one offers and is polite; the other is neither.
-    const roles = ({ page }) => page.evaluate(() => [...rallypoint.call.peers.values()].map(({ member }) => [member.polite, member.offers])[0]);
+    const roles = ({ page }) =>
+      page.evaluate(() => [...rallypoint.call.peers.values()].map(({ member }) => [member.polite, member.offers])[0]);
     assert.deepEqual(await roles(ada), [false, false]);
     assert.deepEqual(await roles(bob), [true, true]);
 
     const metrics = await (await fetch(`${world.base}/metrics`)).text();
-    const signals = [...metrics.matchAll(/^rallypoint_signals_total(?:\{[^}]*\})? (\d+)/gm)].reduce((sum, [, value]) => sum + Number(value), 0);
+    const counts = [...metrics.matchAll(/^rallypoint_signals_total(?:\{[^}]*\})? (\d+)/gm)];
+    const signals = counts.reduce((sum, [, value]) => sum + Number(value), 0);
     assert.ok(signals > 0, `rallypoint_signals_total in /metrics is ${signals}`);
 
     // Typing shows while it goes on, ends by itself, and ends with the message.
@@ -38,13 +43,16 @@ export const tests = {
     for (const [{ page }, you, other] of [[ada, 'Ada (you)', 'Bob'], [bob, 'Bob (you)', 'Ada']]) {
       await latencyOn(page, you);
       await latencyOn(page, other);
-      await until('round trip and clock', async () => /^Round trip \d+ ms, clock [+−]\d+ ms$/.test(await page.locator('#clock').textContent()));
+      const clock = page.locator('#clock');
+      await until('round trip and clock', async () =>
+        /^Round trip \d+ ms, clock [+−]\d+ ms$/.test(await clock.textContent()));
       assert.equal(await page.locator('#count').textContent(), '2 here');
     }
 
     await bob.page.getByRole('button', { name: 'Mute' }).click();
     await bob.page.getByRole('button', { name: 'Camera off' }).click();
-    await until('Ada sees that Bob is muted', async () => (await tile(ada.page, 'Bob').locator('.flags').textContent()) === 'muted, camera off');
+    const flags = tile(ada.page, 'Bob').locator('.flags');
+    await until('Ada sees that Bob is muted', async () => (await flags.textContent()) === 'muted, camera off');
     await ada.shot('call-muted');
     await bob.shot('call-bob');
 
@@ -98,7 +106,9 @@ export const tests = {
     const credentials = ({ page }) =>
       page.evaluate(() => {
         const [{ connection: pc }] = rallypoint.call.peers.values();
-        const [local, remote] = [pc.currentLocalDescription, pc.currentRemoteDescription].map(({ sdp }) => /a=ice-ufrag:(\S+)/.exec(sdp)[1]);
+        const [local, remote] = [pc.currentLocalDescription, pc.currentRemoteDescription].map(
+          ({ sdp }) => /a=ice-ufrag:(\S+)/.exec(sdp)[1],
+        );
         return { local, remote, stable: pc.signalingState === 'stable' };
       });
     // Not every browser falls silent after a rollback, so the remedy is looked at, too: which tracks were given again.
@@ -113,19 +123,24 @@ export const tests = {
       })));
     const before = await credentials(ada);
     crossing = true;
-    await Promise.all([ada, bob].map(({ page }) => page.evaluate(() => [...rallypoint.call.peers.values()][0].connection.restartIce())));
+    const restart = ({ page }) =>
+      page.evaluate(() => [...rallypoint.call.peers.values()][0].connection.restartIce());
+    await Promise.all([ada, bob].map(restart));
     await until('new ICE credentials on which both agree', async () => {
       const [a, b] = await Promise.all([credentials(ada), credentials(bob)]);
-      return a.stable && b.stable && a.local !== before.local && a.remote !== before.remote && a.local === b.remote && b.local === a.remote;
+      const isNew = a.local !== before.local && a.remote !== before.remote;
+      return a.stable && b.stable && isNew && a.local === b.remote && b.local === a.remote;
     });
     // Both offered, and the polite one gave way.
     assert.deepEqual(sent.slice(0, 2).sort(), ['Ada: offer', 'Bob: offer']);
     assert.equal(sent[2], 'Bob: answer');
 
     // So many that they cannot have been under way already.
-    const frames = async () => (await Promise.all([ada, bob].map(({ page }) => received(page)))).map((each) => each.frames);
+    const frames = async () =>
+      (await Promise.all([ada, bob].map(({ page }) => received(page)))).map((each) => each.frames);
     const old = await frames();
-    await until('pictures go on on both sides', async () => (await frames()).every((now, index) => now > old[index] + 20));
+    await until('pictures go on on both sides', async () =>
+      (await frames()).every((now, index) => now > old[index] + 20));
     await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
     const again = ({ page }) => page.evaluate(() => again);
     assert.deepEqual([await again(ada), (await again(bob)).sort()], [[], ['audio', 'video']]);
@@ -176,9 +191,24 @@ export const tests = {
     await eve.join();
     await seesAndHears(eve);
     await eve.page.locator('#log', { hasText: 'were not allowed' }).waitFor();
-    await until('Ada sees that Eve sends nothing', async () => (await tile(ada.page, 'Eve').locator('.flags').textContent()) === 'muted, camera off');
+    const flags = tile(ada.page, 'Eve').locator('.flags');
+    await until('Ada sees that Eve sends nothing', async () => (await flags.textContent()) === 'muted, camera off');
     await eve.shot('call-receive-only');
     assert.deepEqual([...ada.faults, ...eve.faults], []);
+  },
+
+  async 'who has a microphone that the browser cannot measure joins all the same'({ browser, base }) {
+    const ada = await guest(browser, base, { name: 'Ada', room: 'call/unmeasured' });
+    await ada.page.addInitScript(() => {
+      AudioContext.prototype.createMediaStreamSource = () => {
+        throw new DOMException('another rate', 'NotSupportedError');
+      };
+    });
+    await ada.page.reload();
+    await ada.page.locator('#media-note', { hasText: 'are ready' }).waitFor();
+    await ada.join();
+    await ada.status('connected');
+    assert.deepEqual(ada.faults, []);
   },
 
   async 'three are a mesh'({ browser, base }) {
@@ -192,8 +222,11 @@ export const tests = {
     for (const { page } of all) {
       await until('two calls that receive', () =>
         page.evaluate(async () => {
-          const counts = await Promise.all([...rallypoint.call.peers.values()].map(async ({ connection: pc }) =>
-            [...(await pc.getStats()).values()].find((each) => each.type === 'inbound-rtp' && each.kind === 'video')?.framesDecoded ?? 0));
+          const framesOf = async ({ connection }) =>
+            [...(await connection.getStats()).values()].find(
+              (each) => each.type === 'inbound-rtp' && each.kind === 'video',
+            )?.framesDecoded ?? 0;
+          const counts = await Promise.all([...rallypoint.call.peers.values()].map(framesOf));
           return counts.length === 2 && counts.every((frames) => frames > 0);
         }));
     }

@@ -44,8 +44,8 @@ export const allHear = (from, text, ...guests) => Promise.all(guests.map((guest)
 export const tile = (page, name) => page.locator('.tile', { has: page.getByText(name, { exact: true }) });
 
 /**
- * Ada and Bob in a room, Bob the later one. Their pages may come from addresses of their own, and be prepared before they
- * join.
+ * Ada and Bob in a room, Bob the later one. Their pages may come from addresses of their own, and be prepared before
+ * they join.
  */
 export async function pair({ browser, base }, room, [adas, bobs] = [base, base], prepare = async () => {}) {
   const ada = await guest(browser, adas, { name: 'Ada', room });
@@ -63,20 +63,26 @@ export const watch = ({ page }) =>
   page.evaluate(() => {
     const [call] = rallypoint.call.peers.values();
     window.seen = { pc: call.connection, peer: rallypoint.room.you.peer, tiles: 0, states: [] };
-    const tiles = (records) => (seen.tiles += records.reduce((sum, each) => sum + each.addedNodes.length + each.removedNodes.length, 0));
+    const tiles = (records) => {
+      for (const { addedNodes, removedNodes } of records) seen.tiles += addedNodes.length + removedNodes.length;
+    };
     new MutationObserver(tiles).observe(document.querySelector('#tiles'), { childList: true });
     const status = document.querySelector('#status');
-    new MutationObserver(() => seen.states.at(-1) !== status.dataset.state && seen.states.push(status.dataset.state)).observe(status, { attributes: true });
+    const state = () => seen.states.at(-1) !== status.dataset.state && seen.states.push(status.dataset.state);
+    new MutationObserver(state).observe(status, { attributes: true });
   });
 
 /** `tiles`: how many came or went; `states`: the states of the page one after the other; and what is still the same. */
 export const seen = ({ page }) =>
-  page.evaluate(() => ({
-    tiles: seen.tiles,
-    states: seen.states,
-    samePeer: rallypoint.room.you.peer === seen.peer,
-    sameCall: rallypoint.call.peers.size === 1 && [...rallypoint.call.peers.values()][0].connection === seen.pc && seen.pc.connectionState === 'connected',
-  }));
+  page.evaluate(() => {
+    const [call, ...others] = rallypoint.call.peers.values();
+    return {
+      tiles: seen.tiles,
+      states: seen.states,
+      samePeer: rallypoint.room.you.peer === seen.peer,
+      sameCall: !others.length && call?.connection === seen.pc && seen.pc.connectionState === 'connected',
+    };
+  });
 
 /** Whether pictures go on to come in on both sides. */
 export async function flows(...guests) {
@@ -89,4 +95,5 @@ export async function flows(...guests) {
 
 /** All lines of the chat, with the name before what somebody said. */
 export const lines = ({ page }) =>
-  page.locator('#log li').evaluateAll((all) => all.map((line) => [...line.querySelectorAll('b, span')].map((part) => part.textContent).join(': ')));
+  page.locator('#log li').evaluateAll((all) =>
+    all.map((line) => [...line.querySelectorAll('b, span')].map((part) => part.textContent).join(': ')));

@@ -1,4 +1,7 @@
-/** The comparison: a run over all four ways, stopped early, without a WebSocket, in the background, and cleaned up after. */
+/**
+ * The comparison: a run over all four ways, stopped early, without a WebSocket, in the background, and cleaned up
+ * after.
+ */
 
 import assert from 'node:assert/strict';
 import { looks } from './barriers.mjs';
@@ -39,7 +42,9 @@ export const tests = {
       const [least, average, most] = [0, 1, 3].map((n) => Number(delays[n].replace(/,| ms/g, '')));
       assert.ok(least <= average && average <= most && most > 0, `${delays}`);
     }
-    const asked = Object.fromEntries(await Promise.all(WAYS.map(async (way) => [way, Number((await row(page, way))[1])])));
+    const asked = Object.fromEntries(
+      await Promise.all(WAYS.map(async (way) => [way, Number((await row(page, way))[1])])),
+    );
     assert.deepEqual([asked.events, asked.websocket], [1, 1]);
     assert.ok(asked.short >= 5 && asked.long >= 5, JSON.stringify(asked));
     const [first, ...more] = await said(page);
@@ -60,7 +65,8 @@ export const tests = {
   async 'a run can be stopped, and what was published so far is compared'({ base, browser }) {
     const { page, faults } = await open(browser, base, 'compare');
     await start(page, 5, 60);
-    await until('some events', async () => Number.parseInt(await figure(page, 'websocket', 'received'), 10) >= 3, 30_000);
+    const come = async () => Number.parseInt(await figure(page, 'websocket', 'received'), 10);
+    await until('some events', async () => (await come()) >= 3, 30_000);
     await page.getByRole('button', { name: 'Stop' }).click();
     await finished(page);
     const [, sent] = /all (\d+) events/.exec((await said(page))[0]) ?? [];
@@ -70,7 +76,9 @@ export const tests = {
   },
 
   async 'where no WebSocket gets through the other three are compared'({ base, browser }) {
-    const { page } = await open(browser, base, 'compare', { before: (page) => page.routeWebSocket(/v1\/ws/, (socket) => socket.close({ code: 1006 })) });
+    const { page } = await open(browser, base, 'compare', {
+      before: (page) => page.routeWebSocket(/v1\/ws/, (socket) => socket.close({ code: 1006 })),
+    });
     await start(page, 5, 5);
     await finished(page);
     const [out, all] = await said(page);
@@ -82,7 +90,8 @@ export const tests = {
   async 'a run in the background is said to be one'({ base, browser }) {
     const { page } = await open(browser, base, 'compare');
     await start(page, 5, 5);
-    await until('some events', async () => Number.parseInt(await figure(page, 'websocket', 'received'), 10) >= 2, 30_000);
+    const come = async () => Number.parseInt(await figure(page, 'websocket', 'received'), 10);
+    await until('some events', async () => (await come()) >= 2, 30_000);
     await page.evaluate(() => {
       Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => 'hidden' });
       document.dispatchEvent(new Event('visibilitychange'));
@@ -96,6 +105,7 @@ export const tests = {
     const nobody = await open(browser, base, 'compare');
     await nobody.page.getByRole('button', { name: 'Start' }).click();
     await nobody.page.getByRole('heading', { name: 'You need a token' }).waitFor();
+    await until('it is over', async () => /^0 of \d+ published\.$/.test(await nobody.page.textContent('#stage')));
     assert.equal(await nobody.page.getByRole('button', { name: 'Start' }).isEnabled(), true);
 
     const rights = { r: 'compare/*', do: ['create', 'join', 'watch', 'publish', 'history'] };

@@ -17,11 +17,13 @@ mkdirSync(OUT, { recursive: true });
 /** Both the flags and the permissions of `guest` are needed: without them ICE finds no loopback candidates. */
 export const FLAGS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
-  '--autoplay-policy=no-user-gesture-required', '--allow-loopback-in-peer-connection',
+  '--disable-component-update', '--disable-sync', '--use-fake-device-for-media-stream',
+  '--use-fake-ui-for-media-stream', '--autoplay-policy=no-user-gesture-required',
+  '--allow-loopback-in-peer-connection',
 ];
 
-export const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: FLAGS });
+export const launch = () =>
+  chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: FLAGS });
 
 /** Polls until `condition` gives something true, and returns it. Tests wait like this and never for a fixed time. */
 export async function until(what, condition, deadline = 20_000) {
@@ -49,8 +51,8 @@ export async function freePort() {
 }
 
 /**
- * Starts a server and resolves when it is healthy. Everything that has to be waited for goes fast here. One that is not for
- * development has to be told its keys by `env`.
+ * Starts a server and resolves when it is healthy. Everything that has to be waited for goes fast here. One that is not
+ * for development has to be told its keys by `env`.
  * @returns {Promise<{base: string, port: number, output: () => string, stop: (signal?: string) => Promise<void>}>}
  */
 export async function startServer({ port, env = {}, dev = true } = {}) {
@@ -119,7 +121,11 @@ export async function guest(browser, base, { name, room, hash = '', devices = tr
     /** Waits for a chat line of this name and text, markup and all, and returns what the line says. */
     heard: (from, text) =>
       page.waitForFunction(
-        ([who, what]) => [...document.querySelectorAll('#log li')].some((line) => line.querySelector('b')?.textContent === who && line.querySelector('span')?.textContent === what),
+        ([who, what]) =>
+          [...document.querySelectorAll('#log li')].some(
+            (line) =>
+              line.querySelector('b')?.textContent === who && line.querySelector('span')?.textContent === what,
+          ),
         [from, text],
         { timeout: 20_000 },
       ),

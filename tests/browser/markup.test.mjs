@@ -17,7 +17,8 @@ export const tests = {
     await mal.join();
     await mal.status('connected');
     await mal.page.getByLabel('Message', { exact: true }).pressSequentially('<i>');
-    await until('typing as text', async () => (await ada.page.locator('#typing').textContent()) === `${NAME} is typing…`);
+    const typing = ada.page.locator('#typing');
+    await until('typing as text', async () => (await typing.textContent()) === `${NAME} is typing…`);
     await mal.say(TEXT);
     await allHear(NAME, TEXT, ada, mal);
 
@@ -32,7 +33,8 @@ export const tests = {
     assert.equal((await sent.json()).sent, 1);
     await ada.page.locator('#log .notification', { hasText: TEXT }).waitFor();
 
-    await until('the name on the tile', async () => (await ada.page.locator('.tile:not(.own) .name').textContent()) === NAME);
+    const name = ada.page.locator('.tile:not(.own) .name');
+    await until('the name on the tile', async () => (await name.textContent()) === NAME);
     await ada.shot('markup');
     for (const { page, faults } of [ada, mal]) {
       assert.equal(await page.evaluate(() => window.hit), undefined, 'nothing was executed');

@@ -1,11 +1,17 @@
-/** Behind nginx as it is when nobody thought of us: it holds answers back, speaks HTTP/1.0 to the server, upgrades nothing. */
+/**
+ * Behind nginx as it is when nobody thought of us: it holds answers back, speaks HTTP/1.0 to the server, upgrades
+ * nothing.
+ */
 
 import assert from 'node:assert/strict';
 import { guest, startServer, token, until } from './lib.mjs';
 import { open } from './pages.mjs';
 import { startNginx } from './services.mjs';
 
-/** Its default towards the server is HTTP/1.0 without `Upgrade`; here it also overhears that a stream is not to be held back. */
+/**
+ * Its default towards the server is HTTP/1.0 without `Upgrade`; here it also overhears that a stream is not to be held
+ * back.
+ */
 const HOLDS_BACK = 'proxy_http_version 1.0; proxy_buffering on; proxy_ignore_headers X-Accel-Buffering; gzip on;';
 
 export const tests = {
@@ -57,6 +63,7 @@ export const tests = {
     const nginx = await startNginx(server.port, '');
     after(nginx.stop);
     const { page } = await open(browser, nginx.base, 'watch?room=nginx/stream');
-    await until('the feed is a stream', async () => /Server-Sent Events/.test(await page.locator('#status').textContent()));
+    const status = page.locator('#status');
+    await until('the feed is a stream', async () => /Server-Sent Events/.test(await status.textContent()));
   },
 };

@@ -1,4 +1,7 @@
-/** The npm package as its user has it: packed, installed into an empty Vite project, and the README's first example as written. */
+/**
+ * The npm package as its user has it: packed, installed into an empty Vite project, and the README's first example as
+ * written.
+ */
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -25,11 +28,14 @@ function tell(error) {
 /** What `npm create vite -- --template vanilla-ts` makes, as far as it matters here. */
 const project = (versions) => ({
   'package.json': JSON.stringify({ name: 'demo', private: true, type: 'module', devDependencies: versions }),
-  'index.html': '<!doctype html><html lang="en"><head><link rel="icon" href="data:,"></head><body><script type="module" src="/src/main.ts"></script></body></html>',
+  'index.html':
+    '<!doctype html><html lang="en"><head><link rel="icon" href="data:,"></head>' +
+    '<body><script type="module" src="/src/main.ts"></script></body></html>',
   'tsconfig.json': JSON.stringify({
     compilerOptions: {
       target: 'es2023', module: 'esnext', lib: ['ES2023', 'DOM'], types: ['vite/client'], moduleResolution: 'bundler',
-      allowImportingTsExtensions: true, verbatimModuleSyntax: true, moduleDetection: 'force', noEmit: true, strict: true,
+      allowImportingTsExtensions: true, verbatimModuleSyntax: true, moduleDetection: 'force', noEmit: true,
+      strict: true,
       noUnusedLocals: true, noUnusedParameters: true, erasableSyntaxOnly: true, noFallthroughCasesInSwitch: true,
     },
     include: ['src'],
@@ -57,7 +63,9 @@ export const tests = {
     const { stdout } = await npm(PACKAGE, 'pack', '--json', '--pack-destination', folder);
     const [{ filename, files }] = JSON.parse(stdout.slice(stdout.indexOf('[\n')));
     const packed = files.map(({ path }) => path);
-    for (const path of ['README.md', 'dist/index.js', 'dist/index.d.ts']) assert.ok(packed.includes(path), `${path} is in the package`);
+    for (const path of ['README.md', 'dist/index.js', 'dist/index.d.ts']) {
+      assert.ok(packed.includes(path), `${path} is in the package`);
+    }
     assert.deepEqual(packed.filter((path) => /(^|\/)(test|build|node_modules)\//.test(path)), []);
 
     const demo = join(folder, 'demo');
@@ -71,7 +79,9 @@ export const tests = {
     const server = await startServer();
     after(() => server.stop());
     const port = await freePort();
-    const preview = execFile(join(demo, 'node_modules/.bin/vite'), ['preview', '--host', '127.0.0.1', '--port', `${port}`, '--strictPort'], { cwd: demo });
+    const vite = join(demo, 'node_modules/.bin/vite');
+    const flags = ['preview', '--host', '127.0.0.1', '--port', `${port}`, '--strictPort'];
+    const preview = execFile(vite, flags, { cwd: demo });
     after(async () => preview.kill());
     const browser = await chromium.launch({
       executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',

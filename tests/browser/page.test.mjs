@@ -6,7 +6,10 @@ import { pair, seesAndHears, tile } from './calls.mjs';
 import { guest, until } from './lib.mjs';
 
 export const tests = {
-  async 'every page in both themes and on a telephone: no barriers, nothing refused, nothing from elsewhere'({ browser, base }) {
+  async 'every page in both themes and on a telephone: no barriers, nothing refused, nothing from elsewhere'({
+    browser,
+    base,
+  }) {
     for (const path of ['/', '/call', '/arena', '/watch']) {
       for (const colorScheme of ['light', 'dark']) {
         for (const viewport of [PHONE, { width: 1280, height: 800 }]) {
@@ -59,8 +62,10 @@ export const tests = {
     });
     for (const [{ page }, other] of [[ada, 'Bob'], [bob, 'Ada']]) {
       const why = tile(page, other).locator('.why');
-      await until('words in the tile', async () => /No way through to \w+.*no TURN server is configured/.test(await why.textContent()), 90_000);
-      await until('given up for now', async () => (await tile(page, other).getAttribute('data-connection')) === 'failed', 90_000);
+      const words = /No way through to \w+.*no TURN server is configured/;
+      await until('words in the tile', async () => words.test(await why.textContent()), 90_000);
+      const state = async () => tile(page, other).getAttribute('data-connection');
+      await until('given up for now', async () => (await state()) === 'failed', 90_000);
       assert.equal(await why.isVisible(), true);
     }
     await ada.shot('page-no-way');

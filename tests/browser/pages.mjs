@@ -1,8 +1,8 @@
 /** What the tests of the pages share: a tab of its own with one of them open. */
 
 /**
- * Opens `path` in a context of its own; `faults` collects what the console and the page complain of. `before` is given the
- * page before it loads anything.
+ * Opens `path` in a context of its own; `faults` collects what the console and the page complain of. `before` is given
+ * the page before it loads anything.
  */
 export async function open(browser, base, path, { before, ...options } = {}) {
   const context = await browser.newContext(options);

@@ -28,8 +28,9 @@ export const tests = {
 
   async 'a server that hands out no tokens is explained'({ browser, base }) {
     const ada = await guest(browser, base, { name: 'Ada', room: 'refused' });
+    const body = '{"type":"about:blank","title":"not-found","status":404,"code":800}';
     await ada.page.route('**/dev/token', (route) =>
-      route.fulfill({ status: 404, contentType: 'application/problem+json', body: '{"type":"about:blank","title":"not-found","status":404,"code":800}' }));
+      route.fulfill({ status: 404, contentType: 'application/problem+json', body }));
     await ada.join();
     await ada.status('refused');
     await ada.page.getByRole('heading', { name: 'You need a token' }).waitFor();
@@ -43,7 +44,10 @@ export const tests = {
     await ada.status('connected');
     const host = await token(base, { user: 'host', rooms: [{ r: room, role: 'host' }] });
     const peer = await ada.page.evaluate(() => rallypoint.room.you.peer);
-    const response = await fetch(`${base}/v1/rooms/${encodeURIComponent(room)}/members/${peer}`, { method: 'DELETE', headers: { authorization: `Bearer ${host}` } });
+    const response = await fetch(`${base}/v1/rooms/${encodeURIComponent(room)}/members/${peer}`, {
+      method: 'DELETE',
+      headers: { authorization: `Bearer ${host}` },
+    });
     assert.equal(response.status, 204);
     await ada.status('refused');
     assert.match(await ada.page.locator('#status').textContent(), /removed.*kicked/);
@@ -70,7 +74,8 @@ export const tests = {
     const back = async (code, reason) => {
       const before = { sockets: sockets.length, tokens };
       sockets.at(-1).close({ code, reason });
-      await until(`a new socket after ${code}`, () => sockets.length === before.sockets + 1 && tokens === before.tokens + 1);
+      const isNew = () => sockets.length === before.sockets + 1 && tokens === before.tokens + 1;
+      await until(`a new socket after ${code}`, isNew);
       await ada.status('connected');
     };
     const types = () => said.map(({ type }) => type);

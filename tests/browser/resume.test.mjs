@@ -66,7 +66,9 @@ const restart = (signal) => async ({ browser, after }) => {
   const second = await startServer({ port: first.port });
   after(() => second.stop('SIGKILL'));
   for (const each of [ada, bob]) await each.status('connected');
-  for (const { page } of [ada, bob]) await until('both are here again', async () => (await page.locator('#count').textContent()) === '2 here');
+  for (const { page } of [ada, bob]) {
+    await until('both are here again', async () => (await page.locator('#count').textContent()) === '2 here');
+  }
   await flows(ada, bob);
   await ada.say('back again');
   await bob.heard('Ada', 'back again');
@@ -75,7 +77,8 @@ const restart = (signal) => async ({ browser, after }) => {
   for (const each of [ada, bob]) {
     assert.deepEqual(await seen(each), CAME_BACK);
     const chat = await lines(each);
-    assert.deepEqual(chat.slice(chat.findIndex((line) => /no longer known/.test(line)) + 1), ['Ada: back again', 'Bob: me too']);
+    const from = chat.findIndex((line) => /no longer known/.test(line));
+    assert.deepEqual(chat.slice(from + 1), ['Ada: back again', 'Bob: me too']);
     assert.doesNotMatch(chat.join(), /left/);
   }
   await until('still muted', async () => (await tile(bob.page, 'Ada').locator('.flags').textContent()) === 'muted');
@@ -109,7 +112,8 @@ export const tests = {
     proxy.mend();
     await ada.status('connected');
     await bob.heard('Ada', 'from afar');
-    await until('Bob sees that she is muted', async () => (await tile(bob.page, 'Ada').locator('.flags').textContent()) === 'muted');
+    const flags = tile(bob.page, 'Ada').locator('.flags');
+    await until('Bob sees that she is muted', async () => (await flags.textContent()) === 'muted');
     await bob.say('after');
     await allHear('Bob', 'after', ada, bob);
     await flows(ada, bob);
@@ -155,10 +159,18 @@ export const tests = {
     assert.deepEqual((await lines(ada)).filter((line) => /^Ada: word/.test(line)), all);
   },
 
-  'a cut when the offer is on its way to the server': negotiation('resume/sent', 'bob', (from, type) => from === 'page' && type === 'offer' && 'drop'),
-  'a cut when the server has the offer and its sender no answer': negotiation('resume/unanswered', 'bob', (from, type) => from === 'page' && type === 'offer' && 'cut'),
-  'a cut when the offer has just arrived': negotiation('resume/arrived', 'ada', (from, type) => from === 'server' && type === 'offer' && 'cut'),
-  'a cut before the answer arrives': negotiation('resume/answer', 'bob', (from, type) => from === 'server' && type === 'answer' && 'drop'),
+  'a cut when the offer is on its way to the server': negotiation(
+    'resume/sent', 'bob', (from, type) => from === 'page' && type === 'offer' && 'drop',
+  ),
+  'a cut when the server has the offer and its sender no answer': negotiation(
+    'resume/unanswered', 'bob', (from, type) => from === 'page' && type === 'offer' && 'cut',
+  ),
+  'a cut when the offer has just arrived': negotiation(
+    'resume/arrived', 'ada', (from, type) => from === 'server' && type === 'offer' && 'cut',
+  ),
+  'a cut before the answer arrives': negotiation(
+    'resume/answer', 'bob', (from, type) => from === 'server' && type === 'answer' && 'drop',
+  ),
 
   async 'an offer that the server no longer has is made up for'({ browser, after }) {
     // It keeps two events, so that a few words are enough and the page cannot go on where it was.
@@ -254,7 +266,8 @@ export const tests = {
     await bob.heard('Ada', 'from afar');
     await bob.say('after');
     await ada.heard('Bob', 'after');
-    assert.deepEqual(await ada.page.locator('#log b + span').allTextContents(), ['before', 'one', 'two', 'three', 'from afar', 'after']);
+    const said = await ada.page.locator('#log b + span').allTextContents();
+    assert.deepEqual(said, ['before', 'one', 'two', 'three', 'from afar', 'after']);
     assert.doesNotMatch(await ada.page.locator('#log').textContent(), /no longer known/);
     assert.equal((await seen(ada)).samePeer, false);
     await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
@@ -285,10 +298,12 @@ export const tests = {
     assert.match(await ada.page.locator('#status').textContent(), /took over.*4410/);
     await ada.shot('resume-copied');
     assert.equal(joined.you?.user, await ada.page.evaluate(() => rallypoint.room.you.user));
-    await copy.evaluate(() => socket.send(JSON.stringify({ type: 'message', id: 1_000, room: 'resume/copied', text: 'from the copy' })));
+    await copy.evaluate(() =>
+      socket.send(JSON.stringify({ type: 'message', id: 1_000, room: 'resume/copied', text: 'from the copy' })));
     await bob.heard('Ada', 'from the copy');
     assert.equal(await copy.evaluate(() => socket.readyState), 1, 'nobody took it back');
     assert.equal(sockets, 0);
-    assert.equal((await lines(bob)).filter((line) => /left|joined/.test(line)).length, 0, 'to the others nothing has happened');
+    const passing = (await lines(bob)).filter((line) => /left|joined/.test(line));
+    assert.equal(passing.length, 0, 'to the others nothing has happened');
   },
 };

@@ -1,4 +1,6 @@
-/** Other people's servers that some browser tests need: a TURN server (coturn) and a reverse proxy (nginx), on loopback. */
+/**
+ * Other people's servers that some browser tests need: a TURN server (coturn) and a reverse proxy (nginx), on loopback.
+ */
 
 import { spawn } from 'node:child_process';
 import dgram from 'node:dgram';
@@ -102,7 +104,8 @@ http {
 }
 `;
   await writeFile(`${folder}/nginx.conf`, config);
-  const server = await run('nginx', 'nginx', ['-p', folder, '-e', 'stderr', '-c', `${folder}/nginx.conf`], () => connects(port));
+  const args = ['-p', folder, '-e', 'stderr', '-c', `${folder}/nginx.conf`];
+  const server = await run('nginx', 'nginx', args, () => connects(port));
   return {
     base: `http://127.0.0.1:${port}`,
     output: server.output,

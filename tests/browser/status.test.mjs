@@ -1,4 +1,6 @@
-/** The server's state: all of its figures, a sentence on them, refusals in words, and a server that goes and comes back. */
+/**
+ * The server's state: all of its figures, a sentence on them, refusals in words, and a server that goes and comes back.
+ */
 
 import assert from 'node:assert/strict';
 import { looks } from './barriers.mjs';
@@ -9,7 +11,8 @@ import { startStrict } from './strict.mjs';
 const CARDS = ['cpu', 'memory', 'disk', 'latency', 'connections', 'rooms', 'traffic'];
 
 const figure = (page, card) => page.textContent(`#card-${card} .figure dd`);
-const detail = (page, card, label) => page.locator(`#card-${card} .details div`, { hasText: label }).locator('dd').textContent();
+const detail = (page, card, label) =>
+  page.locator(`#card-${card} .details div`, { hasText: label }).locator('dd').textContent();
 const stands = (page, state) => page.waitForSelector(`#status[data-state="${state}"]`, { timeout: 30_000 });
 
 /** Lets the page believe that it is looked at, or not. */
@@ -26,7 +29,10 @@ export const tests = {
       await page.waitForSelector(`#card-${card}[data-known]`);
       assert.match(await page.locator(`#card-${card} canvas`).getAttribute('aria-label'), /, the last minutes/);
     }
-    for (const [card, shape] of [['cpu', /^[\d.]+ %$/], ['memory', /^[\d.]+ MiB$/], ['disk', /^[\d.]+ %$/], ['connections', /^\d+$/], ['traffic', /B\/s$/]]) {
+    const shapes = {
+      cpu: /^[\d.]+ %$/, memory: /^[\d.]+ MiB$/, disk: /^[\d.]+ %$/, connections: /^\d+$/, traffic: /B\/s$/,
+    };
+    for (const [card, shape] of Object.entries(shapes)) {
       assert.match(await figure(page, card), shape, card);
     }
     await until('a verdict', async () => /All is well|look at/i.test(await page.textContent('#verdict')));

@@ -15,12 +15,14 @@ export async function startStrict(after) {
   after(() => rm(folder, { recursive: true, force: true }));
   const config = join(folder, 'rallypoint.toml');
   const port = await freePort();
-  const keys = `[auth]\naudience = "tests"\nadmin_audience = "tests-admin"\n\n[[auth.keys]]\nalgorithm = "HS256"\nsecret = "${SECRET}"\n`;
+  const audiences = 'audience = "tests"\nadmin_audience = "tests-admin"\n';
+  const keys = `[auth]\n${audiences}\n[[auth.keys]]\nalgorithm = "HS256"\nsecret = "${SECRET}"\n`;
   await writeFile(config, `origins = ["http://127.0.0.1:${port}"]\n${keys}`);
   const server = await startServer({ port, dev: false, env: { RALLYPOINT_CONFIG: config } });
   after(server.stop);
   const sign = (claims) => {
-    const said = { iss: 'tests', aud: claims.admin ? ['tests', 'tests-admin'] : 'tests', exp: Math.floor(Date.now() / 1000) + 3_600, ...claims };
+    const aud = claims.admin ? ['tests', 'tests-admin'] : 'tests';
+    const said = { iss: 'tests', aud, exp: Math.floor(Date.now() / 1000) + 3_600, ...claims };
     const text = `${part({ alg: 'HS256', typ: 'JWT' })}.${part(said)}`;
     return `${text}.${createHmac('sha256', SECRET).update(text).digest('base64url')}`;
   };

@@ -8,7 +8,11 @@ import { startStrict } from './strict.mjs';
 
 const tick = ({ page }) => page.evaluate(() => Number(document.querySelector('#board').dataset.tick ?? 0));
 const runner = ({ page }) => page.getAttribute('#market', 'data-runner');
-const priceOf = ({ page }, symbol) => page.evaluate((each) => Number(document.querySelector(`tr[data-symbol="${each}"] .price .number`).textContent), symbol);
+const priceOf = ({ page }, symbol) =>
+  page.evaluate((each) => {
+    const price = document.querySelector(`tr[data-symbol="${each}"] .price .number`);
+    return Number(price.textContent);
+  }, symbol);
 
 /** Waits for prices that are newer than those on the board. */
 async function moves(tab, what) {
@@ -42,7 +46,10 @@ async function trade(base, symbol, price) {
 }
 
 export const tests = {
-  async 'the first tab runs the market, its board is fed by events, and the next tab goes on when it is closed'({ base, browser }) {
+  async 'the first tab runs the market, its board is fed by events, and the next tab goes on when it is closed'({
+    base,
+    browser,
+  }) {
     const ada = await open(browser, base, 'ticker');
     await until('the first tab runs the market', async () => (await runner(ada)) === 'us', 30_000);
     const bob = await open(browser, base, 'ticker');
@@ -51,7 +58,8 @@ export const tests = {
     await moves(bob, 'prices on the second board');
     assert.equal(await bob.page.textContent('#way'), 'Server-Sent Events');
     const rows = bob.page.locator('#board tbody .price .number');
-    await until('the whole board', async () => (await rows.allTextContents()).filter((price) => Number(price) > 0).length === 12);
+    const prices = async () => (await rows.allTextContents()).map(Number);
+    await until('the whole board', async () => (await prices()).filter((price) => price > 0).length === 12);
 
     await trade(base, 'LOOM', 600);
     await until('a price that no market begins with', async () => (await priceOf(bob, 'LOOM')) > 580);
@@ -66,7 +74,10 @@ export const tests = {
     assert.deepEqual([...ada.faults, ...bob.faults], []);
   },
 
-  async 'an alert arrives as a notification, in every tab, once, also over a change of who runs the market'({ base, browser }) {
+  async 'an alert arrives as a notification, in every tab, once, also over a change of who runs the market'({
+    base,
+    browser,
+  }) {
     const market = await open(browser, base, 'ticker');
     await until('somebody else’s tab runs the market', async () => (await runner(market)) === 'us', 30_000);
     const ada = await open(browser, base, 'ticker');
@@ -90,7 +101,8 @@ export const tests = {
 
     // The next market begins at a price at which the alert has come true as well.
     await market.close();
-    await until('a tab of the user runs the market', async () => (await Promise.all(tabs.map(runner))).includes('us'), 30_000);
+    const runners = () => Promise.all(tabs.map(runner));
+    await until('a tab of the user runs the market', async () => (await runners()).includes('us'), 30_000);
     for (const tab of tabs) await moves(tab, 'prices go on');
     const user = await page.evaluate(() => localStorage.getItem('rallypoint-trader'));
     assert.equal((await told(base, user)).length, 1, 'the user was told once');
@@ -103,7 +115,10 @@ export const tests = {
 
   async 'the market that follows may tell an alert a second time, and the server does it once'({ base, browser }) {
     // A tab that never learns that its alert was told: its state goes on asking for it, whoever runs the market.
-    const [first, deaf] = [await open(browser, base, 'ticker'), await open(browser, base, 'ticker', { before: (page) => page.route('**/v1/events*', (route) => route.abort()) })];
+    const first = await open(browser, base, 'ticker');
+    const deaf = await open(browser, base, 'ticker', {
+      before: (page) => page.route('**/v1/events*', (route) => route.abort()),
+    });
     await until('the first tab runs the market', async () => (await runner(first)) === 'us', 30_000);
     await deaf.page.route('**/v1/poll*', (route) => route.abort());
     await until('the deaf one knows', async () => (await runner(deaf)) === 'other', 30_000);
@@ -161,7 +176,8 @@ export const tests = {
     await ada.page.getByRole('button', { name: 'Go on from the cursor' }).click();
     await until('it has caught up', async () => (await tick(ada)) > before + 8);
     await until('it says so', async () => {
-      const [, events] = /: (\d+) events were caught up, none is missing/.exec(await ada.page.textContent('#resumed')) ?? [];
+      const resumed = await ada.page.textContent('#resumed');
+      const [, events] = /: (\d+) events were caught up, none is missing/.exec(resumed) ?? [];
       return Number(events) >= 8;
     });
     assert.equal(await ada.page.textContent('#holes'), '0');
@@ -171,7 +187,8 @@ export const tests = {
   async 'it is sorted by keyboard'({ base, browser }) {
     const ada = await open(browser, base, 'ticker');
     await moves(ada, 'prices');
-    const prices = () => ada.page.locator('#board tbody .price .number').allTextContents().then((all) => all.map(Number));
+    const shown = ada.page.locator('#board tbody .price .number');
+    const prices = async () => (await shown.allTextContents()).map(Number);
     await until('every price', async () => (await prices()).every((price) => price > 0));
     const head = ada.page.locator('th[data-column="price"]');
     await head.getByRole('button').focus();
@@ -186,23 +203,30 @@ export const tests = {
     assert.deepEqual(ada.faults, []);
   },
 
-  async 'where no tokens are handed out one is told how to get one, and who may only look on has a board'({ browser, after }) {
+  async 'where no tokens are handed out one is told how to get one, and who may only look on has a board'({
+    browser,
+    after,
+  }) {
     const { base, sign } = await startStrict(after);
     const nobody = await open(browser, base, 'ticker');
     await nobody.page.getByRole('heading', { name: 'You need a token' }).waitFor();
     assert.equal(await nobody.page.locator('#ticker').isVisible(), false);
 
     const all = [{ r: 'ticker', do: ['create', 'join', 'watch', 'publish', 'history'] }];
-    const market = await open(browser, base, `ticker#token=${sign({ sub: 'exchange', name: 'Exchange', rooms: all, notify: { send: ['*'] } })}`);
+    const exchange = { sub: 'exchange', name: 'Exchange', rooms: all, notify: { send: ['*'] } };
+    const market = await open(browser, base, `ticker#token=${sign(exchange)}`);
     await until('it runs the market', async () => (await runner(market)) === 'us', 30_000);
-    const onlooker = await open(browser, base, `ticker#token=${sign({ sub: 'tv', rooms: [{ r: 'ticker', do: ['watch', 'history'] }] })}`);
+    const rights = [{ r: 'ticker', do: ['watch', 'history'] }];
+    const onlooker = await open(browser, base, `ticker#token=${sign({ sub: 'tv', rooms: rights })}`);
     await moves(onlooker, 'prices');
-    await until('it is said', async () => /look on, but not take part/.test(await onlooker.page.textContent('#runner-note')));
+    const said = () => onlooker.page.textContent('#runner-note');
+    await until('it is said', async () => /look on, but not take part/.test(await said()));
     assert.equal(await onlooker.page.getByRole('button', { name: 'Set the alert' }).isDisabled(), true);
     assert.deepEqual([...market.faults, ...onlooker.faults], []);
   },
 
   async 'it has no barriers, in both themes, on a telephone and on a desk'({ base, browser }) {
-    await looks(browser, base, 'ticker', (page) => page.waitForFunction(() => Number(document.querySelector('#board').dataset.tick) > 4));
+    await looks(browser, base, 'ticker', (page) =>
+      page.waitForFunction(() => Number(document.querySelector('#board').dataset.tick) > 4));
   },
 };

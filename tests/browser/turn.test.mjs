@@ -1,4 +1,7 @@
-/** Calls over a real TURN server (coturn) with the credentials that the server mints, and what is said when they are no good. */
+/**
+ * Calls over a real TURN server (coturn) with the credentials that the server mints, and what is said when they are no
+ * good.
+ */
 
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
@@ -13,8 +16,8 @@ const withTurn = (url, secret) =>
   startServer({ env: { RALLYPOINT_ICE__0__URLS: url, RALLYPOINT_ICE__0__SECRET: secret } });
 
 /**
- * Nothing but the relay may be used, as between two networks that let nothing else through. `credentials` take the place
- * of those that the server minted.
+ * Nothing but the relay may be used, as between two networks that let nothing else through. `credentials` take the
+ * place of those that the server minted.
  */
 const onlyRelay = (credentials) => async ({ page }) => {
   await page.addInitScript((given) => {
@@ -48,7 +51,8 @@ async function refused({ browser, after }, secret, room, credentials) {
   const [ada, bob] = await pair({ browser }, room, [server.base, server.base], onlyRelay(credentials));
   for (const [{ page }, other] of [[ada, 'Bob'], [bob, 'Ada']]) {
     const why = tile(page, other).locator('.why');
-    await until('words in the tile', async () => /the TURN server refused our credentials, which are wrong or have expired/i.test(await why.textContent()), 60_000);
+    const words = /the TURN server refused our credentials, which are wrong or have expired/i;
+    await until('words in the tile', async () => words.test(await why.textContent()), 60_000);
     assert.equal(await why.isVisible(), true);
   }
   assert.equal((await received(ada.page)).frames, 0);
@@ -67,7 +71,10 @@ export const tests = {
     for (const { page } of [ada, bob]) {
       const { pair: used } = await received(page);
       assert.deepEqual([used.local, used.remote], ['relay', 'relay']);
-      const { username } = await page.evaluate(async () => (await rallypoint.client.iceServers()).find((each) => each.username));
+      const { username } = await page.evaluate(async () => {
+        const servers = await rallypoint.client.iceServers();
+        return servers.find((each) => each.username);
+      });
       const [, end, user] = /^(\d+):(.+)$/.exec(username);
       assert.ok(Number(end) * 1000 > Date.now() + 60_000, 'the credentials hold for a while');
       assert.equal(user, await page.evaluate(() => rallypoint.room.you.user));
@@ -77,7 +84,9 @@ export const tests = {
     assert.deepEqual([...ada.faults, ...bob.faults], []);
   },
 
-  'a wrong secret: words in place of a black tile': (world) => refused(world, 'another-secret-than-the-relay-has', 'turn/wrong'),
+  'a wrong secret: words in place of a black tile': (world) =>
+    refused(world, 'another-secret-than-the-relay-has', 'turn/wrong'),
 
-  'credentials that have expired: words in place of a black tile': (world) => refused(world, SECRET, 'turn/expired', EXPIRED),
+  'credentials that have expired: words in place of a black tile': (world) =>
+    refused(world, SECRET, 'turn/expired', EXPIRED),
 };

@@ -101,6 +101,21 @@ export const tests = {
   'the line of a stream is cut three times, and no event is lost': cutThrice('events'),
   'the line of a long poll is cut three times, and no event is lost': cutThrice('poll'),
 
+  'between two polls nobody asks for a room where nobody is, but the feed': async ({ base, browser }) => {
+    const asked = [];
+    const polls = [];
+    await watcher(browser, base, 'watch-empty', 'poll', {
+      before: (page) =>
+        page.on('request', (request) => {
+          const { pathname, searchParams } = new URL(request.url());
+          if (pathname === '/v1/rooms/watch-empty') asked.push(pathname);
+          if (pathname === '/v1/poll' && searchParams.get('wait') !== '0') polls.push(pathname);
+        }),
+    });
+    await until('a poll that waits', () => polls.length > 0);
+    assert.equal(asked.length, 1);
+  },
+
   'what strangers write is shown as text': async ({ base, browser }) => {
     const room = 'watch-text';
     const eve = await watcher(browser, base, room);

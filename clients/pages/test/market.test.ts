@@ -76,9 +76,16 @@ test('an event is read as it was written', () => {
 });
 
 test('what strangers write is read as far as it makes sense', () => {
-  for (const data of [null, 5, 'prices', [], {}, { tick: '1', quotes: [] }, { tick: 1, quotes: {} }]) assert.equal(read(data), undefined);
-  assert.equal(read({ tick: 1, quotes: Array.from({ length: 13 }, () => ['NOVA', 1, 1, 1]) }), undefined, 'more than there are');
-  const bad = [['XXXX', 1, 1, 1], ['NOVA', 0, 1, 1], ['NOVA', -1, 1, 1], ['NOVA', NaN, 1, 1], ['NOVA', 1e9, 1, 1], ['NOVA', '5', 5, 1], 'NOVA'];
+  for (const data of [null, 5, 'prices', [], {}, { tick: '1', quotes: [] }, { tick: 1, quotes: {} }]) {
+    assert.equal(read(data), undefined);
+  }
+  const many = Array.from({ length: 13 }, () => ['NOVA', 1, 1, 1]);
+  assert.equal(read({ tick: 1, quotes: many }), undefined, 'more than there are');
+  const bad = [
+    ['XXXX', 1, 1, 1], ['NOVA', 0, 1, 1], ['NOVA', -1, 1, 1], ['NOVA', NaN, 1, 1], ['NOVA', 1e9, 1, 1],
+    ['NOVA', '5', 5, 1], 'NOVA',
+  ];
   for (const quote of bad) assert.equal(read({ tick: 1, quotes: [quote] }), undefined, `${quote}`);
-  assert.deepEqual(read({ tick: 1, quotes: [...bad, ['MOSS', 5, 4, 'many']] })?.quotes, [{ symbol: 'MOSS', price: 5, open: 4, traded: 0 }]);
+  const some = read({ tick: 1, quotes: [...bad, ['MOSS', 5, 4, 'many']] });
+  assert.deepEqual(some?.quotes, [{ symbol: 'MOSS', price: 5, open: 4, traded: 0 }]);
 });

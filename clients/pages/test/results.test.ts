@@ -6,9 +6,12 @@ import { bytes, conclusion, delaysOf, ms, type Result, type Way } from '../src/c
 
 const fine = { sent: 100, hiddenMs: 0, lateMs: 3 };
 const of = (way: Way, average: number, requests: number, inward: number): Result => ({
-  way, received: 100, repeated: 0, requests, inward, outward: 0, delays: { min: 1, average, p95: average * 2, max: average * 3 },
+  way, received: 100, repeated: 0, requests, inward, outward: 0,
+  delays: { min: 1, average, p95: average * 2, max: average * 3 },
 });
-const usual = [of('short', 510, 11, 30_000), of('long', 9, 98, 90_000), of('events', 3, 1, 20_000), of('websocket', 2, 1, 12_000)];
+const usual = [
+  of('short', 510, 11, 30_000), of('long', 9, 98, 90_000), of('events', 3, 1, 20_000), of('websocket', 2, 1, 12_000),
+];
 
 test('figures of delays go by the nearest rank', () => {
   assert.equal(delaysOf([]), undefined);
@@ -21,7 +24,8 @@ test('figures of delays go by the nearest rank', () => {
 test('the usual figures in plain words', () => {
   assert.deepEqual(conclusion(usual, fine), [
     'All four received all 100 events, each once.',
-    'WebSocket and Server-Sent Events were equally quick, at 2.0 ms to 3.0 ms on average. News by Short poll was 510 ms old, 255 times as much.',
+    'WebSocket and Server-Sent Events were equally quick, at 2.0 ms to 3.0 ms on average. ' +
+      'News by Short poll was 510 ms old, 255 times as much.',
     'Long poll made 98 requests for it, WebSocket and Server-Sent Events hardly more than one each.',
     'An event cost 120 B over WebSocket and 900 B by Long poll, 7.5 times as much.',
   ]);
@@ -30,25 +34,38 @@ test('the usual figures in plain words', () => {
 test('other figures, other words', () => {
   const [short, long, events, websocket] = usual;
   assert.ok(short && long && events && websocket);
-  const slow = conclusion([short, long, { ...events, delays: { min: 1, average: 80, p95: 90, max: 99 } }, websocket], fine);
+  const later = { ...events, delays: { min: 1, average: 80, p95: 90, max: 99 } };
+  const slow = conclusion([short, long, later, websocket], fine);
   assert.match(slow[1] ?? '', /^WebSocket was the quickest|^WebSocket and Long poll were equally quick/);
-  const same = usual.map((each) => ({ ...each, delays: { min: 1, average: 4, p95: 5, max: 6 }, requests: 5, inward: 1_000 }));
+  const delays = { min: 1, average: 4, p95: 5, max: 6 };
+  const same = usual.map((each) => ({ ...each, delays, requests: 5, inward: 1_000 }));
   const words = conclusion(same, fine);
-  assert.match(words[1] ?? '', /^Short poll, Long poll, Server-Sent Events and WebSocket were equally quick.*average\.$/);
+  assert.match(
+    words[1] ?? '',
+    /^Short poll, Long poll, Server-Sent Events and WebSocket were equally quick.*average\.$/,
+  );
   assert.equal(words.length, 2, 'what does not differ is not worth a word');
 });
 
 test('what did not arrive, or came twice, is said first', () => {
   const [short, ...rest] = usual;
   assert.ok(short);
-  assert.equal(conclusion([{ ...short, received: 93 }, ...rest], fine)[0], 'Not everything arrived: Short poll has 93 of 100.');
+  const lacking = conclusion([{ ...short, received: 93 }, ...rest], fine);
+  assert.equal(lacking[0], 'Not everything arrived: Short poll has 93 of 100.');
   const twice = conclusion([{ ...short, repeated: 2 }, ...rest], fine);
-  assert.deepEqual(twice.slice(0, 2), ['All four received all 100 events.', 'Some came more than once: 2 over Short poll.']);
+  assert.deepEqual(twice.slice(0, 2), [
+    'All four received all 100 events.',
+    'Some came more than once: 2 over Short poll.',
+  ]);
 });
 
 test('who took no part is named and not compared', () => {
-  const words = conclusion(usual.map((each) => (each.way === 'websocket' ? { ...each, received: 0, delays: undefined, fault: 'it did not get through.' } : each)), fine);
-  assert.deepEqual(words.slice(0, 2), ['WebSocket took no part: it did not get through.', 'All 3 received all 100 events, each once.']);
+  const none = { received: 0, delays: undefined, fault: 'it did not get through.' };
+  const words = conclusion(usual.map((each) => (each.way === 'websocket' ? { ...each, ...none } : each)), fine);
+  assert.deepEqual(words.slice(0, 2), [
+    'WebSocket took no part: it did not get through.',
+    'All 3 received all 100 events, each once.',
+  ]);
   assert.ok(words.slice(2).every((line) => !line.includes('WebSocket')));
 });
 

@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parts, Tally } from '../src/watch/tally.js';
+import { parts } from '../src/shell/position.js';
+import { Tally } from '../src/watch/tally.js';
 
 const at = (seq: number, epoch = '9f3c5a1e7b2d4860') => `${epoch}.${seq}.8e2413aa`;
 

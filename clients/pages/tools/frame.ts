@@ -1,7 +1,7 @@
 /**
- * What every page has around its own content: `<!-- frame:head -->`, `<!-- frame:header -->` and `<!-- frame:footer -->`
- * in an HTML file are replaced by it, and `<!-- svg:src/… -->` by a drawing, which so takes the page's colours. All that
- * stands in the files as they are served, so nothing moves when scripts begin.
+ * What every page has around its own content: `<!-- frame:head -->`, `<!-- frame:header -->` and
+ * `<!-- frame:footer -->` in an HTML file are replaced by it, and `<!-- svg:src/… -->` by a drawing, which so takes the
+ * page's colours. All that stands in the files as they are served, so nothing moves when scripts begin.
  */
 
 import { readFileSync } from 'node:fs';
@@ -22,11 +22,13 @@ const PAGES = [
 const MARK = `<svg class="mark" viewBox="0 0 32 32" width="28" height="28" aria-hidden="true" focusable="false">
       <rect width="32" height="32" rx="8"/>
       <circle cx="16" cy="16" r="3"/>
-      <path d="M6 6l5.5 5.5M7.2 11.5h4.3V7.2M26 6l-5.5 5.5M24.8 11.5h-4.3V7.2M6 26l5.5-5.5M7.2 20.5h4.3v4.3M26 26l-5.5-5.5M24.8 20.5h-4.3v4.3"/>
+      <path d="M6 6l5.5 5.5M7.2 11.5h4.3V7.2M26 6l-5.5 5.5M24.8 11.5h-4.3V7.2
+        M6 26l5.5-5.5M7.2 20.5h4.3v4.3M26 26l-5.5-5.5M24.8 20.5h-4.3v4.3"/>
     </svg>`;
 
 const head = `<meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover, interactive-widget=resizes-content">
+  <meta name="viewport"
+    content="width=device-width, initial-scale=1, viewport-fit=cover, interactive-widget=resizes-content">
   <meta name="color-scheme" content="light dark">
   <script src="/theme.js"></script>
   <link rel="icon" href="/icon.svg" type="image/svg+xml">
@@ -50,7 +52,9 @@ function header(page: string, status: boolean): string {
       ${links.join('\n      ')}
     </nav>
     <button id="theme" class="quiet icon" type="button" aria-label="Dark colours" aria-pressed="false">
-      <svg viewBox="0 0 20 20" width="20" height="20" aria-hidden="true"><circle cx="10" cy="10" r="7"/><path class="half" d="M10 3a7 7 0 0 1 0 14z"/></svg>
+      <svg viewBox="0 0 20 20" width="20" height="20" aria-hidden="true">
+        <circle cx="10" cy="10" r="7"/><path class="half" d="M10 3a7 7 0 0 1 0 14z"/>
+      </svg>
     </button>
   </header>
   <noscript><p class="box warn">These pages talk to the server by script and need JavaScript.</p></noscript>`;
@@ -73,7 +77,9 @@ export function frame({ version }: { version: string }): Plugin {
           .replace('<!-- frame:head -->', head)
           .replace(/<!-- frame:header( status)? -->/, (_, status?: string) => header(page, status !== undefined))
           .replace('<!-- frame:footer -->', footer(version))
-          .replace(/<!-- svg:(\S+) -->/g, (_, file: string) => readFileSync(join(dirname(filename), file), 'utf8').trim());
+          .replace(/<!-- svg:(\S+) -->/g, (_, file: string) =>
+            readFileSync(join(dirname(filename), file), 'utf8').trim(),
+          );
       },
     },
   };

@@ -5,6 +5,7 @@ import { Chart } from '../shell/chart.js';
 import { at, el, setText, within } from '../shell/el.js';
 import type { LaneName, Player } from './player.js';
 import type { Session } from './session.js';
+import { MOST_PLAYERS } from './ship.js';
 import { SLOW_RATE } from './slow.js';
 import { colourOf } from './stage.js';
 import { type Asking, standing } from './standing.js';
@@ -42,11 +43,7 @@ export class Hud {
   readonly #news = at('news');
   readonly #latest = at('age-latest');
   readonly #reliable = at('age-reliable');
-  readonly #chart = new Chart({
-    title: 'Round trip to the server',
-    series: [{ label: 'round trip', area: true }],
-    format: milliseconds,
-  });
+  readonly #chart: Chart;
   #due = 0;
   #rateDue = 0;
   #before = { out: 0, in: 0 };
@@ -64,6 +61,12 @@ export class Hud {
     this.player = player;
     this.#asking = { token, ask: (...call) => fetch(...call) };
     this.#spectators = player.room.spectators;
+    this.#chart = new Chart({
+      title: 'Round trip to the server',
+      series: [{ label: 'round trip', area: true }],
+      format: milliseconds,
+      signal,
+    });
     at('chart').replaceChildren(this.#chart.element);
     client.on('latency', ({ rtt }) => this.#chart.push([rtt]), { signal });
     this.#body.replaceChildren();
@@ -80,7 +83,7 @@ export class Hud {
     if (now >= this.#standDue) void this.#stand(now);
     const { room } = this.player;
     const watching = this.#spectators === 1 ? '1 watches' : `${this.#spectators} watch`;
-    setText(at('crowd'), `${room.count} of 8 here, ${watching}`);
+    setText(at('crowd'), `${room.count} of ${MOST_PLAYERS} here, ${watching}`);
     at('alone').hidden = this.player.others.size > 0;
   }
 
@@ -188,8 +191,7 @@ export class Hud {
     const { slow, others } = this.player;
     if (!others.size) return 'With somebody else here, you see how old their ships are.';
     if (!on) return 'On a quick line both lanes are as young. Slow it down to see what they promise.';
-    if (slow.overflows)
-      return OVERFLOW;
+    if (slow.overflows) return OVERFLOW;
     return `Only ${SLOW_RATE} moves a second get through. ${sentReliable ? SENT_RELIABLE : SENT_LATEST}`;
   }
 }

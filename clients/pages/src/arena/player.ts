@@ -9,10 +9,10 @@ import { MOST_PLAYERS, type Ship } from './ship.js';
 import { SlowLine } from './slow.js';
 import { DELAY, Track } from './track.js';
 import { decode, encodeHit, encodeShip, encodeShot, KEY } from './wire.js';
-import { addShot, type Input, newWorld, place, step, type World } from './world.js';
+import { addShot, type Input, newWorld, place, SAFE_MS, step, type World } from './world.js';
 
 /** States a second. */
-export const SEND_HZ = 25;
+const SEND_HZ = 25;
 /** A step is at most so long, s: what a tab in the background missed is not made up for. */
 const LONGEST = 0.1;
 const STEP = 1 / 60;
@@ -125,7 +125,7 @@ export class Player extends Emitter<PlayerEvents> {
     if (ship.away === away) return;
     ship.away = away;
     ship.vx = ship.vy = 0;
-    this.world.safeUntil = this.client.serverTime() + 1_500;
+    this.world.safeUntil = this.client.serverTime() + SAFE_MS;
     this.#send();
   }
 

@@ -2,7 +2,7 @@
 
 import { ClosedError, connect, RequestError, type Client, type Room, type Status } from 'rallypoint-client';
 import { server } from '../shell/address.js';
-import { tokenSource, type TokenHints } from '../shell/token.js';
+import { keeping, tokenSource, type TokenHints } from '../shell/token.js';
 import { hasSeat, Player } from './player.js';
 
 /** Eight play already. */
@@ -47,9 +47,8 @@ export async function enter({
 }: Entry): Promise<Session> {
   // A host may publish, and so tells watchers who was shot down.
   const wish = { name: called, rooms: [{ r: name, role: 'host' as const }], ...(user === undefined ? {} : { user }) };
-  const source = tokenSource(wish, hints);
-  let token = '';
-  const client = connect({ url: server, token: async (reason) => (token = await source(reason)), signal });
+  const { source, token } = keeping(tokenSource(wish, hints));
+  const client = connect({ url: server, token: source, signal });
   if (status) client.on('status', status);
   try {
     await client.ready;
@@ -64,7 +63,7 @@ export async function enter({
       client,
       room,
       player,
-      token: () => token,
+      token,
       end() {
         player.stop();
         client.close();

@@ -22,7 +22,7 @@ export class SlowLine {
     return this.#on;
   }
 
-  /** Whether so much came at once that the server would have closed the connection. */
+  /** How often so much came at once that the server would have closed the connection. */
   get overflows(): number {
     return this.sent.overflows + this.other.overflows;
   }

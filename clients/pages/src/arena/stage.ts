@@ -1,7 +1,7 @@
 /** Draws an arena on a canvas: the field, ships, shots, sparks. Knows nothing of rooms; what to draw is handed in. */
 
 import { COLOURS, FIELD, FULL_HEALTH, ROCKS, type Ship, SHIP_RADIUS } from './ship.js';
-import { type Shot, SHOT_LIFE, shotAt } from './world.js';
+import { type Shot, SHOT_LIFE, SHOT_SPEED, shotAt } from './world.js';
 
 /** A ship's colour in a style: one of the shell's series, which are made for both themes. */
 export const colourOf = (colour: number): string => `var(--series-${(colour % COLOURS) + 1})`;
@@ -240,7 +240,7 @@ export class Stage {
     pen.strokeStyle = this.#ink(scene.colourOfShot(shot));
     pen.lineWidth = 6;
     pen.lineCap = 'round';
-    const tail = Math.min(26, ((time - shot.born) / 1000) * 600);
+    const tail = Math.min(26, ((time - shot.born) / 1000) * SHOT_SPEED);
     pen.beginPath();
     pen.moveTo(at.x, at.y);
     pen.lineTo(at.x - Math.cos(shot.angle) * tail, at.y - Math.sin(shot.angle) * tail);

@@ -1,7 +1,7 @@
 /** How a room stands, over HTTP: what neither a room nor a feed tells while it goes on. */
 
 import { route } from '../shell/address.js';
-import { parts } from '../watch/tally.js';
+import { parts } from '../shell/position.js';
 
 /** A room as it stood a moment ago. */
 export interface Stand {
@@ -37,7 +37,12 @@ export async function readRoom(
 /** Asks where the room stands; `undefined` if nobody says. */
 export async function standing(room: string, asking: Asking): Promise<Stand | undefined> {
   const { position, members, spectators } = (await readRoom(room, '', asking)) ?? {};
-  const seq = typeof position === 'string' ? parts(position)?.seq : undefined;
-  if (seq === undefined || typeof members !== 'number' || typeof spectators !== 'number') return undefined;
-  return { seq, members, spectators };
+  if (typeof position !== 'string' || typeof members !== 'number' || typeof spectators !== 'number') return undefined;
+  return standOf(position, members, spectators);
+}
+
+/** How a room stands whose log has come to `position`; `undefined` if that is none. */
+export function standOf(position: string, members: number, spectators: number): Stand | undefined {
+  const seq = parts(position)?.seq;
+  return seq === undefined ? undefined : { seq, members, spectators };
 }

@@ -14,7 +14,8 @@ export const SHOT_SPEED = 600;
 export const SHOT_LIFE = 1_150;
 const COOLDOWN = 260;
 const DOWN_MS = 1_800;
-const SAFE_MS = 1_500;
+/** How long a ship that has come, or come back, cannot be hit, ms. */
+export const SAFE_MS = 1_500;
 /** A shot bends by at most this towards somebody who is nearly in line: keys know only eight directions. */
 const AIM = 0.24;
 const AIM_RANGE = 620;

@@ -3,10 +3,11 @@
 import '../shell/start.js';
 
 import type { Call, CallPeer, Client, PairStats, Room } from 'rallypoint-client';
+import { tokenOfAddress } from '../shell/address.js';
 import { copy } from '../shell/copy.js';
 import { at, setText, within } from '../shell/el.js';
 import { StatusPill, type Shown } from '../shell/status.js';
-import { tokenHelp, tokenOfAddress } from '../shell/token.js';
+import { tokenHelp } from '../shell/token.js';
 import { rememberedName, rememberName } from '../shell/who.js';
 import { Chat, nameOf } from './chat.js';
 import { controls } from './controls.js';
@@ -43,12 +44,13 @@ const showLocal = controls({
 let visit: Visit | undefined;
 let room: Room | undefined;
 let call: Call | undefined;
-let calling = false;
+/** The visit whose call is being begun. */
+let calling: Visit | undefined;
 let endMeasuring: (() => void) | undefined;
 /** Under which peer our own tile stands. */
 let own: string | undefined;
 const figures = new Map<string, PairStats>();
-/** Peers whose call began since the room was shown: newcomers, other than those who come back into a call that went on. */
+/** Peers whose call began since the room was shown: newcomers, not those who come back into a call that went on. */
 const fresh = new Set<string>();
 window.rallypoint = { client: undefined, room: undefined, call: undefined };
 
@@ -103,7 +105,7 @@ async function join(): Promise<void> {
   at('help').hidden = true;
   at('join', HTMLButtonElement).disabled = true;
   pill.show({ state: 'connecting', reason: 'Waiting for camera and microphone…' });
-  await lobby.opened;
+  await lobby.ready();
   const present = new Visit({
     name: tokenOfAddress() ? '' : name,
     room: at('room', HTMLInputElement).value,
@@ -174,7 +176,8 @@ async function begin(): Promise<void> {
   at('no-call').hidden = !missing.length;
   setText(
     at('no-call'),
-    'Your network lets no WebSocket through, so there are no pictures and no sound here: you can read and write. A WebSocket is tried again from time to time.',
+    'Your network lets no WebSocket through, so there are no pictures and no sound here: you can read and write. ' +
+      'A WebSocket is tried again from time to time.',
   );
   if (missing.length) {
     // Nobody sees or hears us, so no device has to be on.
@@ -182,19 +185,23 @@ async function begin(): Promise<void> {
     showOwn();
     return;
   }
-  if (call || calling) return;
-  calling = true;
+  if (call || calling === present) return;
+  calling = present;
   const { audio, video } = lobby.wish;
   let begun: Call;
   try {
     begun = await room.call({ audio: constraints(audio), video: constraints(video) });
   } catch (error) {
+    // Whoever left meanwhile has called it off.
+    if (visit !== present) return;
+    const why = error instanceof Error ? error.message : `${error}`;
     at('no-call').hidden = false;
-    setText(at('no-call'), `This browser cannot take part in calls (${error instanceof Error ? error.message : error}): you can read and write.`);
+    setText(at('no-call'), `This browser cannot take part in calls (${why}): you can read and write.`);
     return;
   } finally {
-    calling = false;
-    lobby.close();
+    if (calling === present) calling = undefined;
+    // After a leave the devices are the lobby's again.
+    if (visit === present) lobby.close();
   }
   if (visit !== present) return begun.end();
   call = begun;

@@ -84,7 +84,8 @@ function show(id: string, text: string, off: boolean): void {
 
 /** Lets the person choose other devices; each choice counts at once. */
 async function choose(call: Call): Promise<void> {
-  const used = (kind: string) => call.local.stream.getTracks().find((track) => track.kind === kind)?.getSettings().deviceId;
+  const used = (kind: string) =>
+    call.local.stream.getTracks().find((track) => track.kind === kind)?.getSettings().deviceId;
   const pick = async (label: string, kind: 'audioinput' | 'videoinput', media: 'audio' | 'video') => {
     const select = el('select', { id: `switch-${media}` });
     await fill(select, kind, used(media));

@@ -27,14 +27,18 @@ export async function open({ audio, video }: Wish): Promise<{ stream: MediaStrea
   if (!navigator.mediaDevices) {
     return { stream: new MediaStream(), note: `This page may use a camera only over https or on localhost. ${STILL}` };
   }
-  const both = audio && video;
-  const wishes: Wish[] = both ? [{ audio, video }, { audio, video: false }, { audio: false, video }] : [{ audio, video }];
+  const wishes: Wish[] = [{ audio, video }];
+  if (audio && video) wishes.push({ audio, video: false }, { audio: false, video });
   let why: unknown;
   for (const wish of wishes) {
     try {
-      const stream = await navigator.mediaDevices.getUserMedia({ audio: constraints(wish.audio), video: constraints(wish.video) });
+      const wanted = { audio: constraints(wish.audio), video: constraints(wish.video) };
+      const stream = await navigator.mediaDevices.getUserMedia(wanted);
       if (!why) return { stream, note: '' };
-      return { stream, note: wish.video ? 'No microphone can be used: the others will not hear you.' : 'No camera can be used: the others will not see you.' };
+      const note = wish.video
+        ? 'No microphone can be used: the others will not hear you.'
+        : 'No camera can be used: the others will not see you.';
+      return { stream, note };
     } catch (error) {
       why ??= error;
       // Asking a second time after a refusal would only annoy.
@@ -60,8 +64,13 @@ export async function list(kind: 'audioinput' | 'videoinput'): Promise<{ id: str
 }
 
 /** Fills a list of choices; nothing to choose is said, too. */
-export async function fill(select: HTMLSelectElement, kind: 'audioinput' | 'videoinput', chosen: string | undefined): Promise<void> {
+export async function fill(
+  select: HTMLSelectElement,
+  kind: 'audioinput' | 'videoinput',
+  chosen: string | undefined,
+): Promise<void> {
   const devices = await list(kind);
-  select.replaceChildren(...(devices.length ? devices.map(({ id, label }) => new Option(label, id, false, id === chosen)) : [new Option('none found', '')]));
+  const options = devices.map(({ id, label }) => new Option(label, id, false, id === chosen));
+  select.replaceChildren(...(options.length ? options : [new Option('none found', '')]));
   select.disabled = devices.length < 2;
 }

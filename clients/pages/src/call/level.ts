@@ -1,6 +1,6 @@
 /** How loud a microphone is just now. */
 
-/** Measures a stream's sound until it is closed. */
+/** Measures a stream's sound until it is closed. To make it throws where the browser cannot measure this microphone. */
 export class Level {
   readonly #context: AudioContext;
   readonly #analyser: AnalyserNode;
@@ -11,7 +11,12 @@ export class Level {
     this.#analyser = this.#context.createAnalyser();
     this.#analyser.fftSize = 512;
     this.#samples = new Float32Array(this.#analyser.fftSize);
-    this.#context.createMediaStreamSource(stream).connect(this.#analyser);
+    try {
+      this.#context.createMediaStreamSource(stream).connect(this.#analyser);
+    } catch (fault) {
+      this.close();
+      throw fault;
+    }
     // Browsers begin no sound before a click; a meter that stands still until then is all there is to it.
     void this.#context.resume().catch(() => {});
   }

@@ -6,15 +6,16 @@ import { Level } from './level.js';
 
 const METER_MS = 80;
 
-/** The preview. `opened` settles when the person has said yes or no. */
+/** The preview. */
 export class Lobby {
   /** What the call is to be begun with. */
   readonly wish: Wish = { audio: true, video: true };
   stream = new MediaStream();
   note = '';
-  opened: Promise<void>;
   /** What the person chose, also while it is off. */
   readonly #chosen: { audio?: string; video?: string } = {};
+  /** The last opening of the devices: whatever an earlier one brings is let go of. */
+  #opening: Promise<void> | undefined;
   #level: Level | undefined;
   #metering: number | undefined;
 
@@ -27,13 +28,14 @@ export class Lobby {
     at('pick-camera').addEventListener('change', pick('video'));
     at('pick-microphone').addEventListener('change', pick('audio'));
     const toggle = (kind: 'audio' | 'video') => () => {
-      this.wish[kind] = this.#tracks(kind).length ? false : (this.#chosen[kind] ?? true);
+      // What is wished for counts, as the devices may just be opened.
+      this.wish[kind] = this.wish[kind] ? false : (this.#chosen[kind] ?? true);
       void this.open();
     };
     at('lobby-camera').addEventListener('click', toggle('video'));
     at('lobby-microphone').addEventListener('click', toggle('audio'));
     navigator.mediaDevices?.addEventListener('devicechange', () => void this.#fill());
-    this.opened = this.open();
+    void this.open();
   }
 
   #tracks(kind: 'audio' | 'video'): MediaStreamTrack[] {
@@ -41,21 +43,30 @@ export class Lobby {
   }
 
   /** Opens the devices as they are wished for, and shows them. */
-  open(): Promise<void> {
-    this.opened = this.#open();
-    return this.opened;
+  async open(): Promise<void> {
+    this.close();
+    setText(at('preview-empty'), 'Asking for camera and microphone…');
+    const opening = open({ ...this.wish }).then((opened) => {
+      if (this.#opening === opening) this.#take(opened);
+      else close(opened.stream);
+    });
+    this.#opening = opening;
+    await opening;
+    await this.#fill();
   }
 
-  async #open(): Promise<void> {
-    setText(at('preview-empty'), 'Asking for camera and microphone…');
-    this.close();
-    const { stream, note } = await open(this.wish);
+  /** Resolves when the person has said yes or no to what was wished for last. */
+  async ready(): Promise<void> {
+    let opening: Promise<void> | undefined;
+    while (opening !== this.#opening) await (opening = this.#opening);
+  }
+
+  #take({ stream, note }: { stream: MediaStream; note: string }): void {
     this.stream = stream;
     this.note = note;
     // Who joins without a device may still open it in the call.
     for (const kind of ['audio', 'video'] as const) if (!this.#tracks(kind).length) this.wish[kind] = false;
     this.#show();
-    await this.#fill();
   }
 
   async #fill(): Promise<void> {
@@ -78,14 +89,22 @@ export class Lobby {
     setText(at('media-note'), this.note || (microphone && camera ? 'Camera and microphone are ready.' : ''));
     const meter = at('level', HTMLMeterElement);
     meter.value = 0;
-    if (!microphone) return;
-    const level = new Level(this.stream);
-    this.#level = level;
-    this.#metering = setInterval(() => (meter.value = level.now), METER_MS);
+    if (microphone) this.#meter(meter);
+  }
+
+  #meter(meter: HTMLMeterElement): void {
+    try {
+      const level = new Level(this.stream);
+      this.#level = level;
+      this.#metering = setInterval(() => (meter.value = level.now), METER_MS);
+    } catch {
+      // Some browsers measure no microphone whose rate is not the loudspeaker's. The call takes it all the same.
+    }
   }
 
   /** Lets go of the devices: the call has opened them for itself. */
   close(): void {
+    this.#opening = undefined;
     clearInterval(this.#metering);
     this.#level?.close();
     this.#level = undefined;

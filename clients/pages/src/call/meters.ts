@@ -9,11 +9,14 @@ const LOUD = 0.02;
 
 /** Whether the peer's microphone is loud just now: the level that the browser reads from the sound's own packets. */
 function isLoud({ connection }: CallPeer): boolean {
-  return connection.getReceivers().some((receiver) =>
-    receiver.track.kind === 'audio' && receiver.getSynchronizationSources().some(({ audioLevel = 0 }) => audioLevel > LOUD));
+  return connection.getReceivers().some((receiver) => {
+    if (receiver.track.kind !== 'audio') return false;
+    return receiver.getSynchronizationSources().some(({ audioLevel = 0 }) => audioLevel > LOUD);
+  });
 }
 
-const rate = (bits: number): string => (bits < 1e6 ? `${Math.round(bits / 1e3)} kbit/s` : `${(bits / 1e6).toFixed(1)} Mbit/s`);
+const rate = (bits: number): string =>
+  bits < 1e6 ? `${Math.round(bits / 1e3)} kbit/s` : `${(bits / 1e6).toFixed(1)} Mbit/s`;
 
 /** The figures of a pair in one line. */
 export function words({ sent, received, lost, width, height, framesPerSecond, relayed, protocol }: PairStats): string {

@@ -41,7 +41,8 @@ export class Tiles {
     const set = (selector: string, text: string) => setText(within(tile, selector), text);
     set('.name', own ? `${name} (you)` : name);
     set('.initial', ([...name][0] ?? '').toUpperCase());
-    set('.flags', [muted && 'muted', cameraOff && 'camera off', sharing && 'sharing the screen'].filter(Boolean).join(', '));
+    const flags = [muted && 'muted', cameraOff && 'camera off', sharing && 'sharing the screen'];
+    set('.flags', flags.filter(Boolean).join(', '));
     set('.rtt', rtt === undefined ? '' : `${Math.round(rtt)} ms`);
     set('.rates', rates);
     set('.why', why);

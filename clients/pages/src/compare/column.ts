@@ -26,7 +26,10 @@ export class Column {
 
   constructor(readonly way: Way) {
     const name = NAMES[way];
-    this.#chart = new Chart({ title: `${name}, delay of each event`, series: [{ label: 'delay', colour: '--accent', area: true }], span: SPAN_MS, format: ms, min: 0 });
+    this.#chart = new Chart({
+      title: `${name}, delay of each event`, series: [{ label: 'delay', colour: '--accent', area: true }],
+      span: SPAN_MS, format: ms, min: 0,
+    });
     this.element = el(
       'section', { class: 'card column', data: { way }, attrs: { 'aria-labelledby': `way-${way}` } },
       el('h2', { id: `way-${way}` }, name), el('p', { class: 'hint' }, ABOUT[way]), this.#fault, this.#chart.element,
@@ -47,8 +50,11 @@ export class Column {
 
   show({ received, delays, requests, inward, fault }: Result, sent: number): void {
     const texts = {
-      received: `${received} of ${sent}`, average: delays ? ms(delays.average) : '–', p95: delays ? ms(delays.p95) : '–',
-      requests: `${requests}`, inward: bytes(inward),
+      received: `${received} of ${sent}`,
+      average: delays ? ms(delays.average) : '–',
+      p95: delays ? ms(delays.p95) : '–',
+      requests: `${requests}`,
+      inward: bytes(inward),
     };
     for (const [name, value] of this.#figures) setText(value, texts[name]);
     this.#chart.draw();

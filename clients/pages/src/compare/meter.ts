@@ -1,7 +1,7 @@
 /**
- * Counts what goes over the wire for one way. Of answers that have ended the browser tells the size (`transferSize`, in which
- * it counts 300 bytes for the head of each); of a stream, of a socket and of all requests it tells none, so their bytes are
- * counted here, with an estimate for what the browser adds.
+ * Counts what goes over the wire for one way. Of answers that have ended the browser tells the size (`transferSize`, in
+ * which it counts 300 bytes for the head of each); of a stream, of a socket and of all requests it tells none, so their
+ * bytes are counted here, with an estimate for what the browser adds.
  */
 
 /** What a browser's timing counts for the head of an answer; taken for those that it does not tell, too. */
@@ -12,8 +12,10 @@ const REQUEST_HEAD = 350;
 const HANDSHAKE = 200;
 
 const utf8 = new TextEncoder();
-const sizeOf = (data: unknown): number =>
-  typeof data === 'string' ? utf8.encode(data).length : data instanceof ArrayBuffer || ArrayBuffer.isView(data) ? data.byteLength : 0;
+function sizeOf(data: unknown): number {
+  if (typeof data === 'string') return utf8.encode(data).length;
+  return data instanceof ArrayBuffer || ArrayBuffer.isView(data) ? data.byteLength : 0;
+}
 /** The head of a WebSocket frame (RFC 6455, 5.2). */
 const frameHead = (size: number): number => (size < 126 ? 2 : size < 65_536 ? 4 : 10);
 const MASK = 4;
@@ -68,7 +70,8 @@ export class Meter {
   socket(): typeof WebSocket {
     const opens = (url: URL, protocols: string) => {
       this.requests += 1;
-      this.outward += this.#headOf(url, new Headers({ 'sec-websocket-protocol': protocols, 'sec-websocket-key': ' '.repeat(24) }));
+      const own = { 'sec-websocket-protocol': protocols, 'sec-websocket-key': ' '.repeat(24) };
+      this.outward += this.#headOf(url, new Headers(own));
       this.#socket += HANDSHAKE;
     };
     const comes = (size: number) => (this.#socket += size + frameHead(size));
@@ -93,6 +96,7 @@ export class Meter {
 
   #headOf(url: URL, headers: Headers): number {
     const own = [...headers].reduce((sum, [name, value]) => sum + name.length + value.length + 4, 0);
-    return `GET ${url.pathname}${url.search} HTTP/1.1`.length + own + navigator.userAgent.length + location.href.length + REQUEST_HEAD;
+    const first = `GET ${url.pathname}${url.search} HTTP/1.1`;
+    return first.length + own + navigator.userAgent.length + location.href.length + REQUEST_HEAD;
   }
 }

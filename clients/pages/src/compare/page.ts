@@ -1,9 +1,10 @@
 /** The page of the comparison: the same events over four ways, measured in this browser. */
 
 import '../shell/start.js';
+import { tokenOfAddress } from '../shell/address.js';
 import { at, el, setText } from '../shell/el.js';
 import { StatusPill } from '../shell/status.js';
-import { tokenHelp, tokenSource } from '../shell/token.js';
+import { askForToken, NoTokens, tokenHelp } from '../shell/token.js';
 import { guestUser } from '../shell/who.js';
 import { Column } from './column.js';
 import { bytes, conclusion, ms, NAMES, perEvent, type Result, WAYS } from './results.js';
@@ -31,15 +32,14 @@ async function start(): Promise<void> {
   const now = new Run(rate.valueAsNumber, seconds.valueAsNumber, (way, delay) => columns.get(way)?.hear(delay));
   run = now;
   for (const column of columns.values()) column.clear();
-  at('results').hidden = at('fault').hidden = true;
+  at('results').hidden = at('fault').hidden = at('help').hidden = true;
   rate.disabled = seconds.disabled = true;
   button.classList.remove('main');
   setText(button, 'Stop');
   pill.show({ state: 'connecting', reason: 'Four clients get ready…' });
   const timer = setInterval(() => draw(now), DRAW_MS);
   try {
-    const ask = tokenSource({ user: `${guestUser()}-compares`, rooms: [{ r: now.room, role: 'host' }] }, { noTokens: help });
-    await now.go(await ask({ why: 'first' }));
+    await now.go(tokenOfAddress() ?? (await ask(now.room)));
     pill.show({ state: 'idle', reason: 'Done.' });
     tell(now);
   } catch (error) {
@@ -58,10 +58,17 @@ async function start(): Promise<void> {
   }
 }
 
-/** A token from the address has to be for the rooms of comparisons. */
-function help(): void {
-  at('help').replaceChildren(tokenHelp({ room: '\'compare/*\'', role: 'host' }));
-  at('help').hidden = false;
+async function ask(room: string): Promise<string> {
+  try {
+    return await askForToken({ user: `${guestUser()}-compares`, rooms: [{ r: room, role: 'host' }] });
+  } catch (error) {
+    if (error instanceof NoTokens) {
+      // A token from the address has to be for the rooms of all comparisons.
+      at('help').replaceChildren(tokenHelp({ room: '\'compare/*\'', role: 'host' }));
+      at('help').hidden = false;
+    }
+    throw error;
+  }
 }
 
 function draw(now: Run): void {
@@ -70,9 +77,10 @@ function draw(now: Run): void {
   const progress = at('progress', HTMLProgressElement);
   progress.max = planned;
   progress.value = sent;
-  if (stage === 'publishing') pill.show({ state: 'connected', reason: `Publishing, ${sent} of ${planned}` });
+  if (stage === 'publishing') pill.show({ state: 'connected', reason: 'Publishing…', aside: `${sent} of ${planned}` });
   if (stage === 'waiting for the last ones') pill.show({ state: 'connected', reason: 'Waiting for the last ones…' });
-  setText(at('stage'), stage === 'done' ? `${sent} of ${planned} published.` : `${stage.charAt(0).toUpperCase()}${stage.slice(1)}…`);
+  const words = `${stage.charAt(0).toUpperCase()}${stage.slice(1)}…`;
+  setText(at('stage'), stage === 'done' ? `${sent} of ${planned} published.` : words);
 }
 
 /** The figures as a table, and what they say. */
@@ -88,9 +96,15 @@ function tell(now: Run): void {
 function row(result: Result, sent: number): HTMLTableRowElement {
   const { way, received, requests, inward, outward, delays, fault } = result;
   const cells = fault === undefined
-    ? [`${received} of ${sent}`, `${requests}`, bytes(inward), bytes(outward), bytes(perEvent(result)), ...(delays ? [delays.min, delays.average, delays.p95, delays.max].map(ms) : ['–', '–', '–', '–'])]
+    ? [
+        `${received} of ${sent}`, `${requests}`, bytes(inward), bytes(outward), bytes(perEvent(result)),
+        ...(delays ? [delays.min, delays.average, delays.p95, delays.max].map(ms) : ['–', '–', '–', '–']),
+      ]
     : Array.from({ length: 9 }, () => '–');
-  return el('tr', { data: { way } }, el('th', { scope: 'row' }, NAMES[way]), ...cells.map((text) => el('td', { class: 'number' }, text)));
+  return el(
+    'tr', { data: { way } },
+    el('th', { scope: 'row' }, NAMES[way]), ...cells.map((text) => el('td', { class: 'number' }, text)),
+  );
 }
 
 for (const slider of [rate, seconds]) slider.addEventListener('input', chosen);

@@ -2,11 +2,12 @@
 
 import { connect, watch, type FeedEvent } from 'rallypoint-client';
 import { route, server } from '../shell/address.js';
+import { pause } from '../shell/pause.js';
 import type { Meter } from './meter.js';
 import type { Way } from './results.js';
 
 /** Between two short polls, ms. */
-export const EVERY_MS = 1_000;
+const EVERY_MS = 1_000;
 const PATIENCE_MS = 10_000;
 
 /** What a client reads, and whom it tells. */
@@ -59,21 +60,10 @@ async function poll({ room, token, meter, hear, signal }: Reading, after?: strin
   const address = route('v1/poll');
   address.search = `${new URLSearchParams({ room, wait: '0', ...(after === undefined ? {} : { after }) })}`;
   const within = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]);
-  const response = await meter.fetch(address, { headers: { authorization: `Bearer ${token}` }, cache: 'no-store', signal: within });
+  const headers = { authorization: `Bearer ${token}` };
+  const response = await meter.fetch(address, { headers, cache: 'no-store', signal: within });
   if (!response.ok) throw new Error(`the server answered ${response.status}`);
   const { cursor, events } = (await response.json()) as { cursor: string; events: FeedEvent[] };
   for (const { kind, data } of events) hear(kind, data);
   return cursor;
-}
-
-function pause(wait: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = setTimeout(end, wait);
-    signal.addEventListener('abort', end);
-  });
 }

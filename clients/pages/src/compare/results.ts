@@ -4,7 +4,9 @@
 export const WAYS = ['short', 'long', 'events', 'websocket'] as const;
 export type Way = (typeof WAYS)[number];
 
-export const NAMES: Readonly<Record<Way, string>> = { short: 'Short poll', long: 'Long poll', events: 'Server-Sent Events', websocket: 'WebSocket' };
+export const NAMES: Readonly<Record<Way, string>> = {
+  short: 'Short poll', long: 'Long poll', events: 'Server-Sent Events', websocket: 'WebSocket',
+};
 
 /** How old events were when they came, ms. */
 export interface Delays {
@@ -45,7 +47,8 @@ export function delaysOf(values: readonly number[]): Delays | undefined {
   const sorted = [...values].sort((a, b) => a - b);
   // The nearest rank: the smallest value that 95 of 100 do not exceed.
   const at = (share: number) => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0;
-  return { min: at(0), average: sorted.reduce((sum, each) => sum + each, 0) / sorted.length, p95: at(0.95), max: at(1) };
+  const sum = sorted.reduce((all, each) => all + each, 0);
+  return { min: at(0), average: sum / sorted.length, p95: at(0.95), max: at(1) };
 }
 
 /** Below this, ms, two averages are the same to whoever looks at them. */
@@ -60,10 +63,12 @@ const number = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 export const ms = (value: number): string => `${value < 10 && value ? value.toFixed(1) : number.format(value)} ms`;
 
 /** Bytes as they are read best. */
-export const bytes = (value: number): string => (value < 10_000 ? `${number.format(value)} B` : `${number.format(value / 1024)} KiB`);
+export const bytes = (value: number): string =>
+  value < 10_000 ? `${number.format(value)} B` : `${number.format(value / 1024)} KiB`;
 
 const times = (factor: number): string => (factor < 10 ? factor.toFixed(1) : number.format(factor));
-const listed = (words: readonly string[]): string => (words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1) ?? ''}`);
+const listed = (words: readonly string[]): string =>
+  words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1) ?? ''}`;
 const average = ({ delays }: Result): number => delays?.average ?? Infinity;
 /** What an event cost on the wire, both ways together. */
 export const perEvent = ({ inward, outward, received }: Result): number => (inward + outward) / Math.max(received, 1);
@@ -77,17 +82,31 @@ export function conclusion(all: readonly Result[], { sent, hiddenMs, lateMs }: C
   const lacking = results.filter(({ received }) => received < sent);
   const again = results.filter(({ repeated }) => repeated > 0);
   const all4 = results.length === WAYS.length ? 'All four' : `All ${results.length}`;
-  if (lacking.length) said.push(`Not everything arrived: ${listed(lacking.map(({ way, received }) => `${NAMES[way]} has ${received} of ${sent}`))}.`);
-  else said.push(`${all4} received all ${number.format(sent)} ${sent === 1 ? 'event' : 'events'}${again.length ? '' : ', each once'}.`);
-  if (again.length) said.push(`Some came more than once: ${listed(again.map(({ way, repeated }) => `${repeated} over ${NAMES[way]}`))}.`);
+  if (lacking.length) {
+    const each = lacking.map(({ way, received }) => `${NAMES[way]} has ${received} of ${sent}`);
+    said.push(`Not everything arrived: ${listed(each)}.`);
+  } else {
+    const events = `${number.format(sent)} ${sent === 1 ? 'event' : 'events'}`;
+    said.push(`${all4} received all ${events}${again.length ? '' : ', each once'}.`);
+  }
+  if (again.length) {
+    const each = again.map(({ way, repeated }) => `${repeated} over ${NAMES[way]}`);
+    said.push(`Some came more than once: ${listed(each)}.`);
+  }
 
   const quick = results.filter(({ delays }) => delays).sort((a, b) => average(a) - average(b));
   const [first, last] = [quick[0], quick.at(-1)];
   if (first && last && first !== last) {
     const as = quick.filter((each) => average(each) <= Math.max(average(first) * FAR, average(first) + SAME_MS));
     const who = listed(as.map(({ way }) => NAMES[way]));
-    const took = as.length > 1 ? `were equally quick, at ${ms(average(first))} to ${ms(average(as.at(-1) ?? first))} on average` : `was the quickest, with ${ms(average(first))} on average`;
-    const rest = as.length === quick.length ? '' : ` News by ${NAMES[last.way]} was ${ms(average(last))} old, ${times(average(last) / Math.max(average(first), 0.1))} times as much.`;
+    const slowest = average(as.at(-1) ?? first);
+    const took = as.length > 1
+      ? `were equally quick, at ${ms(average(first))} to ${ms(slowest)} on average`
+      : `was the quickest, with ${ms(average(first))} on average`;
+    const more = times(average(last) / Math.max(average(first), 0.1));
+    const rest = as.length === quick.length
+      ? ''
+      : ` News by ${NAMES[last.way]} was ${ms(average(last))} old, ${more} times as much.`;
     said.push(`${who} ${took}.${rest}`);
   }
 
@@ -95,16 +114,25 @@ export function conclusion(all: readonly Result[], { sent, hiddenMs, lateMs }: C
   const [most, least] = [asked[0], asked.at(-1)];
   if (most && least && most.requests > least.requests * FAR) {
     const few = asked.filter(({ requests }) => requests <= least.requests + 1).reverse();
-    said.push(`${NAMES[most.way]} made ${number.format(most.requests)} requests for it, ${listed(few.map(({ way }) => NAMES[way]))} ${few.length > 1 ? 'hardly more than one each' : `only ${least.requests}`}.`);
+    const names = listed(few.map(({ way }) => NAMES[way]));
+    const made = few.length > 1 ? 'hardly more than one each' : `only ${least.requests}`;
+    said.push(`${NAMES[most.way]} made ${number.format(most.requests)} requests for it, ${names} ${made}.`);
   }
 
   const costs = [...results].sort((a, b) => perEvent(a) - perEvent(b));
   const [cheap, dear] = [costs[0], costs.at(-1)];
   if (cheap && dear && perEvent(dear) > perEvent(cheap) * FAR) {
-    said.push(`An event cost ${bytes(perEvent(cheap))} over ${NAMES[cheap.way]} and ${bytes(perEvent(dear))} by ${NAMES[dear.way]}, ${times(perEvent(dear) / perEvent(cheap))} times as much.`);
+    const [low, high] = [perEvent(cheap), perEvent(dear)];
+    const cost = `${bytes(low)} over ${NAMES[cheap.way]} and ${bytes(high)} by ${NAMES[dear.way]}`;
+    said.push(`An event cost ${cost}, ${times(high / low)} times as much.`);
   }
 
-  if (hiddenMs > 0) said.push(`The page was in the background for ${number.format(Math.ceil(hiddenMs / 1000))} s: browsers slow its timers down then, so compare with care.`);
+  if (hiddenMs > 0) {
+    const away = number.format(Math.ceil(hiddenMs / 1000));
+    said.push(
+      `The page was in the background for ${away} s: browsers slow its timers down then, so compare with care.`,
+    );
+  }
   if (lateMs > LATE_MS) said.push(`This browser was busy: an event was published ${ms(lateMs)} later than planned.`);
   return said;
 }

@@ -2,6 +2,7 @@
 
 import { connect, type Room } from 'rallypoint-client';
 import { server } from '../shell/address.js';
+import { pause } from '../shell/pause.js';
 import { Meter } from './meter.js';
 import { READERS } from './reader.js';
 import { type Conditions, delaysOf, type Result, type Way, WAYS } from './results.js';
@@ -40,7 +41,11 @@ class Reader {
 
   get result(): Result {
     const { meter: { requests, inward, outward }, way, received, fault } = this;
-    return { way, received, repeated: this.#repeated, requests, inward, outward, delays: delaysOf(this.#delays), ...(fault === undefined ? {} : { fault }) };
+    const delays = delaysOf(this.#delays);
+    return {
+      way, received, repeated: this.#repeated, requests, inward, outward, delays,
+      ...(fault === undefined ? {} : { fault }),
+    };
   }
 }
 
@@ -94,10 +99,13 @@ export class Run {
     this.#halt.abort();
   }
 
-  /** Ends everything at once. */
+  /** Ends everything at once, also what has not begun. */
   close(): void {
+    this.#stage = 'done';
+    this.#look();
     this.#halt.abort();
     this.#end.abort();
+    for (const { meter } of this.#readers) meter.close();
   }
 
   /** From the first connection to the last event. @throws when nothing can be published */
@@ -114,10 +122,7 @@ export class Run {
       this.#stage = 'waiting for the last ones';
       await this.#drain();
     } finally {
-      this.#stage = 'done';
-      this.#look();
       this.close();
-      for (const { meter } of this.#readers) meter.close();
     }
   }
 
@@ -128,7 +133,8 @@ export class Run {
       if (typeof n === 'number' && sentAt !== undefined) reader.take(n, sentAt);
     };
     try {
-      const begun = READERS[reader.way]({ room: this.#room, token, meter: reader.meter, hear, signal: this.#end.signal });
+      const { signal } = this.#end;
+      const begun = READERS[reader.way]({ room: this.#room, token, meter: reader.meter, hear, signal });
       await within(begun, READY_MS, 'it did not get through to the server.');
     } catch (error) {
       reader.fault = error instanceof Error ? error.message : `${error}`;
@@ -148,7 +154,7 @@ export class Run {
       this.#lateMs = Math.max(this.#lateMs, performance.now() - due(n));
       taken.push(room.publish(KIND, { n }).catch(() => (this.#lost += 1)));
     }
-    await Promise.race([Promise.all(taken), until(performance.now() + DRAIN_MS, this.#end.signal)]);
+    await Promise.race([Promise.all(taken), pause(DRAIN_MS, this.#end.signal)]);
   }
 
   /** Until everybody has everything, or for a while. */
@@ -157,7 +163,7 @@ export class Run {
     const { sent: all } = this.conditions;
     while (performance.now() < end && !this.#end.signal.aborted) {
       if (this.#readers.every(({ received, fault }) => fault !== undefined || received >= all)) return;
-      await until(performance.now() + 50, this.#end.signal);
+      await pause(50, this.#end.signal);
     }
   }
 
@@ -169,19 +175,7 @@ export class Run {
 }
 
 /** Waits until a moment of `performance.now()`, or the end. */
-function until(moment: number, signal: AbortSignal): Promise<void> {
-  const wait = moment - performance.now();
-  if (wait <= 0 || signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = setTimeout(end, wait);
-    signal.addEventListener('abort', end);
-  });
-}
+const until = (moment: number, signal: AbortSignal): Promise<void> => pause(moment - performance.now(), signal);
 
 async function within<T>(work: Promise<T>, wait: number, otherwise: string): Promise<T> {
   let timer: number | undefined;

@@ -29,7 +29,7 @@ async function ask(): Promise<void> {
     try {
       const { ok } = await fetch(route('readyz'), { cache: 'no-store', signal: AbortSignal.timeout(ASK_MS) });
       const took = Math.round(performance.now() - start);
-      if (ok) pill.show({ state: 'connected', reason: `This server is ready; it answered in ${took} ms.` });
+      if (ok) pill.show({ state: 'connected', reason: 'This server is ready.', aside: `It answered in ${took} ms.` });
       else pill.show({ state: 'reconnecting', reason: 'This server is starting or about to end.' });
     } catch {
       pill.show({ state: 'reconnecting', reason: 'This server does not answer.' });

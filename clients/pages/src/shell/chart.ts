@@ -33,7 +33,12 @@ export interface ChartOptions {
   format?: (value: number) => string;
   /** Only the line: no scale, no grid. */
   spark?: boolean;
+  /** Ends it; without a signal it lives as long as the page. */
+  signal?: AbortSignal;
 }
+
+/** The options that may be missing. */
+type Bare = 'min' | 'max' | 'signal';
 
 const SCALE_FONT = '11px ui-monospace, monospace';
 
@@ -46,12 +51,12 @@ function swatch(name: string, hidden: boolean): HTMLElement {
   return element;
 }
 
-/** The chart; put its `element` into the page, which says how large it is, and where there is more than one line its `legend`. */
+/** The chart; put its `element` into the page, which says how large it is, and its `legend` where lines are several. */
 export class Chart {
   readonly element: HTMLElement;
   readonly legend: HTMLElement;
   readonly #canvas = el('canvas', { attrs: { role: 'img' } });
-  readonly #options: Required<Omit<ChartOptions, 'min' | 'max'>> & Pick<ChartOptions, 'min' | 'max'>;
+  readonly #options: Required<Omit<ChartOptions, Bare>> & Pick<ChartOptions, Bare>;
   readonly #samples: Samples[];
   /** Elements that carry the colours: reading them off resolves whatever the style sheet says, in both themes. */
   readonly #inks: HTMLElement[];
@@ -61,7 +66,8 @@ export class Chart {
   #asked = false;
 
   constructor(options: ChartOptions) {
-    this.#options = { span: 60_000, most: 600, spark: false, fit: false, format: (value) => `${Math.round(value * 10) / 10}`, ...options };
+    const format = (value: number) => `${Math.round(value * 10) / 10}`;
+    this.#options = { span: 60_000, most: 600, spark: false, fit: false, format, ...options };
     this.#samples = options.series.map(() => new Samples(this.#options.most));
     this.#inks = ['--soft', '--line', ...options.series.map(nameOf)].map((name) => swatch(name, true));
     this.legend = el(
@@ -70,16 +76,20 @@ export class Chart {
     );
     this.element = el('div', { class: this.#options.spark ? 'chart spark' : 'chart' }, this.#canvas, ...this.#inks);
     this.#canvas.ariaLabel = options.title;
-    new ResizeObserver(([entry]) => {
+    const { signal } = options;
+    const sizes = new ResizeObserver(([entry]) => {
       if (!entry) return;
       this.#width = entry.contentRect.width;
       this.#height = entry.contentRect.height;
       this.draw();
-    }).observe(this.element);
-    document.addEventListener('theme', () => {
+    });
+    sizes.observe(this.element);
+    signal?.addEventListener('abort', () => sizes.disconnect(), { once: true });
+    const repaint = () => {
       this.#colours = [];
       this.draw();
-    });
+    };
+    document.addEventListener('theme', repaint, signal ? { signal } : {});
   }
 
   /** Adds a measurement of every series, in their order; `undefined` is a gap in that one. */
@@ -123,7 +133,8 @@ export class Chart {
     const high = this.#options.max ?? (fit && highest > lowest ? highest : niceTop(highest, low));
     const top = spark ? 2 : 16;
     const bottom = spark ? height - 2 : height - 4;
-    const y = (value: number) => bottom - ((Math.min(Math.max(value, low), high) - low) / (high - low)) * (bottom - top);
+    const within = (value: number) => Math.min(Math.max(value, low), high);
+    const y = (value: number) => bottom - ((within(value) - low) / (high - low)) * (bottom - top);
     const x = (time: number) => width - ((now - time) / span) * width;
 
     if (!spark) {

@@ -14,7 +14,10 @@ export function dialog(options: {
   const box = el(
     'dialog',
     { class: 'dialog', attrs: { 'aria-labelledby': heading.id } },
-    el('form', { method: 'dialog' }, heading, el('div', { class: 'body' }, ...body), el('div', { class: 'row end' }, ...buttons)),
+    el(
+      'form', { method: 'dialog' },
+      heading, el('div', { class: 'body' }, ...body), el('div', { class: 'row end' }, ...buttons),
+    ),
   );
   document.body.append(box);
   box.showModal();

@@ -1,7 +1,9 @@
 /** Building a page's elements. Text goes in as text: nothing here reads markup. */
 
 /** What an element is made with: its own properties, and a few that are written otherwise. */
-export type Made<Tag extends keyof HTMLElementTagNameMap> = Partial<Omit<HTMLElementTagNameMap[Tag], 'style' | 'dataset'>> & {
+export type Made<Tag extends keyof HTMLElementTagNameMap> = Partial<
+  Omit<HTMLElementTagNameMap[Tag], 'style' | 'dataset'>
+> & {
   class?: string;
   data?: Record<string, string>;
   /** Attributes that have no property of their own, such as `aria-…`. */
@@ -25,7 +27,9 @@ export function el<Tag extends keyof HTMLElementTagNameMap>(
   Object.assign(element.dataset, data);
   for (const [name, value] of Object.entries(attrs ?? {})) element.setAttribute(name, value);
   for (const [type, act] of Object.entries(on ?? {})) element.addEventListener(type, act);
-  for (const child of children) if (child !== false && child != null) element.append(child instanceof Node ? child : `${child}`);
+  for (const child of children) {
+    if (child !== false && child != null) element.append(child instanceof Node ? child : `${child}`);
+  }
   return element;
 }
 
@@ -38,7 +42,11 @@ export function at<Kind extends Element = HTMLElement>(id: string, kind?: new ()
 }
 
 /** The first element inside `parent` that matches; of the given class. */
-export function within<Kind extends Element = HTMLElement>(parent: ParentNode, selector: string, kind?: new () => Kind): Kind {
+export function within<Kind extends Element = HTMLElement>(
+  parent: ParentNode,
+  selector: string,
+  kind?: new () => Kind,
+): Kind {
   const found = parent.querySelector(selector);
   const wanted: new () => Element = kind ?? HTMLElement;
   if (!(found instanceof wanted)) throw new Error(`there is no ${wanted.name} ${selector}`);

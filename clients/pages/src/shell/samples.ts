@@ -12,10 +12,6 @@ export class Samples {
     this.#values = new Float64Array(most);
   }
 
-  get size(): number {
-    return this.#size;
-  }
-
   push(time: number, value: number): void {
     this.#times[this.#next] = time;
     this.#values[this.#next] = value;

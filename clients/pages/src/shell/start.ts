@@ -1,5 +1,6 @@
-/** What every page does first: the switch of the colours and the menu of the header. Import it for its effect. */
+/** What every page does first: colours, the menu, links within the page. Import it for its effect. */
 
+import { tokenOfAddress } from './address.js';
 import { at } from './el.js';
 import './toast.js';
 
@@ -8,7 +9,8 @@ const themeButton = at('theme', HTMLButtonElement);
 const menuButton = at('menu', HTMLButtonElement);
 const pages = at('pages');
 
-const isDark = (): boolean => (document.documentElement.dataset['theme'] ?? (dark.matches ? 'dark' : 'light')) === 'dark';
+const isDark = (): boolean =>
+  (document.documentElement.dataset['theme'] ?? (dark.matches ? 'dark' : 'light')) === 'dark';
 
 function showTheme(): void {
   themeButton.ariaPressed = `${isDark()}`;
@@ -41,4 +43,15 @@ addEventListener('keydown', ({ key }) => {
 });
 document.addEventListener('click', ({ target }) => {
   if (target instanceof Node && !menuButton.contains(target) && !pages.contains(target)) openMenu(false);
+});
+
+// A link within the page would put its place where the token of the address is, and the token be lost.
+document.addEventListener('click', (event) => {
+  const link = event.target instanceof Element ? event.target.closest('a[href^="#"]') : null;
+  const place = link && document.getElementById(link.getAttribute('href')?.slice(1) ?? '');
+  if (!place || tokenOfAddress() === null) return;
+  event.preventDefault();
+  if (!place.hasAttribute('tabindex')) place.tabIndex = -1;
+  place.focus({ preventScroll: true });
+  place.scrollIntoView();
 });

@@ -10,7 +10,8 @@ document.body.append(region);
 
 /** Shows a notice. One of the kind `danger` stays until it is dismissed. */
 export function toast(text: string, { kind = 'info' }: { kind?: 'info' | 'good' | 'danger' } = {}): void {
-  const close = el('button', { type: 'button', class: 'quiet icon', ariaLabel: 'Dismiss', on: { click: () => note.remove() } }, '×');
+  const on = { click: () => note.remove() };
+  const close = el('button', { type: 'button', class: 'quiet icon', ariaLabel: 'Dismiss', on }, '×');
   const note = el('p', { class: `toast ${kind}` }, el('span', {}, text), close);
   region.append(note);
   while (region.childElementCount > MOST) region.firstElementChild?.remove();

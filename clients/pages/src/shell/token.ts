@@ -1,7 +1,7 @@
 /** Where the access token comes from: the address, or a development server; and help where neither has one. */
 
-import { TokenRefused, type TokenReason } from 'rallypoint-client';
-import { route } from './address.js';
+import { TokenRefused, type TokenSource } from 'rallypoint-client';
+import { route, tokenOfAddress } from './address.js';
 import { el } from './el.js';
 import { guestUser } from './who.js';
 
@@ -18,16 +18,11 @@ export interface Wish {
 /** The refusal of a server that hands out no tokens; the page then shows `tokenHelp`. */
 export class NoTokens extends TokenRefused {}
 
-/**
- * The token behind the number sign of the address, if there is one. It stands there because browsers do not send that
- * part to any server, so it gets into no log.
- */
-export const tokenOfAddress = (): string | null => new URLSearchParams(location.hash.slice(1)).get('token');
-
 /** The claims of a token, unchecked: enough to show whose it is. */
 export function claimsOf(token: string): Record<string, unknown> {
   try {
-    const bytes = Uint8Array.from(atob((token.split('.')[1] ?? '').replace(/-/g, '+').replace(/_/g, '/')), (each) => each.charCodeAt(0));
+    const text = atob((token.split('.')[1] ?? '').replaceAll('-', '+').replaceAll('_', '/'));
+    const bytes = Uint8Array.from(text, (each) => each.charCodeAt(0));
     const claims: unknown = JSON.parse(new TextDecoder().decode(bytes));
     return typeof claims === 'object' && claims !== null ? { ...claims } : {};
   } catch {
@@ -41,23 +36,28 @@ export interface TokenHints {
   noTokens?: () => void;
 }
 
-/** A token source for `connect` and `watch`. */
-export function tokenSource(wish: Wish, hints: TokenHints = {}): (reason: TokenReason) => Promise<string> {
-  const given = tokenOfAddress();
-  if (given) {
-    return async ({ why }) => {
-      if (why === 'expired') throw new TokenRefused('Your token has expired. Open this page with a fresh one.');
-      return given;
-    };
-  }
-  return async () => {
-    try {
-      return await askForToken(wish);
-    } catch (error) {
-      if (error instanceof NoTokens) hints.noTokens?.();
-      throw error;
-    }
-  };
+/**
+ * A token source for `connect` and `watch`: a token of the address is the only one, and used until the server says no.
+ */
+export function tokenSource(wish: Wish, hints: TokenHints = {}): TokenSource {
+  return (
+    tokenOfAddress() ??
+    (async () => {
+      try {
+        return await askForToken(wish);
+      } catch (error) {
+        if (error instanceof NoTokens) hints.noTokens?.();
+        throw error;
+      }
+    })
+  );
+}
+
+/** A source as it is, and the token that it gave last: for requests beside the client. */
+export function keeping(source: TokenSource): { source: TokenSource; token: () => string } {
+  if (typeof source === 'string') return { source, token: () => source };
+  let last = '';
+  return { source: async (reason) => (last = await source(reason)), token: () => last };
 }
 
 /** Asks a development server for a token. @throws {NoTokens | TokenRefused} when asking again would not help */
@@ -78,7 +78,7 @@ export async function askForToken(wish: Wish): Promise<string> {
 }
 
 /** How to get a token where the server hands out none. `room`, `role` and `more` (flags) are what the page needs. */
-export function tokenHelp({ room = 'lobby', role = 'player', more = '' }: { room?: string; role?: string; more?: string } = {}): HTMLElement {
+export function tokenHelp({ room, role, more = '' }: { room: string; role: string; more?: string }): HTMLElement {
   const here = `${location.origin}${location.pathname}${location.search}`;
   return el(
     'section',
@@ -92,6 +92,6 @@ export function tokenHelp({ room = 'lobby', role = 'player', more = '' }: { room
     ),
     el('pre', { tabIndex: 0 }, `rallypoint token --user ada --room ${room} --role ${role}${more} --key …`),
     el('pre', { tabIndex: 0 }, `${here}#token=…`),
-    el('p', { class: 'hint' }, 'What stands behind the number sign stays in your browser: no server’s log ever shows it.'),
+    el('p', { class: 'hint' }, 'What is behind the number sign stays in your browser: no server’s log ever shows it.'),
   );
 }

@@ -5,7 +5,7 @@ import { el, setText } from '../shell/el.js';
 import { type Figures, type Name, open } from './figures.js';
 import { bytes, cores, count, ms, percent, perSecond, rate } from './units.js';
 
-export const SPAN_MS = 180_000;
+const SPAN_MS = 180_000;
 /** A figure a second, and some for gaps. */
 const MOST = 240;
 
@@ -35,53 +35,70 @@ const MADE: { [N in Name]: Made<N> } = {
   cpu: {
     title: 'Processor', label: 'machine', means: 'How busy all processors of the machine were in the last second.',
     figure: ({ usage }) => percent(usage),
-    details: ({ process, cores: all, load }) => ({ 'This server': `${cores(process)} of ${all}`, Load: load.map((each) => each.toFixed(2)).join(' · ') }),
+    details: ({ process, cores: all, load }) => ({
+      'This server': cores(process, all), Load: load.map((each) => each.toFixed(2)).join(' · '),
+    }),
     lines: ['machine', 'this server'], values: ({ usage, process, cores: all }) => [usage * 100, (process / all) * 100],
     format: (value) => `${Math.round(value)} %`, max: 100,
   },
   memory: {
-    title: 'Memory', label: 'this server', means: 'What the server itself keeps in memory. An idle guest costs a few KiB.',
+    title: 'Memory', label: 'this server',
+    means: 'What the server itself keeps in memory. An idle guest costs a few KiB.',
     figure: ({ process }) => bytes(process),
     details: () => ({}),
     used: ({ total, used }) => ({ share: used / total, text: `Machine: ${bytes(used)} of ${bytes(total)}` }),
     lines: ['this server'], values: ({ process }) => [process / MIB], format: (value) => `${decimals(value)} MiB`,
   },
   disk: {
-    title: 'Disk', label: 'full', means: 'The server lives in memory: what it reads and writes itself should be little.',
+    title: 'Disk', label: 'full',
+    means: 'The server lives in memory: what it reads and writes itself should be little.',
     figure: ({ used, total }) => percent(used / total),
     details: ({ read, written }) => ({ Read: perSecond(read), Written: perSecond(written) }),
     used: ({ total, used }) => ({ share: used / total, text: `${bytes(used)} of ${bytes(total)}` }),
     lines: ['read', 'written'], values: ({ read, written }) => [read / KIB, written / KIB], format: kibPerSecond,
   },
   latency: {
-    title: 'Latency', label: 'half of all round trips within', means: 'Pings to the clients and back. The lag is how late the server’s own clock wakes it.',
+    title: 'Latency', label: 'half of all round trips within',
+    means: 'Pings to the clients and back. The lag is how late the server’s own clock wakes it.',
     figure: ({ rtt }) => ms(rtt.p50),
-    details: ({ rtt, lag }) => ({ '95 % within': ms(rtt.p95), Longest: ms(rtt.max), Measured: count(rtt.count), Lag: ms(lag) }),
+    details: ({ rtt, lag }) => ({
+      '95 % within': ms(rtt.p95), Longest: ms(rtt.max), Measured: count(rtt.count), Lag: ms(lag),
+    }),
     lines: ['half', '95 %', 'lag'], values: ({ rtt, lag }) => [rtt.p50, rtt.p95, lag], format: ms,
   },
   connections: {
-    title: 'Connections', label: 'open', means: 'Sockets, streams and polls, this page included. A lost session may still come back as who it was.',
+    title: 'Connections', label: 'open',
+    means: 'Sockets, streams and polls, this page included. A lost session may still come back as who it was.',
     figure: (of) => count(open(of)),
     details: ({ websocket, events, poll, sessions, lost }) => ({
-      WebSocket: count(websocket), 'Event streams': count(events), 'Long polls': count(poll), Sessions: count(sessions), 'Lost sessions': count(lost),
+      WebSocket: count(websocket), 'Event streams': count(events), 'Long polls': count(poll),
+      Sessions: count(sessions), 'Lost sessions': count(lost),
     }),
-    used: (of) => ({ share: of.most ? open(of) / of.most : 0, text: `${count(open(of))} of at most ${count(of.most)}` }),
-    lines: ['WebSocket', 'event streams', 'long polls'], values: ({ websocket, events, poll }) => [websocket, events, poll], format: whole,
+    used: (of) => ({
+      share: of.most ? open(of) / of.most : 0, text: `${count(open(of))} of at most ${count(of.most)}`,
+    }),
+    lines: ['WebSocket', 'event streams', 'long polls'],
+    values: ({ websocket, events, poll }) => [websocket, events, poll], format: whole,
   },
   rooms: {
-    title: 'Rooms', label: 'open', means: 'Rooms with somebody in them, or with events that are still kept for those who come late.',
+    title: 'Rooms', label: 'open',
+    means: 'Rooms with somebody in them, or with events that are still kept for those who come late.',
     figure: ({ rooms }) => count(rooms),
-    details: ({ members, spectators, log_bytes: kept }) => ({ Members: count(members), Spectators: count(spectators), 'Kept events': bytes(kept) }),
+    details: ({ members, spectators, log_bytes: kept }) => ({
+      Members: count(members), Spectators: count(spectators), 'Kept events': bytes(kept),
+    }),
     lines: ['members', 'spectators'], values: ({ members, spectators }) => [members, spectators], format: whole,
   },
   traffic: {
-    title: 'Traffic', label: 'sent', means: 'Frames are WebSocket messages. One move of a player is sent to everybody else in the room.',
+    title: 'Traffic', label: 'sent',
+    means: 'Frames are WebSocket messages. One move of a player is sent to everybody else in the room.',
     figure: ({ sent }) => perSecond(sent.bytes),
     details: ({ received, sent, moves, events, signals }) => ({
       Received: perSecond(received.bytes), 'Frames in': rate(received.frames), 'Frames out': rate(sent.frames),
       Moves: rate(moves), Events: rate(events), Signals: rate(signals),
     }),
-    lines: ['received', 'sent'], values: ({ received, sent }) => [received.bytes / KIB, sent.bytes / KIB], format: kibPerSecond,
+    lines: ['received', 'sent'], values: ({ received, sent }) => [received.bytes / KIB, sent.bytes / KIB],
+    format: kibPerSecond,
   },
 };
 
@@ -103,7 +120,8 @@ export class Card<N extends Name> {
     const made: Made<N> = MADE[name];
     this.#made = made;
     this.#chart = new Chart({
-      title: `${made.title}, the last minutes`, series: made.lines.map((label, n) => ({ label, area: n === 0 })), span: SPAN_MS, most: MOST,
+      title: `${made.title}, the last minutes`, series: made.lines.map((label, n) => ({ label, area: n === 0 })),
+      span: SPAN_MS, most: MOST,
       format: made.format, min: 0, ...(made.max === undefined ? {} : { max: made.max }),
     });
     const title = `${name}-title`;

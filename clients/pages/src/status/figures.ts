@@ -80,4 +80,5 @@ export interface Figures {
 export type Name = keyof Figures;
 
 /** Whoever is connected, whatever for. */
-export const open = ({ websocket, events, poll, status = 0 }: Connections): number => websocket + events + poll + status;
+export const open = ({ websocket, events, poll, status = 0 }: Connections): number =>
+  websocket + events + poll + status;

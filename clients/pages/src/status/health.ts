@@ -15,7 +15,7 @@ export interface Finding {
 /** How many seconds have a say where one of them alone is no news. */
 export const RECENT = 5;
 /** How long the server may be silent, ms. */
-export const SILENT_MS = 5_000;
+const SILENT_MS = 5_000;
 
 const LAG_MS = { warn: 50, danger: 250 };
 const CONNECTIONS = { warn: 0.75, danger: 0.92 };
@@ -31,7 +31,10 @@ export function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 }
 
-/** What there is to look at, the worst first. `recent` are the last figures, oldest first; `silentMs` how long none came. */
+/**
+ * What there is to look at, the worst first. `recent` are the last figures, oldest first; `silentMs` how long none
+ * came.
+ */
 export function judge(recent: readonly Partial<Figures>[], silentMs: number): Finding[] {
   const found: Finding[] = [];
   const { memory, disk, connections } = recent.at(-1) ?? {};
@@ -39,16 +42,20 @@ export function judge(recent: readonly Partial<Figures>[], silentMs: number): Fi
     const level = levelOf(value, bounds);
     if (level) found.push({ level, card, text });
   };
-  if (silentMs >= SILENT_MS) found.push({ level: 'danger', text: `The server has not been heard for ${Math.round(silentMs / 1000)} s.` });
+  if (silentMs >= SILENT_MS) {
+    found.push({ level: 'danger', text: `The server has not been heard for ${Math.round(silentMs / 1000)} s.` });
+  }
   if (connections?.most) {
     const here = open(connections);
-    find('connections', here / connections.most, CONNECTIONS, `${count(here)} connections are open, and ${count(connections.most)} may be.`);
+    const text = `${count(here)} connections are open, and ${count(connections.most)} may be.`;
+    find('connections', here / connections.most, CONNECTIONS, text);
   }
   const lag = median(recent.flatMap(({ latency }) => latency?.lag ?? []));
   find('latency', lag, LAG_MS, `The server wakes ${ms(lag)} later than it wants to: it has more to do than time.`);
   if (memory?.total) {
     const free = bytes(memory.total - memory.used);
-    find('memory', memory.used / memory.total, MEMORY, `${percent(memory.used / memory.total)} of the machine’s memory is in use: ${free} are left.`);
+    const share = memory.used / memory.total;
+    find('memory', share, MEMORY, `${percent(share)} of the machine’s memory is in use: ${free} are left.`);
   }
   if (disk?.total) find('disk', disk.used / disk.total, DISK, `The disk is ${percent(disk.used / disk.total)} full.`);
   const busy = median(recent.flatMap(({ cpu }) => cpu?.usage ?? []));
@@ -60,6 +67,7 @@ export function judge(recent: readonly Partial<Figures>[], silentMs: number): Fi
 export function calm({ connections, rooms, latency }: Partial<Figures>): string {
   if (!connections || !rooms || !latency) return 'The first figures are on their way.';
   const [here, rtt] = [open(connections), latency.rtt.p50];
-  const people = `${count(here)} ${here === 1 ? 'connection' : 'connections'}, ${count(rooms.rooms)} ${rooms.rooms === 1 ? 'room' : 'rooms'}`;
+  const some = (number: number, one: string) => `${count(number)} ${one}${number === 1 ? '' : 's'}`;
+  const people = `${some(here, 'connection')}, ${some(rooms.rooms, 'room')}`;
   return rtt === undefined ? `${people}.` : `${people}, half of the clients within ${ms(rtt)}.`;
 }

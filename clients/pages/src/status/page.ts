@@ -1,9 +1,9 @@
 /** The page of the server's state: its figures as they come, and one sentence on whether all is well. */
 
 import '../shell/start.js';
+import { reloadForToken, tokenOfAddress } from '../shell/address.js';
 import { at, el, setText } from '../shell/el.js';
 import { StatusPill, type PageState } from '../shell/status.js';
-import { tokenOfAddress } from '../shell/token.js';
 import { Card, isName, NAMES } from './cards.js';
 import type { Figures, Name } from './figures.js';
 import { calm, judge, RECENT } from './health.js';
@@ -12,6 +12,7 @@ import { StatusStream } from './stream.js';
 /** After so long without figures the lines of the charts are broken, ms. */
 const GAP_MS = 3_000;
 
+reloadForToken();
 const pill = new StatusPill(at('status'));
 const stream = new StatusStream(tokenOfAddress());
 const cards = new Map<Name, Card<Name>>(NAMES.map((name) => [name, new Card(name)]));
@@ -63,12 +64,23 @@ function help(reason: string, code: number | undefined): Node[] {
   return [
     el('h2', {}, 'The server does not show you this'),
     el('p', {}, `It says: ${reason}${code === undefined ? '' : ` (${code})`}.`),
-    el('p', {}, 'Its figures are for those who run it: they need a token with the right ', el('code', {}, 'status'),
-      ' in ', el('code', {}, 'admin'), '. Make one with the server’s key, and open this page with it behind the number sign:'),
+    el(
+      'p', {},
+      'Its figures are for those who run it: they need a token with the right ', el('code', {}, 'status'), ' in ',
+      el('code', {}, 'admin'),
+      '. Make one with the server’s key, and open this page with it behind the number sign:',
+    ),
     el('pre', { tabIndex: 0 }, 'rallypoint token --user ops --admin --key …'),
     el('pre', { tabIndex: 0 }, `${here}#token=…`),
     el('p', { class: 'hint' }, 'Only a server that runs with ', el('code', {}, '--dev'), ' shows them to everybody.'),
   ];
+}
+
+/** How all is, in a word or two. */
+function verdict(isPaused: boolean, found: number): string {
+  if (isPaused) return 'Paused';
+  if (found) return found > 1 ? `${found} things to look at` : 'Look at this';
+  return recent.length ? 'All is well' : 'Asking…';
 }
 
 /** One sentence on the whole, and marks on the cards that it is about. */
@@ -79,8 +91,9 @@ function draw(): void {
   const findings = isPaused || !recent.length && silent < GAP_MS ? [] : judge(recent, silent);
   for (const [name, card] of cards) card.mark(findings.find(({ card: about }) => about === name)?.level);
   health.dataset['level'] = isPaused || !recent.length && !findings.length ? 'none' : (findings[0]?.level ?? 'good');
-  setText(at('verdict'), isPaused ? 'Paused' : findings.length ? (findings.length > 1 ? `${findings.length} things to look at` : 'Look at this') : recent.length ? 'All is well' : 'Asking…');
-  const lines = isPaused ? ['Nobody looks at this page, so it asks for nothing.'] : findings.length ? findings.map(({ text }) => text) : [calm(recent.at(-1) ?? {})];
+  setText(at('verdict'), verdict(isPaused, findings.length));
+  const calmly = isPaused ? 'Nobody looks at this page, so it asks for nothing.' : calm(recent.at(-1) ?? {});
+  const lines = findings.length ? findings.map(({ text }) => text) : [calmly];
   const list = at('findings');
   lines.forEach((text, n) => {
     const about = findings[n]?.card;

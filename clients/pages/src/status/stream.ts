@@ -2,6 +2,7 @@
 
 import { Emitter, EventStream } from 'rallypoint-client';
 import { route } from '../shell/address.js';
+import { pause } from '../shell/pause.js';
 import type { Shown } from '../shell/status.js';
 
 /** What a stream tells. */
@@ -72,13 +73,14 @@ export class StatusStream extends Emitter<StreamEvents> {
       this.emit('gap', undefined);
       if (fault instanceof Refused) {
         this.#abort = undefined;
-        return this.emit('status', { state: 'refused', reason: 'The server does not show its figures.', code: fault.code, said: fault.message });
+        const reason = 'The server does not show its figures.';
+        return this.emit('status', { state: 'refused', reason, code: fault.code, said: fault.message });
       }
       const floor = fault instanceof Passing ? fault.afterMs : 0;
       const wait = floor + Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(this.#tries++, 16));
       const reason = fault instanceof Passing ? fault.message : 'The server does not answer.';
       this.emit('status', { state: 'reconnecting', reason, retryAt: Date.now() + wait });
-      await pause(wait, signal);
+      await rest(wait, signal);
       if (signal.aborted) return;
     }
   }
@@ -118,7 +120,8 @@ export class StatusStream extends Emitter<StreamEvents> {
 
 /** What an answer that is not good says. */
 async function refusal(response: Response): Promise<Error> {
-  const { code, detail, retry_after: after }: { code?: number; detail?: string; retry_after?: number } = await response.json().catch(() => ({}));
+  const body: { code?: number; detail?: string; retry_after?: number } = await response.json().catch(() => ({}));
+  const { code, detail, retry_after: after } = body;
   const text = detail ?? `Something on the way answered ${response.status}.`;
   if (response.status === 429 || response.status >= 500) return new Passing(text, after);
   return new Refused(code ?? response.status, text);
@@ -126,21 +129,18 @@ async function refusal(response: Response): Promise<Error> {
 
 /** Why the server ends a stream. */
 function farewell(said: unknown, retry: number): Error {
-  const { code = 0, message = '' }: { code?: number; message?: string } = typeof said === 'object' && said !== null ? said : {};
+  const { code = 0, message = '' }: { code?: number; message?: string } =
+    typeof said === 'object' && said !== null ? said : {};
   return code >= 700 && code < 800 ? new Refused(code, message) : new Passing(message, retry);
 }
 
 /** Waits, but no longer than until the network comes back. */
-function pause(wait: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer);
-      removeEventListener('online', end);
-      signal.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = setTimeout(end, wait);
-    addEventListener('online', end);
-    signal.addEventListener('abort', end);
-  });
+async function rest(wait: number, signal: AbortSignal): Promise<void> {
+  const woken = new AbortController();
+  const wake = () => woken.abort();
+  addEventListener('online', wake);
+  signal.addEventListener('abort', wake);
+  await pause(wait, woken.signal);
+  removeEventListener('online', wake);
+  signal.removeEventListener('abort', wake);
 }

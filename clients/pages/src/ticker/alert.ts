@@ -1,6 +1,6 @@
 /**
- * Price alerts: what can be asked for, when it has come true, and how it stands in the public state of a member, from which
- * the market reads it. Nothing here touches a page or a network.
+ * Price alerts: what can be asked for, when it has come true, and how it stands in the public state of a member, from
+ * which the market reads it. Nothing here touches a page or a network.
  */
 
 import { COMPANY } from './companies.js';
@@ -27,16 +27,22 @@ export const isMet = ({ side, price }: Alert, at: number): boolean => (side === 
 export const inWords = ({ symbol, side, price }: Alert): string => `${symbol} ${side} ${price.toFixed(2)}`;
 
 /** What is told when it has come true. */
-export const news = (alert: Alert, at: number): string => `${alert.symbol} is ${alert.side} ${alert.price.toFixed(2)}: now at ${at.toFixed(2)}`;
+export const news = (alert: Alert, at: number): string =>
+  `${alert.symbol} is ${alert.side} ${alert.price.toFixed(2)}: now at ${at.toFixed(2)}`;
 
-/** What is wrong with a wish, in words for who made it; undefined if nothing is. `at` is the present price, if it is known. */
+/**
+ * What is wrong with a wish, in words for who made it; undefined if nothing is. `at` is the present price, if it is
+ * known.
+ */
 export function fault(wish: Alert, waiting: readonly Alert[], at: number | undefined): string | undefined {
   const { symbol, side, price } = wish;
   if (!COMPANY.has(symbol)) return 'Choose a company.';
   if (!Number.isFinite(price) || price <= 0) return 'Give a price above 0.';
   if (price > HIGHEST_PRICE) return `Give a price up to ${HIGHEST_PRICE}.`;
   if (Math.abs(price * 100 - Math.round(price * 100)) > 1e-6) return 'Give a price in whole cents.';
-  if (waiting.some((each) => each.symbol === symbol && each.side === side && each.price === price)) return 'You have that alert already.';
+  if (waiting.some((each) => each.symbol === symbol && each.side === side && each.price === price)) {
+    return 'You have that alert already.';
+  }
   if (waiting.length >= MOST) return `At most ${MOST} alerts can wait at once: remove one first.`;
   if (at !== undefined && isMet(wish, at)) return `${symbol} is ${side} that already, at ${at.toFixed(2)}.`;
   return undefined;

@@ -13,7 +13,9 @@ const FRESH_MS = 10_000;
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 
-const newId = (): string => [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => (byte % 36).toString(36)).join('');
+function newId(): string {
+  return [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => (byte % 36).toString(36)).join('');
+}
 
 export class Desk {
   readonly #kept = new Kept(() => this.#draw());
@@ -63,11 +65,13 @@ export class Desk {
 
   /** A notification of the server. `now` is the server's clock. */
   hear({ time, data, position }: FeedEvent, now: number): void {
-    const { message, data: more }: { message?: unknown; data?: unknown } = typeof data === 'object' && data !== null ? data : {};
+    const { message, data: more }: { message?: unknown; data?: unknown } =
+      typeof data === 'object' && data !== null ? data : {};
     if (typeof message !== 'string') return;
     const { alert: id }: { alert?: unknown } = typeof more === 'object' && more !== null ? more : {};
     if (typeof id === 'string') this.#kept.remove(id);
-    this.#past.prepend(el('li', { data: { position } }, el('time', { dateTime: new Date(time).toISOString() }, clock.format(time)), el('span', {}, message)));
+    const when = el('time', { dateTime: new Date(time).toISOString() }, clock.format(time));
+    this.#past.prepend(el('li', { data: { position } }, when, el('span', {}, message)));
     while (this.#past.childElementCount > MOST_PAST) this.#past.lastElementChild?.remove();
     at('no-past').hidden = true;
     if (now - time > FRESH_MS) return;
@@ -78,7 +82,8 @@ export class Desk {
   #ask(): void {
     const { value, valueAsNumber } = this.#price;
     const alert: Alert = {
-      id: newId(), symbol: this.#symbol.value, side: this.#side.value === 'above' ? 'above' : 'below', price: value ? valueAsNumber : NaN,
+      id: newId(), symbol: this.#symbol.value, side: this.#side.value === 'above' ? 'above' : 'below',
+      price: value ? valueAsNumber : NaN,
     };
     const wrong = fault(alert, this.#kept.alerts, this.#priceOf(alert.symbol));
     this.#complain(wrong);
@@ -98,7 +103,8 @@ export class Desk {
     at('waiting').replaceChildren(
       ...alerts.map((alert) => {
         const words = inWords(alert);
-        const remove = el('button', { type: 'button', class: 'quiet icon', ariaLabel: `Remove ${words}`, on: { click: () => this.#remove(alert.id) } }, '×');
+        const on = { click: () => this.#remove(alert.id) };
+        const remove = el('button', { type: 'button', class: 'quiet icon', ariaLabel: `Remove ${words}`, on }, '×');
         return el('li', { data: { alert: alert.id } }, el('span', { class: 'number' }, words), remove);
       }),
     );
@@ -126,13 +132,15 @@ export class Desk {
     setText(at('outside-note'), {
       default: 'Alerts show up on this page. Your browser can show them outside of it, too.',
       granted: 'Alerts show up on this page, and outside of it through your browser.',
-      denied: 'Alerts show up on this page. Your browser was told not to show notifications of this address outside of it.',
+      denied:
+        'Alerts show up on this page. Your browser was told not to show notifications of this address outside of it.',
       unknown: 'Alerts show up on this page. This browser shows none outside of it.',
     }[state]);
   }
 
   #tellOutside(message: string, tag: string): void {
-    if (!('Notification' in globalThis) || Notification.permission !== 'granted' || document.visibilityState === 'visible') return;
+    if (!('Notification' in globalThis) || Notification.permission !== 'granted') return;
+    if (document.visibilityState === 'visible') return;
     try {
       // Every tab is told; the tag makes one notification of it.
       new Notification('rallypoint ticker', { body: message, tag });

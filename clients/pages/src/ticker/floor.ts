@@ -1,10 +1,12 @@
 /**
- * The trading floor: this tab as a member of the room. All tabs meet here to agree on who runs the market, and say which
- * alerts they wait for; the one that runs it writes the prices into the room.
+ * The trading floor: this tab as a member of the room. All tabs meet here to agree on who runs the market, and say
+ * which alerts they wait for; the one that runs it writes the prices into the room.
  */
 
-import { type Author, type Client, connect, Emitter, RequestError, type Room, type TokenSource } from 'rallypoint-client';
+import { connect, Emitter, RequestError } from 'rallypoint-client';
+import type { Author, Client, Room, TokenSource } from 'rallypoint-client';
 import { server } from '../shell/address.js';
+import { reasonOf } from '../shell/status.js';
 import { type Alert, isMet, packed, unpacked } from './alert.js';
 import { Market } from './market.js';
 import { KIND, type Prices, read, WHOLE_EVERY, written } from './prices.js';
@@ -46,8 +48,8 @@ export class Floor extends Emitter<{ changed: undefined }> {
   constructor(token: TokenSource) {
     super();
     this.#client = connect({ url: server, token });
-    this.#client.on('status', ({ state, reason }) => {
-      if (state === 'closed') this.#fault ??= reason;
+    this.#client.on('status', (status) => {
+      if (status.state === 'closed') this.#fault ??= reasonOf(status);
       this.#change();
     });
     void this.#join();
@@ -68,11 +70,6 @@ export class Floor extends Emitter<{ changed: undefined }> {
   /** Whether this tab takes no part at all: it does not run the market, and nobody learns what it waits for. */
   get isOut(): boolean {
     return this.#client.missing.length > 0 || (this.#fault !== undefined && !this.#room);
-  }
-
-  /** Whether this tab runs the market just now. */
-  get runs(): boolean {
-    return this.#runs;
   }
 
   /** Whether nobody's alerts can be told, because our token does not allow it. */
@@ -98,8 +95,8 @@ export class Floor extends Emitter<{ changed: undefined }> {
   }
 
   /**
-   * Prices as the board has them, perhaps from before this tab came: a market that begins goes on from there. Nothing begins
-   * before `begin`.
+   * Prices as the board has them, perhaps from before this tab came: a market that begins goes on from there. Nothing
+   * begins before `begin`.
    */
   learn({ tick, quotes }: Prices): void {
     if (this.#runs || this.#heard > -Infinity) return;
@@ -129,7 +126,9 @@ export class Floor extends Emitter<{ changed: undefined }> {
       const room = await this.#client.join(ROOM);
       this.#room = room;
       room.on('event', ({ kind, data, from, missed }) => kind === KIND && this.#hear(data, from, missed));
-      for (const name of ['shown', 'members', 'peer-joined', 'peer-left', 'presence'] as const) room.on(name, () => this.#seat());
+      for (const name of ['shown', 'members', 'peer-joined', 'peer-left', 'presence'] as const) {
+        room.on(name, () => this.#seat());
+      }
       room.on('left', ({ message }) => {
         this.#room = undefined;
         this.#fault ??= `This tab is no longer in the room: ${message}.`;
@@ -138,8 +137,9 @@ export class Floor extends Emitter<{ changed: undefined }> {
       this.#say();
       this.#seat();
     } catch (error) {
-      if (error instanceof RequestError && error.code === FORBIDDEN) this.#fault = 'Your token lets you look on, but not take part.';
-      else this.#fault ??= error instanceof Error ? error.message : `${error}`;
+      if (error instanceof RequestError && error.code === FORBIDDEN) {
+        this.#fault = 'Your token lets you look on, but not take part.';
+      } else this.#fault ??= error instanceof Error ? error.message : `${error}`;
       this.#change();
     }
   }
@@ -178,7 +178,8 @@ export class Floor extends Emitter<{ changed: undefined }> {
     const passed = now - this.#beaten;
     this.#beaten = now;
     const room = this.#room;
-    const runs = room !== undefined && this.#begun && this.#may && this.state === 'connected' && this.#succession.isOurs(now);
+    const isReady = this.#begun && this.#may && this.state === 'connected';
+    const runs = room !== undefined && isReady && this.#succession.isOurs(now);
     const begins = runs && !this.#runs;
     if (runs !== this.#runs) {
       this.#runs = runs;

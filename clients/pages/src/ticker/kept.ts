@@ -41,12 +41,11 @@ export class Kept {
     this.#write([...this.#alerts, alert]);
   }
 
-  /** Takes one out, and returns it. */
-  remove(id: string): Alert | undefined {
+  /** Takes one out, if it is there. */
+  remove(id: string): void {
     this.#read();
-    const found = this.#alerts.find((alert) => alert.id === id);
-    if (found) this.#write(this.#alerts.filter((alert) => alert !== found));
-    return found;
+    const others = this.#alerts.filter((alert) => alert.id !== id);
+    if (others.length < this.#alerts.length) this.#write(others);
   }
 
   /** What is kept, which another tab may have changed; where nothing can be kept, what this page knows. */

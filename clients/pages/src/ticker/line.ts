@@ -1,8 +1,13 @@
-/** The way of the prices to the board: a feed of its own, that can be cut and goes on where it was; and the proof of that. */
+/**
+ * The way of the prices to the board: a feed of its own that can be cut and goes on where it was, and the proof of it.
+ */
 
-import { type Cursor, Emitter, type Feed, type FeedEvent, type FeedStatus, type TokenSource, watch } from 'rallypoint-client';
+import { Emitter, watch } from 'rallypoint-client';
+import type { Cursor, Feed, FeedEvent, FeedStatus, TokenSource } from 'rallypoint-client';
 import { server } from '../shell/address.js';
 import { at, setText } from '../shell/el.js';
+import { parts, type Place } from '../shell/position.js';
+import { WAYS } from '../shell/status.js';
 
 /** What a line tells. */
 export interface LineEvents {
@@ -14,12 +19,6 @@ export interface LineEvents {
   gap: undefined;
 }
 
-/** Where an event stands in its log. */
-function place(position: string): { epoch: string; seq: number } {
-  const [epoch = '', seq] = position.split('.');
-  return { epoch, seq: Number(seq) };
-}
-
 export class Line extends Emitter<LineEvents> {
   readonly #room: string;
   readonly #token: TokenSource;
@@ -27,7 +26,7 @@ export class Line extends Emitter<LineEvents> {
   #cursor: Cursor | undefined = '0';
   #isCut = false;
   #hasConnected = false;
-  #last: { epoch: string; seq: number } | undefined;
+  #last: Place | undefined;
   #events = 0;
   #holes = 0;
   /** Where the line was cut last, and what was caught up since. */
@@ -39,14 +38,15 @@ export class Line extends Emitter<LineEvents> {
     this.#room = room;
     this.#token = token;
     at('cut').addEventListener('click', () => (this.#isCut ? this.#restore() : this.#cut()));
-    this.open();
+    this.#open();
     // Several events a second are told by one change of the text.
     setInterval(() => this.#draw(), 250);
   }
 
   /** Begins, or goes on where it was. */
-  open(): void {
-    const feed = watch({ url: server, token: this.#token, rooms: [this.#room], ...(this.#cursor ? { after: this.#cursor } : {}) });
+  #open(): void {
+    const after = this.#cursor ? { after: this.#cursor } : {};
+    const feed = watch({ url: server, token: this.#token, rooms: [this.#room], ...after });
     this.#feed = feed;
     feed.on('status', (status) => {
       this.emit('status', { status, isCut: this.#isCut });
@@ -59,7 +59,7 @@ export class Line extends Emitter<LineEvents> {
     feed.on('event', (event) => this.#hear(event));
     feed.on('reset', ({ room, position }) => {
       if (room !== this.#room) return;
-      this.#last = place(position);
+      this.#last = parts(position);
       this.#holes += this.#events ? 1 : 0;
       this.emit('gap', undefined);
     });
@@ -82,14 +82,14 @@ export class Line extends Emitter<LineEvents> {
   #restore(): void {
     this.#isCut = false;
     if (this.#cutAt !== undefined) this.#caughtUp = { until: Date.now(), from: this.#cutAt, events: 0 };
-    this.open();
+    this.#open();
     this.#draw();
   }
 
   #hear(event: FeedEvent): void {
     if (event.room === this.#room) {
-      const here = place(event.position);
-      if (this.#last && (here.epoch !== this.#last.epoch || here.seq !== this.#last.seq + 1)) this.#holes += 1;
+      const here = parts(event.position);
+      if (this.#last && (here?.epoch !== this.#last.epoch || here.seq !== this.#last.seq + 1)) this.#holes += 1;
       this.#last = here;
       this.#events += 1;
       if (this.#caughtUp && event.time < this.#caughtUp.until) this.#caughtUp.events += 1;
@@ -100,7 +100,7 @@ export class Line extends Emitter<LineEvents> {
   #draw(): void {
     const { status, cursor = this.#cursor ?? '' } = this.#feed ?? {};
     const isUp = status?.state === 'connected';
-    setText(at('way'), this.#isCut ? 'cut' : !isUp ? 'away' : status.transport === 'events' ? 'Server-Sent Events' : 'long poll');
+    setText(at('way'), this.#isCut ? 'cut' : isUp ? WAYS[status.transport] : 'away');
     setText(at('events'), `${this.#events}`);
     setText(at('seq'), this.#last ? `${this.#last.seq}` : '–');
     setText(at('holes'), `${this.#holes}`);
@@ -115,6 +115,7 @@ export class Line extends Emitter<LineEvents> {
     if (this.#isCut) return `Cut at event ${this.#cutAt ?? 0}. The market goes on; this board keeps its cursor.`;
     if (!this.#caughtUp) return '';
     const { from, events } = this.#caughtUp;
-    return `Taken up behind event ${from}: ${events} ${events === 1 ? 'event was' : 'events were'} caught up, ${this.#holes ? 'with a hole' : 'none is missing'}.`;
+    const were = events === 1 ? '1 event was' : `${events} events were`;
+    return `Taken up after event ${from}: ${were} caught up, ${this.#holes ? 'with a hole' : 'none is missing'}.`;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The market: prices that wander, are drawn back to where they opened, and now and then jump; and trades at them. It knows
- * neither a clock nor a network: the same seed and the same steps give the same market.
+ * The market: prices that wander, are drawn back to where they opened, and now and then jump; and trades at them. It
+ * knows neither a clock nor a network: the same seed and the same steps give the same market.
  */
 
 import { Chance } from './chance.js';
@@ -67,12 +67,14 @@ export class Market {
       if (!quote) return [];
       const drift = Math.log((this.#worth.get(symbol) ?? quote.price) / quote.open);
       const news = happens(NEWS) ? chance.bell() * NEWS_MOVES : 0;
-      const worth = quote.open * Math.exp(drift * (1 - seconds / RETURN_S) + chance.bell() * unrest * Math.sqrt(seconds) + news);
+      const back = drift * (1 - seconds / RETURN_S);
+      const worth = quote.open * Math.exp(back + chance.bell() * unrest * Math.sqrt(seconds) + news);
       this.#worth.set(symbol, worth);
       if (!happens(TRADES)) return [];
       const side = chance.next() < 0.5 ? -SPREAD / 2 : SPREAD / 2;
       const shares = LOT * Math.ceil(Math.exp(2 + chance.bell()));
-      const traded: Quote = { symbol, price: cents(worth * (1 + side)), open: quote.open, traded: quote.traded + shares };
+      const price = cents(worth * (1 + side));
+      const traded: Quote = { symbol, price, open: quote.open, traded: quote.traded + shares };
       this.#quotes.set(symbol, traded);
       return [traded];
     });

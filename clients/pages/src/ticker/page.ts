@@ -1,10 +1,11 @@
 /** The page of the ticker: a board fed by Server-Sent Events, a market that one of the tabs runs, and alerts. */
 
 import '../shell/start.js';
+import { reloadForToken, tokenOfAddress } from '../shell/address.js';
 import { at, el, setText } from '../shell/el.js';
 import { shownOf, StatusPill } from '../shell/status.js';
 import { toast } from '../shell/toast.js';
-import { claimsOf, tokenHelp, tokenOfAddress, tokenSource } from '../shell/token.js';
+import { claimsOf, tokenHelp, tokenSource } from '../shell/token.js';
 import { guestName } from '../shell/who.js';
 import { Desk } from './desk.js';
 import { Floor, ROOM } from './floor.js';
@@ -20,6 +21,7 @@ const LEARN_MS = 1_000;
 /** How long prices may stay away until it is said, ms. */
 const STILL_MS = 3_000;
 
+reloadForToken();
 const given = tokenOfAddress();
 const name = given ? undefined : guestName();
 const wish = { user: trader(), ...(name ? { name } : {}), rooms: [{ r: ROOM, role: 'host' as const }] };
@@ -64,23 +66,38 @@ line.on('event', (event) => {
 function draw(): void {
   const { runner, fault, state, count } = floor;
   at('market').dataset['runner'] = runner ? (runner.isUs ? 'us' : 'other') : 'nobody';
-  setText(at('runner'), runner ? (runner.isUs ? 'This tab' : runner.label) : state === 'connected' && !fault ? 'Nobody yet' : '–');
+  const nobody = state === 'connected' && !fault ? 'Nobody yet' : '–';
+  setText(at('runner'), runner ? (runner.isUs ? 'This tab' : runner.label) : nobody);
   setText(at('runner-note'), note(runner?.isUs));
   setText(at('tabs'), count ? `${count}` : '–');
   if (runner?.isUs && wasOurs === false) toast('The market is run by this tab now.');
   if (runner) wasOurs = runner.isUs;
   at('still').hidden = !last || isCut || performance.now() - last.at < STILL_MS;
-  if (last) setText(at('still'), `The prices stand still since ${last.words}. ${floor.isOut ? 'Nobody runs the market just now.' : 'The next tab takes the market over in a moment.'}`);
+  if (last) {
+    const next = floor.isOut
+      ? 'Nobody runs the market just now.'
+      : 'The next tab takes the market over in a moment.';
+    setText(at('still'), `The prices stand still since ${last.words}. ${next}`);
+  }
   desk.close(floor.isOut ? `Alerts can only be set by a tab that takes part. ${fault ?? ''}` : undefined);
   at('no-prices').hidden = last !== undefined;
 }
 
 function note(isUs: boolean | undefined): string {
-  if (floor.isMute && isUs) return 'It makes up the prices, four times a second; its token may notify nobody, so alerts wait for another tab.';
-  if (isUs) return 'It makes up the prices and writes them into the room, four times a second, and tells whose alert has come true. Close it, and the next tab goes on.';
+  if (floor.isMute && isUs) {
+    return 'It makes up the prices, four times a second; its token may notify nobody, so alerts wait for another tab.';
+  }
+  if (isUs) {
+    return 'It makes up the prices and writes them into the room, four times a second, and tells whose alert has ' +
+      'come true. Close it, and the next tab goes on.';
+  }
   if (floor.fault) return floor.fault;
-  if (isUs === false) return 'That tab makes up the prices, and tells whose alert has come true. When it goes, the next one goes on.';
-  return floor.state === 'connected' ? 'Of the tabs that are open the first one runs the market.' : 'On the way into the room…';
+  if (isUs === false) {
+    return 'That tab makes up the prices, and tells whose alert has come true. When it goes, the next one goes on.';
+  }
+  return floor.state === 'connected'
+    ? 'Of the tabs that are open the first one runs the market.'
+    : 'On the way into the room…';
 }
 
 floor.on('changed', draw);

@@ -1,4 +1,7 @@
-/** The event `prices` of the room: what the market writes into it, and what a board makes of what strangers may have written. */
+/**
+ * The event `prices` of the room: what the market writes into it, and what a board makes of what strangers may have
+ * written.
+ */
 
 import { COMPANIES, COMPANY } from './companies.js';
 import type { Quote } from './market.js';
@@ -22,7 +25,8 @@ const HIGHEST = 1_000_000;
 
 /** As it goes over the wire: `[symbol, price, open, traded]` for each company. */
 export function written({ tick, whole, quotes }: Prices): Record<string, unknown> {
-  return { tick, ...(whole ? { whole } : {}), quotes: quotes.map(({ symbol, price, open, traded }) => [symbol, price, open, traded]) };
+  const rows = quotes.map(({ symbol, price, open, traded }) => [symbol, price, open, traded]);
+  return { tick, ...(whole ? { whole } : {}), quotes: rows };
 }
 
 const isPrice = (value: unknown): value is number => typeof value === 'number' && value > 0 && value <= HIGHEST;

@@ -1,6 +1,6 @@
 /**
- * Who runs the market: of the members that can, the one that came first. Where it is there and yet silent, as a tab that its
- * browser has put to sleep, the next one stands in for it until it is heard again.
+ * Who runs the market: of the members that can, the one that came first. Where it is there and yet silent, as a tab
+ * that its browser has put to sleep, the next one stands in for it until it is heard again.
  */
 
 /** A member that can run the market. */

@@ -2,6 +2,7 @@
 
 import { Chart } from '../shell/chart.js';
 import { el, setText, within } from '../shell/el.js';
+import { change, signed } from './change.js';
 import { COMPANIES, type Company } from './companies.js';
 import type { Quote } from './market.js';
 
@@ -11,14 +12,7 @@ const FLASH_MS = 900;
 
 type Column = 'symbol' | 'price' | 'change' | 'traded';
 
-const change = ({ price, open }: Quote): number => price / open - 1;
 const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
-
-/** A change with its sign, such as `+1.20 %`. */
-export function signed(share: number): string {
-  const text = (Math.abs(share) * 100).toFixed(2);
-  return `${text === '0.00' ? '±' : share < 0 ? '−' : '+'}${text} %`;
-}
 
 class Row {
   quote: Quote | undefined;
@@ -34,14 +28,18 @@ class Row {
   constructor(readonly company: Company, choose: (symbol: string) => void) {
     const { symbol, name } = company;
     this.#chart = new Chart({
-      title: `${symbol}, the last minute`, series: [{ label: 'price' }], span: SPAN_MS, spark: true, fit: true, format: (value) => value.toFixed(2),
+      title: `${symbol}, the last minute`, series: [{ label: 'price' }], span: SPAN_MS, spark: true, fit: true,
+      format: (value) => value.toFixed(2),
     });
-    const bell = el('button', { type: 'button', class: 'quiet icon', ariaLabel: `Alert for ${symbol}`, title: `Alert for ${symbol}`, on: { click: () => choose(symbol) } });
+    const what = `Alert for ${symbol}`;
+    const on = { click: () => choose(symbol) };
+    const bell = el('button', { type: 'button', class: 'quiet icon', ariaLabel: what, title: what, on });
     bell.append(within(document, '#bell', HTMLTemplateElement).content.cloneNode(true));
     this.element = el(
       'tr', { data: { symbol } },
       el('th', { scope: 'row' }, el('b', {}, symbol), el('span', { class: 'name' }, name)),
-      this.#cell, this.#change, this.#traded, el('td', { class: 'minute' }, this.#chart.element), el('td', { class: 'bell' }, bell),
+      this.#cell, this.#change, this.#traded,
+      el('td', { class: 'minute' }, this.#chart.element), el('td', { class: 'bell' }, bell),
     );
   }
 
@@ -52,9 +50,9 @@ class Row {
     this.#chart.push([quote.price], time);
     setText(this.#price, quote.price.toFixed(2));
     setText(this.#traded, short.format(quote.traded));
-    const share = change(quote);
-    setText(this.#change, signed(share));
-    this.#change.dataset['side'] = share > 0 ? 'up' : 'down';
+    const { text, side } = signed(change(quote));
+    setText(this.#change, text);
+    this.#change.dataset['side'] = side;
     if (!isLive || !before || before.price === quote.price) return;
     const isUp = quote.price > before.price;
     // The arrow stays until the next change; the ground behind it goes.
@@ -91,7 +89,8 @@ export class Table {
     this.#body.replaceChildren(...[...this.#rows.values()].map(({ element }) => element));
     this.#heads = [...table.querySelectorAll<HTMLElement>('th[data-column]')];
     for (const head of this.#heads) {
-      within(head, 'button', HTMLButtonElement).addEventListener('click', () => this.#sortBy(head.dataset['column'] as Column));
+      const sort = () => this.#sortBy(head.dataset['column'] as Column);
+      within(head, 'button', HTMLButtonElement).addEventListener('click', sort);
     }
   }
 

@@ -1,7 +1,7 @@
 /** Tells users that an alert has come true: a notification each, which finds all of their tabs. */
 
-import { route } from '../shell/address.js';
-import { askForToken, tokenOfAddress } from '../shell/token.js';
+import { route, tokenOfAddress } from '../shell/address.js';
+import { askForToken } from '../shell/token.js';
 import { type Alert, news } from './alert.js';
 
 /** Whoever runs the market writes as this user, so that the server knows the keys of the one who ran it before. */

@@ -3,23 +3,24 @@
 import '../shell/start.js';
 import { type Feed, type FeedEvent, type FeedState, watch, type WatchOptions } from 'rallypoint-client';
 import { Stage } from '../arena/stage.js';
-import { type Asking, standing } from '../arena/standing.js';
-import { server } from '../shell/address.js';
+import { type Asking, type Stand, standing, standOf } from '../arena/standing.js';
+import { reloadForToken, server } from '../shell/address.js';
 import { at, el, setText } from '../shell/el.js';
-import { shownOf, StatusPill } from '../shell/status.js';
-import { tokenHelp, tokenSource } from '../shell/token.js';
+import { parts } from '../shell/position.js';
+import { reasonOf, shownOf, StatusPill, WAYS } from '../shell/status.js';
+import { keeping, tokenHelp, tokenSource } from '../shell/token.js';
+import { bytes } from '../status/units.js';
 import { Cuts } from './cuts.js';
 import { Fleet } from './fleet.js';
 import { Line } from './line.js';
 import { Names } from './names.js';
 import { clock, words } from './show.js';
-import { parts, Tally } from './tally.js';
+import { Tally } from './tally.js';
 
 const CUT_MS = 3_000;
 const MOST_LINES = 300;
 const FIGURES_EVERY = 250;
 const STAND_EVERY = 10_000;
-const WAYS = { events: 'Server-Sent Events', poll: 'long poll' };
 const DEFAULT_ROOM = 'arena';
 
 const query = new URLSearchParams(location.search);
@@ -55,10 +56,9 @@ class View {
   readonly fleet: Fleet;
   readonly feed: Feed;
   readonly #names: Names;
-  readonly #asking: Asking = { token: () => this.#token, ask: this.line.fetch };
+  readonly #asking: Asking;
   readonly #stage: Stage;
   readonly #end = new AbortController();
-  #token = '';
   #count = 0;
   #spectators = 0;
   /** Up to this number of the log, the counts have everything in them. */
@@ -74,22 +74,20 @@ class View {
     options: { transports?: WatchOptions['transports']; state: number; history: boolean },
   ) {
     const { signal } = this.#end;
-    const source = tokenSource(
-      { rooms: [{ r: room, role: 'spectator', do: ['watch', 'history', 'presence'] }] },
-      {
-        noTokens: () => {
-          at('help').replaceChildren(tokenHelp({ room, role: 'spectator' }));
-          at('help').hidden = false;
-        },
-      },
-    );
+    const wish = { rooms: [{ r: room, role: 'spectator' as const, do: ['watch', 'history', 'presence'] }] };
+    const noTokens = () => {
+      at('help').replaceChildren(tokenHelp({ room, role: 'spectator' }));
+      at('help').hidden = false;
+    };
+    const { source, token } = keeping(tokenSource(wish, { noTokens }));
+    this.#asking = { token, ask: this.line.fetch };
     this.fleet = new Fleet(options.state);
     this.feed = watch({
       url: server,
       rooms: [room],
       signal,
       fetch: this.line.fetch,
-      token: async (reason) => (this.#token = await source(reason)),
+      token: source,
       ...(options.transports ? { transports: options.transports } : {}),
       ...(options.state ? { state: options.state } : {}),
       ...(options.history ? { after: '0' } : {}),
@@ -98,7 +96,7 @@ class View {
     this.#stage = new Stage(at('canvas', HTMLCanvasElement), signal);
     this.feed.on('status', (status) => {
       pill.show(shownOf(status, this.#isOver));
-      if (status.state === 'closed' && !this.#isOver) stop(status.reason);
+      if (status.state === 'closed' && !this.#isOver) stop(reasonOf(status));
     });
     let isFirst = true;
     this.feed.on('connected', (said) => {
@@ -107,7 +105,10 @@ class View {
       if (found && isFirst && said.transport === 'events' && !options.history) this.tally.start(room, found.position);
       isFirst = false;
       this.cuts.back();
-      void this.#stand();
+      // A stream keeps its room, so that it can be asked for. Between two polls a room where nobody is does not exist;
+      // the feed has just asked for it, though.
+      if (said.transport === 'events') void this.#stand();
+      else this.#take(found && standOf(found.position, found.count, found.spectators));
     });
     this.feed.on('event', (event) => this.#hear(event));
     this.feed.on('state', (state) => this.#place(state));
@@ -139,7 +140,12 @@ class View {
   /** Asks how far the log has come: what is up to there and not here yet is caught up now. */
   async #stand(): Promise<void> {
     this.#standDue = performance.now() + STAND_EVERY;
-    const stand = await standing(this.room, this.#asking);
+    this.#take(await standing(this.room, this.#asking));
+  }
+
+  /** Takes over how the room stands, if that is known. */
+  #take(stand: Stand | undefined): void {
+    this.#standDue = performance.now() + STAND_EVERY;
     if (!stand) return;
     const { seq, members, spectators } = stand;
     [this.#countedTo, this.#count, this.#spectators] = [seq, members, spectators];
@@ -219,12 +225,7 @@ class View {
       repeats: tally.repeats,
       resets: tally.resets,
       requests: line.requests,
-      bytes:
-        line.bytes < 10_000
-          ? `${line.bytes} B`
-          : line.bytes < 1e7
-            ? `${(line.bytes / 1000).toFixed(0)} kB`
-            : `${(line.bytes / 1e6).toFixed(1)} MB`,
+      bytes: bytes(line.bytes),
       way: WAYS[feed.status.transport],
       beat: feed.status.transport === 'poll' ? 'none in a poll' : ago(line.beat),
       heard: ago(line.heard),
@@ -291,6 +292,7 @@ function preset(field: HTMLSelectElement, wanted: string | null): void {
   if ([...field.options].some(({ value }) => value === wanted) && wanted !== null) field.value = wanted;
 }
 
+reloadForToken();
 roomField.value = query.get('room') || DEFAULT_ROOM;
 preset(transportField, query.get('transport'));
 preset(stateField, query.get('state'));

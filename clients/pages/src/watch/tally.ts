@@ -4,15 +4,7 @@
  */
 
 import type { Position } from 'rallypoint-client';
-
-/** `epoch.seq.tag`, as in the protocol's section 11. */
-const POSITION = /^([0-9a-f]{16})\.(0|[1-9][0-9]{0,15})\.[0-9a-f]{8}$/;
-
-/** The parts of a position; `undefined` for a text that is none. */
-export function parts(position: Position): { epoch: string; seq: number } | undefined {
-  const [, epoch, seq] = POSITION.exec(position) ?? [];
-  return epoch === undefined || seq === undefined ? undefined : { epoch, seq: Number(seq) };
-}
+import { parts, type Place } from '../shell/position.js';
 
 export class Tally {
   seen = 0;
@@ -22,7 +14,7 @@ export class Tally {
   /** Resets: the server said itself that something is gone. */
   resets = 0;
   /** Where each room stands. */
-  readonly #at = new Map<string, { epoch: string; seq: number }>();
+  readonly #at = new Map<string, Place>();
 
   /** Where a room stands, as the first thing that is known of it; later calls change nothing. */
   start(room: string, position: Position): void {
