@@ -4,7 +4,7 @@
 //! What a token says about itself never chooses how it is checked: `iss` and `kid` only pick one
 //! of the configured keys, and that key brings its algorithm.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
 use rallypoint_protocol::{ErrorCode, codec::Refused};
@@ -53,13 +53,13 @@ impl Key {
 }
 
 /// Why a token is not accepted: the code is for the client, the reason for the server's log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {reason}")]
 pub struct Refusal {
     /// [`ErrorCode::TokenInvalid`] or [`ErrorCode::TokenExpired`].
     pub code: ErrorCode,
     /// What is wrong; holds nothing of the token.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
 }
 
 impl From<Refusal> for Refused {
@@ -69,7 +69,18 @@ impl From<Refusal> for Refused {
 }
 
 const fn invalid(reason: &'static str) -> Refusal {
-    Refusal { code: ErrorCode::TokenInvalid, reason }
+    Refusal { code: ErrorCode::TokenInvalid, reason: Cow::Borrowed(reason) }
+}
+
+/// Which claim is missing, or what is expected where; not what stands there.
+fn malformed(error: &serde_json::Error) -> Refusal {
+    let error = error.to_string();
+    let what = match error.rsplit_once(", expected ") {
+        Some((_, expected)) => format!(": expected {expected}"),
+        None if error.starts_with("missing field `") => format!(": {error}"),
+        None => String::new(),
+    };
+    Refusal { code: ErrorCode::TokenInvalid, reason: format!("a claim is missing or malformed{what}").into() }
 }
 
 impl Verifier {
@@ -136,6 +147,7 @@ impl Verifier {
         let claims = jsonwebtoken::decode::<Claims>(token, &key.key, &key.validation)
             .map_err(|error| match error.kind() {
                 jsonwebtoken::errors::ErrorKind::InvalidSignature => invalid("the signature does not match"),
+                jsonwebtoken::errors::ErrorKind::Json(error) => malformed(error),
                 _ => invalid("a claim is missing or malformed"),
             })?
             .claims;
@@ -185,7 +197,7 @@ impl Verifier {
         }
         let latest = (now_ms + self.leeway_ms) / 1000.0;
         if claims.nbf.into_iter().chain(claims.iat).any(|begin| begin > latest) {
-            return Err(invalid("`nbf` or `iat` lies in the future"));
+            return Err(invalid("`nbf` or `iat` lies in the future; they count seconds, not milliseconds"));
         }
         if !(0.0..=LATEST_SECOND).contains(&claims.exp) {
             return Err(invalid("`exp` is out of range; it counts seconds, not milliseconds"));
@@ -200,7 +212,7 @@ impl Verifier {
     /// Whether what a good token allows still holds at `now_ms`.
     pub fn check_time(&self, grant: &Grant, now_ms: f64) -> Result<(), Refusal> {
         if now_ms >= grant.expires_at_ms + self.leeway_ms {
-            return Err(Refusal { code: ErrorCode::TokenExpired, reason: "expired" });
+            return Err(Refusal { code: ErrorCode::TokenExpired, reason: Cow::Borrowed("expired") });
         }
         Ok(())
     }

@@ -130,6 +130,9 @@ pub(super) struct Ask {
     body: Body,
 }
 
+/// Characters of a refused Origin that are told.
+const ORIGIN_SHOWN: usize = 100;
+
 /// Pairs of a query at most; sixteen rooms and whatever else there is fit well.
 const QUERY_MAX: usize = 64;
 
@@ -189,14 +192,31 @@ impl Ask {
 
     /// Refuses haste, an Origin that is not on the list, and a query that is out of all proportion.
     pub(super) fn check(&self) -> Result<(), Refusal> {
-        if let Some(peer) = &self.peer {
-            self.keep_pace(&self.context.paces.address, &peer.address.ip(), "requests_per_second_per_ip")?;
-        }
-        self.context.origins.check(self.origin())?;
+        self.check_haste()?;
+        self.check_origin()?;
         if self.query.len() > QUERY_MAX {
             return Err(Refused::new(ErrorCode::TooBig, "too many query parameters").into());
         }
         Ok(())
+    }
+
+    /// Refuses haste.
+    pub(super) fn check_haste(&self) -> Result<(), Refusal> {
+        let Some(peer) = &self.peer else { return Ok(()) };
+        self.keep_pace(&self.context.paces.address, &peer.address.ip(), "requests_per_second_per_ip")
+    }
+
+    /// A browser does not show its page why a WebSocket was refused, so the log says it to whoever has set up the server.
+    fn check_origin(&self) -> Result<(), Refused> {
+        let origin = self.origin();
+        self.context.origins.check(origin).map_err(|code| {
+            let Some(origin) = origin else {
+                return Refused::new(code, "an Origin header is needed here: `allow_no_origin` is off");
+            };
+            let origin: String = origin.chars().take(ORIGIN_SHOWN).collect();
+            tracing::info!(origin, "a page was refused: `origins` does not list where it comes from");
+            Refused::new(code, format!("`origins` does not list {origin}"))
+        })
     }
 
     /// Refuses haste; `limit` is how the configuration calls the pace.

@@ -12,7 +12,7 @@ use rallypoint_protocol::{ErrorCode, codec::Refused};
 use rust_embed::RustEmbed;
 use warp::{path::Tail, reply::Response};
 
-use super::{ask::Ask, on, problem};
+use super::{ask::Ask, on_open, problem};
 
 #[derive(RustEmbed)]
 #[folder = "clients/pages/dist/"]
@@ -55,7 +55,7 @@ pub(super) async fn page(tail: Tail, ask: Ask, served: bool) -> Response {
         let hint = if name == "index" { "the pages are switched off" } else { "no such route" };
         return problem::reply(&Refused::new(ErrorCode::NotFound, hint), None);
     };
-    on(ask, &[Method::GET, Method::HEAD], |_| async move { Ok(response) }).await
+    on_open(ask, &[Method::GET, Method::HEAD], |_| async move { Ok(response) }).await
 }
 
 /// The answer for a path without its leading slash, from the files that `lookup` knows.

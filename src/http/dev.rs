@@ -72,7 +72,9 @@ fn check_local(ask: &Ask) -> Result<(), Refused> {
         host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(n, _)| n);
     let listed = ask.origin().is_some_and(|origin| ask.context.origins.is_listed(origin));
     if !matches!(name, "localhost" | "127.0.0.1" | "[::1]") || !listed {
-        let hint = "only for pages on localhost: send Origin: http://localhost:3000, or use `rallypoint token`";
+        let port = host.rsplit_once(':').map_or("", |(_, port)| port).parse::<u16>().unwrap_or(80);
+        let hint =
+            format!("only for pages on localhost: send Origin: http://localhost:{port}, or use `rallypoint token`");
         return Err(Refused::new(ErrorCode::OriginRefused, hint));
     }
     Ok(())

@@ -156,8 +156,33 @@ where
     B: From<String>,
     F: Future<Output = Answer<B>>,
 {
+    let checked = ask.check();
+    on_checked(ask, checked, allowed, run).await
+}
+
+/// As [`on`], for what is no secret: wherever the question comes from it is answered, though only a page of ours may read
+/// the answer. A browser asks for the scripts of the server's own pages with their Origin, which nobody need list.
+async fn on_open<B, F>(ask: Ask, allowed: &[Method], run: impl FnOnce(Ask) -> F) -> http::Response<B>
+where
+    B: From<String>,
+    F: Future<Output = Answer<B>>,
+{
+    let checked = ask.check_haste();
+    on_checked(ask, checked, allowed, run).await
+}
+
+async fn on_checked<B, F>(
+    ask: Ask,
+    checked: Result<(), Refusal>,
+    allowed: &[Method],
+    run: impl FnOnce(Ask) -> F,
+) -> http::Response<B>
+where
+    B: From<String>,
+    F: Future<Output = Answer<B>>,
+{
     let (context, page) = (ask.context.clone(), Page::of(&ask));
-    let answer = match ask.check() {
+    let answer = match checked {
         Err(refusal) => Err(refusal),
         Ok(()) if ask.method == Method::OPTIONS => Ok(preflight(allowed)),
         Ok(()) if allowed.contains(&ask.method) => run(ask).await,
@@ -183,6 +208,7 @@ impl Page {
     fn response<B: From<String>>(&self, context: &Context, answer: Answer<B>) -> http::Response<B> {
         let (origins, metrics) = (&context.origins, context.hub.metrics());
         let mut response = answer.unwrap_or_else(|Refusal { refused, retry_after, limit, .. }| {
+            tracing::debug!(code = refused.code.number(), detail = &*refused.message, "refused");
             metrics.refuse(refused.code);
             limit.into_iter().for_each(|limit| metrics.limited(limit));
             problem::reply(&refused, retry_after)

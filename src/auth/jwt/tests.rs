@@ -283,3 +283,19 @@ fn an_unusable_set_of_keys_is_refused() {
     let expected = AuthConfigError::Key { index: 0, error: KeyError::Short(5) };
     assert_eq!(refused(config(vec![short])), Some(expected));
 }
+
+/// Whoever signs their first tokens wants to know which claim it is; what stands in it is nobody's business.
+#[test]
+fn the_claim_that_is_wrong_is_named() {
+    let verifier = verifier(vec![secret_key(None, None, SECRET)]);
+    let reason = |changes| verifier.check(&token(changes), NOW).unwrap_err().reason;
+    assert!(reason(json!({"exp": null})).contains("missing field `exp`"), "{}", reason(json!({"exp": null})));
+    assert!(reason(json!({"rooms": [{"r": "call/7"}]})).contains("missing field `do`"));
+    for secret in ["hush", "hush, expected hush"] {
+        let wrong = reason(json!({"exp": secret}));
+        assert!(wrong.contains("expected f64 at line 1") && !wrong.contains("hush"), "{wrong}");
+        let wrong = reason(json!({"rooms": [secret]}));
+        assert!(wrong.contains("expected a map at line 1") && !wrong.contains("hush"), "{wrong}");
+    }
+    assert!(reason(json!({"iat": 1.8e12})).contains("seconds, not milliseconds"));
+}
