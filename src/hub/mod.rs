@@ -25,7 +25,7 @@ use std::{
     borrow::Borrow,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -83,6 +83,8 @@ pub struct Hub {
     lost: Lost,
     ice: Ice,
     draining: AtomicBool,
+    /// How many connections there were when it began to drain.
+    crowd: AtomicU64,
     /// Settings by rule; a handful, shared by all rooms.
     settings: Mutex<Vec<Arc<RoomSettings>>>,
 }
@@ -133,6 +135,7 @@ impl Hub {
             timer: Timer::default(),
             session_bounds,
             draining: AtomicBool::new(false),
+            crowd: AtomicU64::new(0),
             settings: Mutex::default(),
             config: config.clone(),
         })
@@ -298,7 +301,7 @@ impl Hub {
                 session
             };
             let entered = held.enter(self.limits().connections_per_user, grant.dup, session);
-            break entered.inspect_err(|&code| self.user_refused(code))?;
+            break entered.map_err(|code| self.user_refused(code))?;
         };
         drop(coming);
         self.metrics.sessions.inc();
@@ -308,11 +311,13 @@ impl Hub {
         Ok(Some(session))
     }
 
-    /// Counts a connection that the user has no place for.
-    pub(crate) fn user_refused(&self, code: ErrorCode) {
-        if code == ErrorCode::TooManyConnections {
-            self.metrics.limited("connections_per_user");
+    /// Why a user has no place for another connection; counts it.
+    pub(crate) fn user_refused(&self, code: ErrorCode) -> Refused {
+        if code != ErrorCode::TooManyConnections {
+            return code.into();
         }
+        self.metrics.limited("connections_per_user");
+        Refused::new(code, "too many connections of one user: limits.connections_per_user")
     }
 
     /// What a client is told first.
@@ -430,6 +435,7 @@ impl Hub {
     /// Takes nobody on any more and asks everybody to leave, each with a time of its own to come
     /// back: all at once they would be a storm.
     pub async fn drain(&self) {
+        self.crowd.store(self.metrics.sockets.get().unsigned_abs(), Ordering::Relaxed);
         self.draining.store(true, Ordering::Release);
         self.users.end_feeds();
         for sessions in self.users.all().chunks(DRAIN_SLICE) {
@@ -446,15 +452,16 @@ impl Hub {
         }
     }
 
-    /// After how many milliseconds somebody is to come back to a server that goes away. Everybody
-    /// is spread over the drain time, and is back before the next process lets lost sessions go.
+    /// After how many milliseconds somebody is to come back to a server that goes away. The more there are, the wider they
+    /// are spread, over the drain time at most, and they are back before the next process lets lost sessions go.
     pub fn come_back_ms(&self, random: Uuid) -> u64 {
         let limits = self.limits();
-        let spread = match limits.resume_grace_ms {
+        let most = match limits.resume_grace_ms {
             0 => limits.drain_ms,
             grace_ms => limits.drain_ms.min(grace_ms * 4 / 5),
         };
-        RESTART_MS + random.as_u64_pair().1 % spread.saturating_sub(RESTART_MS).max(1)
+        let spread = most.saturating_sub(RESTART_MS).min(self.crowd.load(Ordering::Relaxed) * EACH_MS);
+        RESTART_MS + random.as_u64_pair().1 % spread.max(1)
     }
 
     /// Whether the node is going away.
@@ -553,6 +560,8 @@ impl OwnLog {
 const DRAIN_SLICE: usize = 256;
 /// How long a process takes at least to end and begin again.
 const RESTART_MS: u64 = 250;
+/// By how much each of those who are to come back widens the time in which they do.
+const EACH_MS: u64 = 10;
 
 /// How often old events are let go.
 const SWEEP_MS: u64 = 5000;
