@@ -48,7 +48,7 @@ const BACKLOG: u32 = 4096;
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The address is taken or not ours.
-    #[error("cannot listen on {0}: {1}")]
+    #[error("cannot listen on {0}: {1}; --listen or RALLYPOINT_LISTEN names another address and port")]
     Listen(SocketAddr, io::Error),
     /// A key of the configuration cannot be used.
     #[error("{0}")]

@@ -7,12 +7,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 macro_rules! error_codes {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal, $http:literal, $retry:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $text:literal, $http:literal, $retry:literal;)*) => {
         /// Why a request was refused. The number is on the wire; the hundreds tell the family:
         /// 6xx the message, 7xx credentials and rights, 8xx the state of things, 9xx limits.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u16)]
-        pub enum ErrorCode { $($(#[$doc])* $name = $code,)* }
+        pub enum ErrorCode { $($(#[doc = $doc])* $name = $code,)* }
 
         impl ErrorCode {
             /// Every code, in ascending order.
@@ -21,6 +21,11 @@ macro_rules! error_codes {
             /// The name that stands beside the number on the wire.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
+            }
+
+            /// What it means, in a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),*).trim(),)* }
             }
 
             /// The HTTP status that carries this error (RFC 9110 section 15).

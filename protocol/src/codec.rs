@@ -82,9 +82,14 @@ impl Refused {
     }
 }
 
+/// Where there is nothing better to say, what the code means.
 impl From<ErrorCode> for Refused {
     fn from(code: ErrorCode) -> Self {
-        Self::new(code, code.name())
+        let mut meaning = code.meaning().trim_end_matches('.').to_owned();
+        if let Some(first) = meaning.get_mut(..1) {
+            first.make_ascii_lowercase();
+        }
+        Self::new(code, meaning)
     }
 }
 

@@ -54,6 +54,16 @@ impl Pattern {
         self.covers(user.as_str())
     }
 
+    /// Whether it covers every name that the other one covers.
+    pub fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All, _) => true,
+            (_, Self::All) | (Self::Exact(_), Self::Below(_)) => false,
+            (Self::Exact(one), Self::Exact(other)) => one == other,
+            (Self::Below(branch), Self::Exact(other) | Self::Below(other)) => other.starts_with(&**branch),
+        }
+    }
+
     /// Whether the pattern can only mean users' logs, which makes it useless for rooms.
     pub fn is_reserved(&self) -> bool {
         matches!(self, Self::Exact(text) | Self::Below(text) if text.starts_with(USER_PREFIX))

@@ -31,7 +31,8 @@ impl CheckConfigArgs {
 
     fn run_in(&self, env: impl Iterator<Item = (String, String)>) -> Result<String, ConfigError> {
         let config = load(Some(&self.file), env, Overrides::default())?;
-        Ok(format!("{}: ok\n{}", self.file.display(), summary(&config)))
+        let notes: String = notes(&config).iter().map(|note| format!("\n  note      {note}")).collect();
+        Ok(format!("{}: ok\n{}{notes}", self.file.display(), summary(&config)))
     }
 }
 
@@ -54,9 +55,34 @@ fn summary(config: &Config) -> String {
     )
 }
 
+/// What is allowed and rarely meant.
+fn notes(config: &Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    if config.origins.is_empty() && !config.dev {
+        notes.push("`origins` lists no page, so browsers are refused; programs are not".to_owned());
+    } else if config.pages && !config.dev {
+        notes.push(
+            "the pages at / can connect only if `origins` lists the address that they are opened under".to_owned(),
+        );
+    }
+    if config.ice.is_empty() {
+        notes.push("no [[ice]]: calls find a way within one network only; add a STUN and a TURN server".to_owned());
+    }
+    for (at, rule) in config.rooms.iter().enumerate() {
+        if let Some(before) = config.rooms[..at].iter().position(|before| before.pattern.includes(&rule.pattern)) {
+            let [rule, before] = [&rule.pattern, &config.rooms[before].pattern];
+            notes.push(format!(
+                "[[rooms]] `{rule}` is never used: `{before}` stands before it, and the first that fits counts"
+            ));
+        }
+    }
+    notes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{auth::pattern::Pattern, config::RoomRule, room::settings::RoomSettings};
 
     #[test]
     fn a_good_file_is_summed_up_and_a_bad_one_explained() {
@@ -71,5 +97,23 @@ mod tests {
         assert!(good.starts_with(&format!("{}: ok\n", file.display())), "{good}");
         assert!(good.contains("origins   https://app.example"), "{good}");
         assert!(bad.unwrap_err().to_string().contains(":2: limits.frame: 1 is out of range"));
+    }
+
+    #[test]
+    fn what_is_rarely_meant_is_noted() {
+        let rule = |pattern| RoomRule { pattern: Pattern::new(pattern).unwrap(), settings: RoomSettings::default() };
+        let patterns = ["match/7", "match/*", "match/7", "match/a/*", "lobby", "*", "lobbies/*"];
+        let mut config = Config { rooms: patterns.map(rule).into(), ..Config::default() };
+        let dead = |config: &Config| notes(config).iter().filter(|note| note.contains("never used")).count();
+        assert_eq!(dead(&config), 3, "{:?}", notes(&config));
+        assert!(notes(&config).iter().any(|note| note.contains("lists no page")), "{:?}", notes(&config));
+        assert!(notes(&config).iter().any(|note| note.contains("no [[ice]]")), "{:?}", notes(&config));
+        config.origins = vec!["https://app.example".to_owned()];
+        assert!(notes(&config).iter().any(|note| note.contains("the pages at /")), "{:?}", notes(&config));
+        let dev = [("RALLYPOINT_DEV", "true"), ("RALLYPOINT_ICE__0__URLS", "stun:stun.example")];
+        config =
+            load(None, dev.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter(), Overrides::default())
+                .unwrap();
+        assert_eq!(notes(&config), [""; 0]);
     }
 }

@@ -47,13 +47,13 @@ pub struct ServeArgs {
     #[arg(long)]
     pub dev_insecure: bool,
     /// Where to listen [default: 127.0.0.1:3000]
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     pub listen: Option<SocketAddr>,
     /// The configuration file; rallypoint.example.toml explains it
     #[arg(long, value_name = "FILE", env = "RALLYPOINT_CONFIG")]
     pub config: Option<PathBuf>,
     /// A loopback address that serves /metrics without a token
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     pub metrics_listen: Option<SocketAddr>,
     /// How log lines are written [default: text]
     #[arg(long, value_name = "FORMAT")]
@@ -66,8 +66,13 @@ the file.
 
 Examples:
   rallypoint serve --dev
+  rallypoint serve --dev --listen 127.0.0.1:3100
   rallypoint serve --config /etc/rallypoint.toml --listen 0.0.0.0:3000
   RALLYPOINT_ORIGINS=https://app.example rallypoint serve --config rallypoint.toml";
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "an address in figures and a port, such as 127.0.0.1:3000 or 0.0.0.0:3000")
+}
 
 impl From<&ServeArgs> for Overrides {
     fn from(args: &ServeArgs) -> Self {
@@ -100,5 +105,9 @@ mod tests {
         assert!(overrides.dev && !overrides.dev_insecure);
         assert_eq!(overrides.listen, Some(SocketAddr::from(([0, 0, 0, 0], 1))));
         assert_eq!(overrides.log_format, Some(LogFormat::Json));
+        for half in ["3100", "localhost:3100", "127.0.0.1"] {
+            let Err(error) = Cli::try_parse_from(["rallypoint", "serve", "--listen", half]) else { panic!("{half}") };
+            assert!(error.to_string().contains("such as 127.0.0.1:3000"), "{error}");
+        }
     }
 }

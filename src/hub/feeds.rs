@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use rallypoint_protocol::{
     Cursor, ErrorCode, Position, RoomName, UserName, Verb,
+    codec::Refused,
     event::Millis,
     position::LogKey,
     server::{ResetReason, State as StateMessage},
@@ -179,11 +180,11 @@ pub struct Found {
 static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
 /// Takes one of a user's places.
-fn enter(hub: &Hub, user: &UserName, hears: bool) -> Result<(Reader, Arc<UserCell>), ErrorCode> {
+fn enter(hub: &Hub, user: &UserName, hears: bool) -> Result<(Reader, Arc<UserCell>), Refused> {
     let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
     let reader = Reader { id, wake: Arc::default(), hears };
     let entered = hub.users().enter_feed(user, &reader, hub.limits().connections_per_user);
-    let cell = entered.inspect_err(|&code| hub.user_refused(code))?;
+    let cell = entered.map_err(|code| hub.user_refused(code))?;
     Ok((reader, cell))
 }
 
@@ -199,12 +200,12 @@ const NOBODY: &str = "user/nobody";
 
 impl Onlooker {
     /// Takes one of the user's places, or of those for nobody in particular.
-    pub(crate) fn enter(hub: &Arc<Hub>, user: Option<&UserName>) -> Result<Self, ErrorCode> {
+    pub(crate) fn enter(hub: &Arc<Hub>, user: Option<&UserName>) -> Result<Self, Refused> {
         let nobody = || UserName::new(NOBODY).expect("it has the form of a user");
         let (reader, user) = enter(hub, &user.cloned().unwrap_or_else(nobody), false)?;
         let onlooker = Self { hub: hub.clone(), reader, user };
         // A drain that has seen all feeds already did not see this one.
-        if hub.is_draining() { Err(ErrorCode::ShuttingDown) } else { Ok(onlooker) }
+        if hub.is_draining() { Err(ErrorCode::ShuttingDown.into()) } else { Ok(onlooker) }
     }
 
     /// Waits until it is to end, and tells why.
@@ -233,7 +234,7 @@ impl Feed {
         start: &Start,
         state_hz: Option<f64>,
         now: Millis,
-    ) -> Result<Self, ErrorCode> {
+    ) -> Result<Self, Refused> {
         let (Reader { id, wake, .. }, user) = enter(hub, &grant.user, true)?;
         let own = RoomName::of_user(&grant.user);
         let own_key = LogKey::of(&own);

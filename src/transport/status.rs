@@ -8,7 +8,7 @@ use std::{collections::VecDeque, convert::Infallible, future::poll_fn, sync::Arc
 use bytes::Bytes;
 use futures_util::stream::Stream;
 use parking_lot::Mutex;
-use rallypoint_protocol::{ErrorCode, event::Millis};
+use rallypoint_protocol::{ErrorCode, codec::Refused, event::Millis};
 use serde::Serialize;
 use serde_json::json;
 use tokio::{
@@ -52,7 +52,7 @@ impl Status {
     }
 
     /// A reader; without a grant it is one of those whom nobody asked for a token.
-    pub(crate) fn open(self: &Arc<Self>, grant: Option<&Grant>) -> Result<Reader, ErrorCode> {
+    pub(crate) fn open(self: &Arc<Self>, grant: Option<&Grant>) -> Result<Reader, Refused> {
         let hub = &self.hub;
         let place = Onlooker::enter(hub, grant.map(|grant| &grant.user))?;
         let until = grant.map(|grant| Millis(grant.expires_at_ms).after(hub.limits().expiry_grace_ms));
@@ -376,7 +376,7 @@ mod tests {
         let status = status();
         let mut early = status.open(None).unwrap();
         status.hub.drain().await;
-        assert_eq!(status.open(None).err(), Some(ErrorCode::ShuttingDown));
+        assert_eq!(status.open(None).err().map(|refused| refused.code), Some(ErrorCode::ShuttingDown));
         loop {
             if let Told::End(end) = early.next().await {
                 break assert!(end.starts_with(b"retry: "));

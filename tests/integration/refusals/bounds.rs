@@ -144,7 +144,8 @@ async fn a_user_has_only_so_many_connections() {
     let stream = Stream::open(&node, &ada(), "room=lobby").await;
     let error = Client::connect(node.options(&ada(), Encoding::MsgPack)).await.expect_err("two are enough");
     assert_eq!((error.code().map(ErrorCode::number), error.close_code()), (Some(903), Some(4301)));
-    node.get("/v1/poll?room=lobby", &ada()).await.refused(903);
+    let problem = node.get("/v1/poll?room=lobby", &ada()).await.refused(903);
+    assert!(problem["detail"].as_str().unwrap().contains("limits.connections_per_user"), "{problem}");
     node.get("/v1/events?room=lobby", &ada()).await.refused(903);
     // Somebody else is not concerned.
     Wire::connect(&node, &pass("bob").player("*"), Encoding::Json).await.bye().await;
