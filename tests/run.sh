@@ -182,10 +182,14 @@ group_conformance() {
   counted read_node node tests/conformance/judge.mjs "$SCRATCH/conformance/index.json"
 }
 
-group_browser() {
+group_firefox() {
+  if [[ -n ${FIREFOX:-} ]]; then command -v "$FIREFOX"; else command -v firefox-esr || command -v firefox; fi
+}
+browser() {
   npm_ci tests/browser
   build
-  CHROMIUM=$(browser) RALLYPOINT_BIN=$TARGET/debug/rallypoint counted read_node node tests/browser/run.mjs
+  CHROMIUM=$(browser) FIREFOX=$(firefox) RALLYPOINT_BIN=$TARGET/debug/rallypoint \
+    counted read_node node tests/browser/run.mjs
 }
 
 # Eight players for 10 s, both move lanes, a real server. `make arena` sets BUILT=release, and ARENA
@@ -359,6 +363,10 @@ need_packages() {
   if wanted browser; then
     command -v turnserver >/dev/null || packages+=(coturn)
     command -v nginx >/dev/null || packages+=(nginx)
+    if ! firefox >/dev/null; then
+      [[ -z ${FIREFOX:-} ]] || fail "FIREFOX=$FIREFOX is no program"
+      packages+=(firefox-esr)
+    fi
   fi
   ((${#packages[@]} == 0)) || install "${packages[@]}"
   new_node

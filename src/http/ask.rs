@@ -1,7 +1,7 @@
 //! One HTTP request as the routes see it: path parameters decoded once, the query taken apart, the
 //! credential gathered.
 
-use std::{borrow::Cow, hash::Hash, net::SocketAddr, pin::Pin, str::FromStr, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt::Display, hash::Hash, net::SocketAddr, pin::Pin, str::FromStr, sync::Arc, time::Duration};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::{Buf, Bytes, BytesMut};
@@ -181,12 +181,17 @@ impl Ask {
     }
 
     /// A number in the query, within bounds.
-    pub(super) fn number<T: FromStr + PartialOrd>(&self, name: &str, default: T, range: [T; 2]) -> Result<T, Refused> {
+    pub(super) fn number<T: FromStr + PartialOrd + Display>(
+        &self,
+        name: &str,
+        default: T,
+        range: [T; 2],
+    ) -> Result<T, Refused> {
         let Some(text) = self.param(name) else { return Ok(default) };
         let [min, max] = range;
         match text.parse() {
             Ok(value) if value >= min && value <= max => Ok(value),
-            _ => Err(Refused::new(ErrorCode::BadValue, format!("`{name}` is out of range"))),
+            _ => Err(Refused::new(ErrorCode::BadValue, format!("`{name}` is a number from {min} to {max}"))),
         }
     }
 

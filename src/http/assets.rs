@@ -52,7 +52,11 @@ pub(super) async fn page(tail: Tail, ask: Ask, served: bool) -> Response {
     let found = if served { find(name, &ask.headers, embedded) } else { None };
     let Some(response) = found else {
         ask.context.hub.metrics().refuse(ErrorCode::NotFound);
-        let hint = if name == "index" { "the pages are switched off" } else { "no such route" };
+        let hint = match name {
+            "index" => "the pages are switched off",
+            _ if name.starts_with("v1/") => "no such route; a `/` within a name is written %2F",
+            _ => "no such route",
+        };
         return problem::reply(&Refused::new(ErrorCode::NotFound, hint), None);
     };
     on_open(ask, &[Method::GET, Method::HEAD], |_| async move { Ok(response) }).await
