@@ -10,13 +10,21 @@ import type { Joined, Position, ServerMessage } from './wire.js';
 /** How messages travel. */
 export type TransportName = 'websocket' | 'events' | 'poll';
 
-/** A move as it is given to a carrier; `to` are handles. */
+/** A move as it is given to a carrier. */
 export interface OutgoingMove {
   room: string;
   key: number;
   reliable: boolean;
-  to?: number[] | undefined;
+  /** Some members, and their handles when it goes out: those who have come back since may have others. */
+  to?: { peers: readonly string[]; handles(): number[] } | undefined;
   data: unknown;
+}
+
+/** A reliable move that may not have arrived, as it was given to `sendReliable`. */
+export interface LostMove {
+  data: unknown;
+  key: number;
+  to?: readonly string[] | undefined;
 }
 
 /** A move as a carrier hands it over; `from` is a handle. */
@@ -63,10 +71,12 @@ export interface CarrierListener {
    * A message of the server, in order and each once, answers to requests left out. Missed events come as if they came
    * live, before the `joined` that brought them. A `joined` is told in any case, also the answer to `Carrier.join`,
    * before that resolves: what follows it in the same breath must find the room. A `connected` is told before
-   * everything on it.
+   * everything on it. A `joined` has an empty `missed`, or none if a `reset` of the room follows it.
    */
   message(message: ServerMessage, missed: boolean): void;
   move(move: IncomingMove): void;
+  /** Reliable moves of ours that may not have arrived, or cannot any more. */
+  lost(room: string, moves: LostMove[], reason: string): void;
   /** A room that the session is no longer in: for good, or until it is asked for again, at `retryAt`. */
   out(room: string, why: { code: number; message: string; retryAt?: number }): void;
 }

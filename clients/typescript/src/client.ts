@@ -35,9 +35,12 @@ export interface ConnectOptions {
   encoding?: 'msgpack' | 'json';
   /** What may be tried, in this order. Default: `websocket`, `events`, `poll`. */
   transports?: readonly TransportName[];
-  /** Requests and reliable moves that are kept while away; what is above it is refused. Default 256. */
+  /**
+   * Requests that wait to be sent, and of each room reliable moves that wait or may not have arrived yet, while away and
+   * in a burst; what is above it is refused. Default 256.
+   */
   queue?: number;
-  /** A WebSocket for Node 20, such as the one of the package `ws`. */
+  /** A WebSocket class where there is none: that of the package `ws` for Node 20. */
   WebSocket?: unknown;
   fetch?: typeof fetch;
 }
@@ -123,7 +126,7 @@ export class Client extends Emitter<ClientEvents> {
     const source: TokenSource = typeof token === 'string' ? token : async (why) => (this.#token = await token(why));
     if (typeof token === 'string') this.#token = token;
     this.#options = { ...options, token: source };
-    this.#env = internals.env ?? surroundings(options);
+    this.#env = internals.env ?? surroundings(options, transports.includes('websocket'));
     this.#url = new URL(url);
     this.#others = transports.filter((name) => name !== 'websocket');
     this.#fallback = internals.fallback ?? ((given) => new Later(given));
@@ -303,6 +306,8 @@ export class Client extends Emitter<ClientEvents> {
     const listener: CarrierListener = {
       status: (status) => mine(() => this.#stand(status)),
       message: (message, missed) => mine(() => this.#take(message, missed)),
+      // Also of a way that is given up: what waited there goes nowhere.
+      lost: (name, moves, reason) => this.#withRoom(name, (room) => inside(room).lost({ moves, reason })),
       move: (move) => mine(() => this.#withRoom(move.room, (room) => inside(room).move(move))),
       out: (name, why) => mine(() => this.#withRoom(name, (room) => this.#put(room, why))),
     };
@@ -428,7 +433,10 @@ export class Client extends Emitter<ClientEvents> {
   }
 }
 
-/** Connects to a server; `await client.ready` tells when it has worked. */
+/**
+ * Connects to a server; `await client.ready` tells when it has worked.
+ * @throws {TypeError} without a WebSocket class, if `websocket` is among the transports
+ */
 export function connect(options: ConnectOptions, internals: Internals = {}): Client {
   return new Client(options, internals);
 }

@@ -22,7 +22,7 @@ export interface Env {
   after(ms: number, act: () => void): () => void;
   /** A number from 0 to 1. */
   random(): number;
-  /** Opens a WebSocket; throws where there is none. */
+  /** Opens a WebSocket; throws where the page may not. */
   socket(url: string, subprotocols: string[]): Socket;
   fetch: typeof fetch;
   /** Tells when the network comes back or the page is looked at again: a wait need not be sat out then. */
@@ -33,9 +33,15 @@ export interface Env {
   hidden?(): boolean;
 }
 
-/** A browser, or Node (22 and later has a WebSocket of its own; for 20 see `ConnectOptions.WebSocket`). */
-export function surroundings(options: { WebSocket?: unknown; fetch?: typeof fetch } = {}): Env {
+/**
+ * A browser, or Node (22 and later has a WebSocket of its own; for 20 see `ConnectOptions.WebSocket`).
+ * @throws {TypeError} if a WebSocket is needed and there is none
+ */
+export function surroundings(options: { WebSocket?: unknown; fetch?: typeof fetch } = {}, isSocketNeeded = false): Env {
   const { WebSocket: Given = globalThis.WebSocket } = options;
+  if (isSocketNeeded && !Given) {
+    throw new TypeError('no WebSocket here: pass that of the npm package `ws`, use Node 22, or name `transports` without it');
+  }
   return {
     now: () => performance.timeOrigin + performance.now(),
     after(ms, act) {
@@ -44,7 +50,6 @@ export function surroundings(options: { WebSocket?: unknown; fetch?: typeof fetc
     },
     random: Math.random,
     socket(url, subprotocols) {
-      if (!Given) throw new TypeError('there is no WebSocket here: pass one as the option `WebSocket`');
       return new (Given as new (url: string, subprotocols: string[]) => Socket)(url, subprotocols);
     },
     fetch: options.fetch ?? ((...call) => globalThis.fetch(...call)),

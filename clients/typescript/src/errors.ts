@@ -65,7 +65,7 @@ export class UnsupportedError extends RallypointError {
   override readonly name = 'UnsupportedError';
 
   constructor(what: string) {
-    super(0, `${what} needs a WebSocket, which the network does not let through`);
+    super(0, `${what} needs a WebSocket, and there is none`);
   }
 }
 

@@ -309,6 +309,7 @@ export class Fallback implements Carrier {
     if (typeof missed !== 'string') missed.forEach((event) => this.#listener.message(messageOf(event), true));
     const joined: Joined = {
       type: 'joined', re: null, room, handle: 0, you: this.#you(), members, count, spectators, position, state: [],
+      ...(typeof missed === 'string' ? {} : { missed: [] }),
     };
     this.#listener.message(joined, false);
     if (typeof missed === 'string') {

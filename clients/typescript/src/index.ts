@@ -6,7 +6,7 @@
  */
 
 export type { Call, CallEvents, CallOptions, CallPeer, LocalMedia, PairState, PairStats } from './call.js';
-export type { ClientState, Status, TransportName } from './carrier.js';
+export type { ClientState, LostMove, Status, TransportName } from './carrier.js';
 export { Client, connect, TokenRefused, type ClientEvents, type ConnectOptions, type Notification, type TokenReason, type TokenSource } from './client.js';
 export { Emitter, type Unsubscribe } from './emitter.js';
 export { closeAction, ClosedError, LostError, QueueFullError, RallypointError, RequestError, UnsupportedError, type CloseAction } from './errors.js';

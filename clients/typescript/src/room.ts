@@ -1,7 +1,7 @@
 /** A room as one of its members sees it. */
 
 import type { Call, CallFlags, CallOptions } from './call.js';
-import type { IncomingMove } from './carrier.js';
+import type { IncomingMove, LostMove } from './carrier.js';
 import { Emitter, type Unsubscribe } from './emitter.js';
 import { RequestError, UnsupportedError } from './errors.js';
 import type { Inside, RoomHost, RoomInside } from './room/inside.js';
@@ -48,6 +48,11 @@ export interface RoomEvents {
   members: ReadonlyMap<string, Member>;
   typing: { peer: string; from: Author; on: boolean };
   move: Move;
+  /**
+   * Reliable moves of ours may not have arrived, or cannot any more: they had been sent when the session was lost, none
+   * of the receivers has come back, or we are out of the room. What was not sent yet at a loss is sent later and not lost.
+   */
+  lost: { moves: LostMove[]; reason: string };
   /** Some of what happened is no longer known; `shown` follows. */
   reset: { reason: ResetReason };
   /**
@@ -109,6 +114,7 @@ export class Room extends Emitter<RoomEvents> {
     },
     take: (message, missed) => this.#take(message, missed),
     move: (move) => this.#moved(move),
+    lost: (what) => this.#tell('lost', what),
     open: () => {
       const held = this.#held ?? [];
       this.#held = undefined;
@@ -213,14 +219,20 @@ export class Room extends Emitter<RoomEvents> {
     return this.#publishState();
   }
 
-  /** Sends a move of which only the newest counts: a position, an input. */
-  send(data: unknown, options: MoveOptions = {}): void {
-    this.#send(data, options, false);
+  /**
+   * Sends a move of which only the newest counts: a position, an input. False if it goes nowhere: none of `to` is a
+   * member (as far as we know), or we have left. @throws {TypeError} for what cannot be encoded
+   */
+  send(data: unknown, options: MoveOptions = {}): boolean {
+    return this.#send(data, options, false);
   }
 
-  /** Sends a move of which every one counts, in order: a turn, a shot. @throws {QueueFullError} */
-  sendReliable(data: unknown, options: MoveOptions = {}): void {
-    this.#send(data, options, true);
+  /**
+   * Sends a move of which every one counts, in order: a turn, a shot. False as with `send`; what is lost later is told by
+   * `lost`. @throws {QueueFullError | TypeError}
+   */
+  sendReliable(data: unknown, options: MoveOptions = {}): boolean {
+    return this.#send(data, options, true);
   }
 
   /** Calls `listener` at each move of another member. */
@@ -278,13 +290,15 @@ export class Room extends Emitter<RoomEvents> {
     return this.#host.request(type, { room: this.name, ...fields });
   }
 
-  #send(data: unknown, { key = 0, to }: MoveOptions, reliable: boolean): void {
+  #send(data: unknown, { key = 0, to }: MoveOptions, reliable: boolean): boolean {
     if (!Number.isInteger(key) || key < 0 || key > 0xffff) throw new RangeError('the key of a move is 0 to 65535');
-    const handles = to?.flatMap((peer) => this.members.get(peer)?.handle ?? []);
+    const peers = [...(to ?? [])];
+    if (peers.length > RECEIVERS_MOST) throw new RangeError(`at most ${RECEIVERS_MOST} receivers of a move`);
+    const handles = () => peers.flatMap((peer) => this.members.get(peer)?.handle ?? []);
     // Nobody of those is here any more.
-    if (this.#left || handles?.length === 0) return;
-    if ((handles?.length ?? 0) > RECEIVERS_MOST) throw new RangeError(`at most ${RECEIVERS_MOST} receivers of a move`);
-    this.#host.move({ room: this.name, key, reliable, to: handles, data });
+    if (this.#left || (to && !handles().length)) return false;
+    this.#host.move({ room: this.name, key, reliable, to: to && { peers, handles }, data });
+    return true;
   }
 
   #tell<Name extends keyof RoomEvents>(name: Name, event: RoomEvents[Name]): void {
@@ -364,9 +378,12 @@ export class Room extends Emitter<RoomEvents> {
     this.#count = room.count;
     this.#roster.show('you' in room ? room.you : undefined, room.members, room.state);
     this.#inform(this.#picture(!first && before !== epochOf(room.position), lossy));
-    this.#tell('shown', { missed: this.#missed });
+    // If a reset follows it would be drawn twice.
+    if (!('you' in room) || room.missed) {
+      this.#tell('shown', { missed: this.#missed });
+      this.#missed = false;
+    }
     this.#tell('members', this.members);
-    this.#missed = false;
     // A session that was lost as a whole took it along.
     if ('you' in room && !first && !resumed && (this.#mine ?? this.#flags)) void this.#publishState().catch(() => {});
   }

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LostError, RequestError } from '../src/errors.js';
+import { LostError, QueueFullError, RequestError } from '../src/errors.js';
 import { inside, type RoomEvents } from '../src/room.js';
 import type { Inside } from '../src/room/inside.js';
 import { at, Bench, chat, connected, entry, hear, joined, ME, OTHER, reset, RESUMED, THIRD } from './bench.js';
@@ -75,18 +75,25 @@ test('a session that lost something: the room anew, requests go on, the game as 
   const heard = hear(room);
   const calls: Inside[] = [];
   inside(room).listen((what) => calls.push(what));
+  const lost: RoomEvents['lost'][] = [];
+  room.on('lost', (what) => lost.push(what));
   const said = room.say('one');
   room.sendReliable(1);
+  room.sendReliable({ turn: 4 }, { key: 5, to: [OTHER] });
   room.send(2);
   room.send(3, { to: [OTHER] });
   bench.said();
   await bench.again(connected({ resume: 'token-2' }));
+  assert.deepEqual(lost, [{
+    moves: [{ data: 1, key: 0, to: undefined }, { data: { turn: 4 }, key: 5, to: [OTHER] }], reason: 'the session was lost',
+  }]);
   assert.deepEqual(bench.said(), ['message 2 one', 'ping 3'], 'moves wait for the handle');
   bench.socket.hear(joined(null, 20));
   bench.socket.hear(reset(at(20)));
   bench.socket.hear({ type: 'ok', re: 2, position: at(21) });
   assert.equal(await said, at(21));
-  assert.deepEqual(heard, ['shown', 'reset', 'shown']);
+  assert.deepEqual(bench.socket.take().map(({ data }) => data).filter((data) => data !== undefined), [2]);
+  assert.deepEqual(heard, ['reset', 'shown'], 'drawn once');
   assert.deepEqual(calls.map((what) => what.type === 'shown' && [what.anew, what.lossy]), [[false, false], [false, true], [false, false]]);
   // Signals that are lost while connected are told with the reset.
   bench.socket.hear(reset(at(22)));
@@ -125,6 +132,76 @@ test('a restarted server: the same peer in a room anew, the unanswered lost, our
   assert.deepEqual(bench.said(), ['ping 4', 'update 5']);
   const shown = calls.filter((what) => what.type === 'shown').map(({ anew, lossy }) => [anew, lossy]);
   assert.deepEqual(shown, [[false, false], [true, true], [false, false]]);
+});
+
+test('over a restart every reliable move goes out once, or is told to be lost', async () => {
+  const bench = new Bench();
+  const room = await bench.inRoom();
+  const lost: unknown[] = [];
+  room.on('lost', ({ moves }) => lost.push(...moves.map(({ data }) => data)));
+  room.sendReliable(1);
+  await bench.env.turn(1000);
+  const proof = bench.socket.take().find(({ type }) => type === 'ping');
+  bench.socket.hear({ type: 'pong', t: proof?.['t'], received: 1, sent: 1 });
+  room.sendReliable(2);
+  bench.said();
+  bench.socket.lose(1006);
+  for (const n of [3, 4]) room.sendReliable(n);
+  room.sendReliable('for both', { to: [OTHER, THIRD] });
+  room.sendReliable('for who is gone', { to: [OTHER] });
+  await bench.next();
+  await bench.open(connected({ session: 'another' }));
+  assert.deepEqual(lost, [2]);
+  room.sendReliable(5);
+  assert.ok(!bench.said().some((what) => what.startsWith('move')), 'there is no room yet');
+  const epoch = '0000000000000001';
+  bench.socket.hear(joined(null, 1, { handle: 9, position: at(1, epoch), members: [entry(THIRD, 12)] }));
+  bench.socket.hear(reset(at(1, epoch), { reason: 'epoch', members: [entry(THIRD, 12)] }));
+  const moves = bench.socket.take().filter(({ type }) => type === 'move');
+  assert.deepEqual(moves.map(({ data, to }) => [data, to]), [[3, undefined], [4, undefined], ['for both', [12]], [5, undefined]]);
+  assert.deepEqual(lost, [2, 'for who is gone']);
+  // Lost again before any of them is proved: the same, and no more of what was told already.
+  await bench.again(connected({ session: 'a third' }));
+  bench.socket.hear(joined(null, 1));
+  assert.deepEqual(lost, [2, 'for who is gone', 3, 4, 'for both', 5]);
+  assert.ok(!bench.said().some((what) => what.startsWith('move')));
+});
+
+test('what waits for a room that we are out of is told before the room ends', async () => {
+  for (const end of ['refused', 'closed', 'kicked', 'left'] as const) {
+    const bench = new Bench();
+    const room = await bench.inRoom();
+    const told: string[] = [];
+    room.on('lost', ({ moves, reason }) => told.push(`${moves.length} ${reason}`));
+    room.on('left', ({ reason }) => told.push(reason));
+    if (end === 'kicked') {
+      room.sendReliable(1);
+      bench.socket.hear({ type: 'peer-left', room: 'a', time: 1, position: at(11), peer: { peer: ME, user: 'user-1' }, reason: end });
+    } else {
+      bench.socket.lose(1006);
+      room.sendReliable(1);
+      room.send(2);
+      if (end === 'closed') bench.client.close();
+      else {
+        const leaving = end === 'left' ? room.leave() : undefined;
+        const coming = end === 'left' ? bench.client.join('a') : undefined;
+        await bench.next();
+        await bench.open(connected({ session: 'another' }));
+        const asked = bench.socket.take();
+        const idOf = (what: string) => Number(asked.find(({ type }) => type === what)?.['id']);
+        if (leaving) bench.socket.hear({ type: 'error', re: idOf('leave'), code: 803, name: '', message: '' });
+        else bench.socket.hear({ type: 'error', re: null, code: 705, name: '', message: 'no', room: 'a', count: 1 });
+        await leaving;
+        if (coming) bench.socket.hear(joined(idOf('join'), 12));
+        // The room that is joined anew has lost nothing.
+        (await coming)?.on('lost', ({ reason }) => told.push(`anew: ${reason}`));
+        await bench.env.turn(0);
+      }
+    }
+    const lost = { refused: ['1 out of the room'], kicked: ['1 out of the room'], closed: ['1 Closed.'], left: [] }[end];
+    assert.deepEqual(told, [...lost, end]);
+    assert.deepEqual([room.send(3), room.sendReliable(3)], [false, false]);
+  }
 });
 
 test('a session that is gone: all rooms are joined again, from where they stood, as somebody new', async () => {
@@ -262,24 +339,41 @@ test('a room that a restarted server refuses for now is waited for over the next
   const updated = room.update({ ready: true });
   bench.socket.hear({ type: 'ok', re: 2 });
   await updated;
-  await bench.again(connected({ session: 'another' }));
+  room.sendReliable('was written');
+  bench.socket.lose(1006);
+  room.sendReliable('waits');
+  const lost: RoomEvents['lost'][] = [];
+  room.on('lost', (what) => lost.push(what));
+  await bench.next();
+  await bench.open(connected({ session: 'another' }));
   room.send(1);
   bench.socket.hear(refusal(null, 904, { room: 'a', count: 1, retry_after: 60_000 }));
   bench.socket.hear({ type: 'pong', re: 3, received: 1, sent: 1 });
   assert.deepEqual([room.isLeft, room.waiting?.code, room.waiting?.retryAt], [false, 904, bench.env.time + 60_250]);
-  // Nobody is there for whom these would mean anything, and they must not fill the queue.
-  for (let i = 0; i < 1000; i += 1) room.sendReliable(i);
+  for (let i = 1; i < 256; i += 1) room.sendReliable(i);
+  assert.throws(() => room.sendReliable(256), QueueFullError);
+  // It fills no queue but its own.
+  const other = bench.client.join('b');
+  bench.socket.hear(joined(4, 5, { room: 'b', handle: 8 }));
+  (await other).sendReliable('elsewhere');
+  (await other).say('words').catch(() => {});
+  assert.deepEqual(bench.said().slice(-2), ['move 1', 'message 5 words']);
   await bench.again(connected({ session: 'another', resumed: true }));
-  bench.socket.hear({ type: 'pong', re: 4, received: 1, sent: 1 });
+  bench.socket.hear({ type: 'pong', re: 6, received: 1, sent: 1 });
   assert.equal(room.isLeft, false, 'that the resume does not show it is no news');
   bench.said();
   await bench.pass(60_250);
   const join = bench.said().find((what) => what.startsWith('join'));
-  assert.equal(join, 'join 5');
-  bench.socket.hear(joined(5, 20));
-  assert.deepEqual(bench.said(), ['update 6']);
+  assert.equal(join, 'join 7');
   room.send(2);
-  assert.deepEqual(bench.socket.take().map(({ data }) => data), [2]);
+  bench.socket.hear(joined(7, 20));
+  bench.socket.hear(reset(at(20)));
+  await bench.pass(5000);
+  const sent = bench.socket.take();
+  assert.ok(sent.some(({ type, id }) => type === 'update' && id === 8));
+  const moves = sent.filter(({ type, room: name }) => type === 'move' && name === 'a').map(({ data }) => data);
+  assert.deepEqual(moves, ['waits', ...Array.from({ length: 255 }, (_, i) => i + 1), 2]);
+  assert.deepEqual(lost.map(({ moves: gone }) => gone.map(({ data }) => data)), [['was written']]);
 });
 
 test('a kick is the end of the room, not of the session', async () => {

@@ -47,6 +47,7 @@ function begin(queue = 256, notifications?: string) {
         missed.push(isMissed);
       },
       move: () => assert.fail('a feed tells no moves'),
+      lost: () => assert.fail('nor loses any'),
       out: () => assert.fail('nobody is put out'),
     },
   });
@@ -71,7 +72,7 @@ test('a room is shown as a session would see it, and its events are the same mes
   const { fallback, messages, tell } = begun;
   const joined = await join(begun);
   assert.deepEqual(joined, {
-    type: 'joined', re: null, room: 'r', handle: 0, count: 1, spectators: 2, position: at(5), state: [],
+    type: 'joined', re: null, room: 'r', handle: 0, count: 1, spectators: 2, position: at(5), state: [], missed: [],
     you: { peer: '', handle: 0, user: 'ann', name: 'Ann', polite: false, offers: false }, members: [entry('p1')],
   });
   assert.deepEqual(messages.map(({ type }) => type), ['connected', 'joined']);

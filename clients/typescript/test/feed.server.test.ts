@@ -57,6 +57,7 @@ describe('with a server', { skip: SKIP }, () => {
         status: (told) => status.push(told),
         message: (message, missed) => messages.push({ message, missed }),
         move: () => assert.fail('a feed tells no moves'),
+        lost: () => assert.fail('nor loses any'),
         out: (room, { code }) => out.push(`${room} ${code}`),
       },
     });
@@ -285,6 +286,7 @@ describe('with a server', { skip: SKIP }, () => {
         status: ({ state }) => told.push(state),
         message: (message) => message.type === 'message' && told.push(message.text),
         move: () => assert.fail('a feed tells no moves'),
+        lost: () => assert.fail('nor loses any'),
         out: (room, { code }) => out.push(`${room} ${code}`),
       },
     });

@@ -226,22 +226,34 @@ test('requests keep the pace', () => {
 
 interface Moving {
   moves: Moves;
-  push(what: string, seq: number, options?: { key?: number; to?: number[]; room?: string }): void;
+  push(what: string, seq: number, options?: { key?: number; to?: string[]; room?: string }): void;
   written(now?: number): string[];
+  /** Who is in the rooms, by handle. */
+  here: Map<string, number>;
+  /** What was told to be lost. */
+  lost: string[];
 }
 
 function moving(pace = free(), handle: (room: string) => number | undefined = () => 7): Moving {
-  const moves = new Moves(json, pace);
+  const here = new Map([['ada', 9], ['bob', 10]]);
+  const lost: string[] = [];
+  const moves = new Moves(json, pace, {
+    handle,
+    lost: (room, gone, reason) => lost.push(`${room} ${gone.map(({ data }) => data).join(' ')}: ${reason.slice(0, 21)}`),
+  });
   return {
     moves,
+    here,
+    lost,
     push(what, seq, { key = 0, to, room = 'a' } = {}) {
-      moves.push({ room, key, reliable: what === 'shot', to, data: null }, '0', seq);
+      const handles = () => to?.flatMap((peer) => here.get(peer) ?? []) ?? [];
+      moves.push({ room, key, reliable: what === 'shot', to: to && { peers: to, handles }, data: null }, String(seq), seq);
     },
     written(now = 0) {
       const frames: string[] = [];
-      for (let frame; (frame = moves.next(now, handle)) !== undefined;) {
-        const { seq, reliable } = JSON.parse(frame as string) as { seq: number; reliable?: boolean };
-        frames.push(`${reliable ? 'shot' : 'spot'} ${seq}`);
+      for (let frame; (frame = moves.next(now)) !== undefined;) {
+        const { seq, reliable, to } = JSON.parse(frame as string) as { seq: number; reliable?: boolean; to?: number[] };
+        frames.push([reliable ? 'shot' : 'spot', seq, ...(to ? [`to ${to.join(' ')}`] : [])].join(' '));
       }
       return frames;
     },
@@ -253,10 +265,10 @@ test('of latest moves that wait only the newest of each room, key and receivers 
   push('spot', 1);
   push('shot', 2);
   push('spot', 3, { key: 1 });
-  push('spot', 4, { to: [9] });
+  push('spot', 4, { to: ['ada'] });
   push('spot', 5);
   push('shot', 6);
-  assert.deepEqual(written(), ['shot 2', 'spot 3', 'spot 4', 'spot 5', 'shot 6']);
+  assert.deepEqual(written(), ['shot 2', 'spot 3', 'spot 4 to 9', 'spot 5', 'shot 6']);
 });
 
 test('after a loss go those without a proof, in order, unless something newer took their place', () => {
@@ -269,7 +281,7 @@ test('after a loss go those without a proof, in order, unless something newer to
   push('spot', 4);
   push('shot', 5);
   assert.deepEqual(written(), ['shot 2', 'spot 4', 'shot 5']);
-  assert.equal(moves.reliable, 2);
+  assert.equal(moves.reliable('a'), 2);
   // Newer, and still waiting at the loss.
   push('spot', 6);
   moves.lost();
@@ -279,16 +291,37 @@ test('after a loss go those without a proof, in order, unless something newer to
   assert.deepEqual(written(), []);
 });
 
-test('a session that lost something sends no more of the game as it was', () => {
-  const { moves, push, written } = moving();
+test('another session: what was written is not sent again but told, what was not goes out', () => {
+  const { moves, push, written, lost } = moving();
   push('spot', 1, { key: 1 });
-  written();
   push('shot', 2);
-  push('spot', 3, { to: [9] });
-  push('spot', 4);
+  push('shot', 3, { to: ['ada'], room: 'b' });
+  push('spot', 4, { to: ['ada'] });
+  push('shot', 5);
+  written();
+  push('shot', 6);
+  push('spot', 7, { to: ['ada'] });
+  push('spot', 8);
   moves.lost();
-  moves.forget();
-  assert.deepEqual(written(), ['spot 1', 'spot 4']);
+  for (const room of ['a', 'b']) moves.forget(room);
+  assert.deepEqual(lost, ['a 2 5: the session was lost', 'b 3: the session was lost']);
+  assert.deepEqual(written(), ['spot 1', 'shot 6', 'spot 7 to 9', 'spot 8']);
+  moves.lost();
+  moves.forget('b');
+  assert.equal(lost.length, 2);
+  moves.forget('a');
+  assert.deepEqual([lost[2], written()], ['a 6: the session was lost', ['spot 1', 'spot 8']]);
+});
+
+test('who has come back is sent what waited under the new handle, and a move without any receiver is told', () => {
+  const { push, written, here, lost } = moving();
+  push('shot', 1, { to: ['ada', 'bob'] });
+  push('shot', 2, { to: ['bob'] });
+  push('spot', 3, { to: ['bob'] });
+  push('shot', 4);
+  here.set('ada', 20).delete('bob');
+  assert.deepEqual(written(), ['shot 1 to 20', 'shot 4']);
+  assert.deepEqual(lost, ['a 2: no receiver is left']);
 });
 
 test('a proof is asked for after many reliable moves, or a while after any', () => {
@@ -317,21 +350,22 @@ test('moves keep the pace: latest ones are replaced meanwhile, and nothing overt
   push('shot', 4);
   push('spot', 5);
   assert.ok(moves.holds(0));
-  assert.deepEqual(written(moves.due(0, () => 7)), ['shot 4']);
+  assert.deepEqual(written(moves.due(0)), ['shot 4']);
   assert.ok(!moves.holds(200));
 });
 
 test('moves wait for their room, go with it, and are bounded', () => {
-  const { moves, push, written } = moving(free(), (room) => (room === 'a' ? 7 : undefined));
+  const { moves, push, written, lost } = moving(free(), (room) => (room === 'a' ? 7 : undefined));
   push('shot', 1, { room: 'b' });
   push('shot', 1);
   assert.deepEqual(written(), ['shot 1']);
-  assert.equal(moves.due(0, () => undefined), Infinity);
-  moves.drop('b');
-  assert.equal(moves.reliable, 1);
-  moves.drop('a');
+  assert.equal(moves.due(0), Infinity);
+  moves.drop('b', 'left');
+  assert.equal(moves.reliable('a'), 1);
+  moves.drop('a', 'left');
   moves.asked(0);
-  assert.deepEqual([moves.reliable, moves.proveBy], [0, Infinity], 'there is nothing to prove');
+  assert.deepEqual([moves.reliable('a'), moves.proveBy], [0, Infinity], 'there is nothing to prove');
+  assert.deepEqual(lost, ['b 1: left', 'a 1: left']);
   for (let seq = 2; seq < 400; seq += 1) push('spot', seq, { key: seq });
   const all = written();
   assert.deepEqual([all.length, all[0]], [256, 'spot 144']);

@@ -2,15 +2,19 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { CarrierListener } from '../src/carrier.js';
 import { ClosedError, QueueFullError, RequestError } from '../src/errors.js';
+import { Access } from '../src/socket/access.js';
+import { json, msgpack } from '../src/socket/codec.js';
+import { Session } from '../src/socket/session.js';
 import { at, Bench, connected, joined, OTHER, RESUMED, LIMITS } from './bench.js';
 
-test('what waits is bounded, requests and reliable moves together', async () => {
-  const bench = new Bench({ queue: 3 });
+test('what waits is bounded, requests and the reliable moves of each room', async () => {
+  const bench = new Bench({ queue: 2 });
   const room = await bench.inRoom();
   bench.socket.lose(1006);
   const waiting = [room.say('1'), room.say('2')];
-  room.sendReliable(1);
+  for (const n of [0, 1]) assert.equal(room.sendReliable(n), true);
   await assert.rejects(room.say('3'), QueueFullError);
   assert.throws(() => room.sendReliable(2), QueueFullError);
   for (let i = 0; i < 1000; i += 1) room.send(i, { key: i });
@@ -31,6 +35,36 @@ test('what the server would end the session for is refused here', async () => {
   loop.push(loop);
   await assert.rejects(room.publish('x', loop), TypeError);
   assert.deepEqual(bench.said(), []);
+});
+
+test('what neither encoding can carry is refused with words, in both', async () => {
+  for (const encoding of ['json', 'msgpack'] as const) {
+    const session = new Session({
+      codec: { json, msgpack }[encoding], access: new Access(true), queue: 9, random: () => 0.5, rooms: [['a', at(1)]],
+      notifications: undefined, listener: {} as CarrierListener,
+    });
+    const words = { name: 'TypeError', message: /^a move must be something MessagePack\/JSON can carry: ./ };
+    const loop: unknown[] = [];
+    loop.push(loop);
+    for (const data of [undefined, { f() {} }, [Symbol('x')], { deep: [() => 1] }, 1n, loop]) {
+      assert.throws(() => session.move({ room: 'a', key: 0, reliable: true, data }), words);
+    }
+    for (const data of [null, 0, '', NaN, [undefined], { none: undefined }, new Date(0)]) {
+      session.move({ room: 'a', key: 0, reliable: false, data });
+    }
+    await assert.rejects(session.ask('publish', { data: { f() {} } }), { name: 'TypeError', message: /^a frame must be/ });
+  }
+});
+
+test('a move to nobody says so', async () => {
+  const bench = new Bench();
+  const room = await bench.inRoom();
+  bench.said();
+  assert.deepEqual([room.send(1, { to: ['user-2'] }), room.sendReliable(1, { to: [] })], [false, false]);
+  assert.deepEqual(bench.said(), []);
+  assert.deepEqual([room.send(1, { to: [OTHER, 'user-2'] }), room.sendReliable(2)], [true, true]);
+  assert.deepEqual(bench.socket.take().map(({ to }) => to), [[2], undefined]);
+  assert.throws(() => room.send(1, { to: Array.from({ length: 65 }, () => OTHER) }), RangeError);
 });
 
 test('what was given to say is said as it was then', async () => {

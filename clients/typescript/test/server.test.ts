@@ -278,6 +278,56 @@ test('a server that was restarted knows the same peer', { skip }, async () => {
   assert.equal((await there.once('move')).data, 'moved');
 });
 
+test('over a restart every reliable move comes once, or is told to be lost', { skip }, async () => {
+  const bob = guest();
+  const there = await bob.client.join('turns');
+  const got: unknown[] = [];
+  there.onMove(({ reliable, data }) => reliable && got.push(data));
+  const resets: string[] = [];
+  for (const name of ['reset', 'shown'] as const) there.on(name, () => resets.push(name));
+  const bobIsBack = there.once('reset');
+  // Whoever is back first plays to an empty room, so here that is the one who listens.
+  const ada = guest({
+    token: async ({ why }) => {
+      if (why === 'again') await bobIsBack;
+      return server.token({ user: 'ada', rooms: [{ r: '*', role: 'host' }] });
+    },
+  });
+  const here = await ada.client.join('turns');
+  await until('both are there', () => here.members.has(there.you.peer));
+  const lost: unknown[] = [];
+  here.on('lost', ({ moves }) => lost.push(...moves.map(({ data }) => data)));
+  let sent = 0;
+  const play = (times: number) => {
+    const end = sent + times;
+    return new Promise<void>((done) => {
+      const ticks = setInterval(() => {
+        here.sendReliable(++sent);
+        if (sent % 10 === 0) here.sendReliable(`${sent} to bob`, { to: [there.you.peer] });
+        if (sent < end) return;
+        clearInterval(ticks);
+        done();
+      }, 100);
+    });
+  };
+  await play(10);
+  await here.say('the answer proves them');
+  ada.swallow();
+  await play(5);
+  await server.stop();
+  await until('the loss is noticed', () => ada.client.status.state === 'reconnecting');
+  await play(15);
+  await Promise.all([server.start(), play(10)]);
+  await until('ada is back', () => ada.client.status.state === 'connected');
+  await play(10);
+  await until('the last move', () => got.at(-1) === '50 to bob');
+  const all = Array.from({ length: 50 }, (_, i) => [i + 1, ...((i + 1) % 10 ? [] : [`${i + 1} to bob`])]);
+  assert.deepEqual(got, all.flat().filter((data) => !lost.includes(data)));
+  assert.deepEqual(lost, [11, 12, 13, 14, 15]);
+  assert.deepEqual(resets.slice(-2), ['reset', 'shown']);
+  assert.equal(resets.filter((name) => name === 'shown').length, 2, 'at first, and after the restart');
+});
+
 test('a goodbye of the server is no end', { skip }, async () => {
   const ada = guest();
   const room = await ada.client.join('drain');

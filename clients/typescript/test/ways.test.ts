@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Carrier } from '../src/carrier.js';
-import type { ConnectOptions } from '../src/client.js';
+import { connect, type ConnectOptions } from '../src/client.js';
 import { UnsupportedError } from '../src/errors.js';
 import type { FallbackOptions } from '../src/fallback.js';
 import type { Joined } from '../src/wire.js';
@@ -13,7 +13,7 @@ import { settled } from './fake.js';
 class FakeFallback implements Carrier {
   readonly joins: [string, string | undefined][] = [];
   isClosed = false;
-  answer = (room: string): Joined => joined(null, 30, { room, you: entry('', 0), handle: 0 }) as Joined;
+  answer = (room: string): Joined => joined(null, 30, { room, you: entry('', 0), handle: 0, missed: [] }) as Joined;
 
   constructor(readonly options: FallbackOptions) {}
 
@@ -181,4 +181,21 @@ test('without any WebSocket it goes over at once, or stops and says so', async (
   assert.deepEqual([only.client.status.state, /no WebSocket/.test(only.client.status.reason)], ['closed', true]);
   const feed = walled({ transports: ['poll'] });
   assert.deepEqual(feed.made[0]?.options.transports, ['poll']);
+});
+
+test('without a WebSocket class a client that wants one does not begin, and says what to do', () => {
+  const options = { url: 'http://rally.example/', token: 'token' };
+  const own = Object.getOwnPropertyDescriptor(globalThis, 'WebSocket');
+  Reflect.deleteProperty(globalThis, 'WebSocket');
+  try {
+    for (const transports of [undefined, ['websocket'], ['poll', 'websocket']] as const) {
+      assert.throws(() => connect({ ...options, ...(transports && { transports }) }).close(), {
+        name: 'TypeError', message: /npm package `ws`, use Node 22, or name `transports`/,
+      });
+    }
+    connect({ ...options, WebSocket: class {} }).close();
+    connect({ ...options, transports: ['poll'] }).close();
+  } finally {
+    if (own) Object.defineProperty(globalThis, 'WebSocket', own);
+  }
 });

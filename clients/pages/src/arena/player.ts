@@ -201,9 +201,9 @@ export class Player extends Emitter<PlayerEvents> {
   #out(lane: LaneName, data: number[], key: number): void {
     if (this.room.isLeft) return;
     this.counts.out[lane] += 1;
-    if (lane === 'latest') return this.room.send(data, { key });
     try {
-      this.room.sendReliable(data, { key });
+      if (lane === 'latest') this.room.send(data, { key });
+      else this.room.sendReliable(data, { key });
     } catch {
       // The queue of a connection that is lost is full: whoever did not see this shot will not miss it.
       this.counts.out[lane] -= 1;

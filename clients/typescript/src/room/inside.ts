@@ -51,6 +51,8 @@ export interface RoomInside {
   /** Takes a message of the server for this room. */
   take(message: ServerMessage, missed: boolean): void;
   move(move: IncomingMove): void;
+  /** Reliable moves of ours are lost. */
+  lost(what: RoomEvents['lost']): void;
   /** From here on the events are told; those before wait, for whoever joined to listen to them. */
   open(): void;
   /** We are out for now. */

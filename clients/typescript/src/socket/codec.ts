@@ -20,8 +20,8 @@ export interface Codec {
   move(room: string, header: MoveHeader, payload: Frame): Frame;
   /** @throws {Error} for a frame that is neither a message nor a move */
   read(frame: unknown): ServerMessage | RawMove;
-  /** The payload of a move of the MessagePack subprotocol. */
-  payload(bytes: Uint8Array): unknown;
+  /** Reads what `encode` gives; a payload that came, too, of the MessagePack subprotocol. */
+  payload(encoded: Frame): unknown;
 }
 
 const asMessage = (value: unknown): ServerMessage => {
@@ -38,10 +38,16 @@ const utf8 = new TextEncoder();
 /** Bytes of a frame that we send. */
 export const bytesOf = (frame: Frame): number => (typeof frame === 'string' ? utf8.encode(frame) : frame).length;
 
+/** What MessagePack refuses and JSON would leave out without a word. */
+function refuse(_key: string, value: unknown): unknown {
+  if (typeof value === 'function' || typeof value === 'symbol') throw new TypeError(typeof value);
+  return value;
+}
+
 /** JSON, readable in the tools of a browser. */
 export const json: Codec = {
   subprotocol: 'rallypoint.v1.json',
-  encode: (value) => JSON.stringify(value) ?? 'null',
+  encode: (value) => JSON.stringify(value, refuse),
   request(type, id, fields) {
     const head = JSON.stringify({ type, id });
     return fields === '{}' ? head : `${head.slice(0, -1)},${(fields as string).slice(1)}`;
@@ -52,7 +58,7 @@ export const json: Codec = {
   },
   // A key `__proto__` becomes an own property here and reaches no prototype.
   read: (frame) => asMessage(JSON.parse(frame as string)),
-  payload: (bytes) => bytes,
+  payload: (text) => JSON.parse(text as string),
 };
 
 /** What is not a timestamp after all is any other extension, and refuses nothing else in its frame. */
@@ -110,5 +116,5 @@ export const msgpack: Codec = {
     const bytes = new Uint8Array(frame as ArrayBuffer);
     return isMove(bytes) ? readMove(bytes) : asMessage(decode(bytes));
   },
-  payload: decode,
+  payload: (bytes) => decode(bytes as Uint8Array),
 };

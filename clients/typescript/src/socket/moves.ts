@@ -5,7 +5,7 @@
  * Frames on one socket arrive in order, so any answer to a request proves the moves that were sent before it.
  */
 
-import type { OutgoingMove } from '../carrier.js';
+import type { LostMove, OutgoingMove } from '../carrier.js';
 import type { Codec, Frame } from './codec.js';
 import type { Pace } from './pace.js';
 
@@ -16,12 +16,20 @@ const PROVE_EVERY = 32;
 /** The longest time that a move stays without a proof before the server is asked. */
 const PROVE_WITHIN_MS = 2_000;
 
+/** What the row has to know of the rooms, and whom it tells. */
+export interface Rooms {
+  /** The room's handle while it is shown. */
+  handle(room: string): number | undefined;
+  /** Reliable moves that may not have arrived, or cannot any more. */
+  lost(room: string, moves: LostMove[], reason: string): void;
+}
+
 interface Numbered extends Omit<OutgoingMove, 'data'> {
   readonly seq: number;
   readonly payload: Frame;
   /** Of latest moves with the same slot only the newest counts. */
   readonly slot: string;
-  /** Its place in the row of moves written to the present socket. */
+  /** Its place in the row of moves written to the present socket, or to the last one that it was written to; or 0. */
   at: number;
 }
 
@@ -41,33 +49,38 @@ export class Moves {
   written = 0;
   /** When the server is to be asked for a proof. */
   proveBy = Infinity;
-  /** Whether the session can be resumed, so that lost moves can be sent again. */
-  keeps = true;
   #unsent: Numbered[] = [];
   #unproved: Numbered[] = [];
   #unasked = 0;
   readonly #codec: Codec;
   readonly #pace: Pace;
+  readonly #rooms: Rooms;
 
-  constructor(codec: Codec, pace: Pace) {
+  constructor(codec: Codec, pace: Pace, rooms: Rooms) {
     this.#codec = codec;
     this.#pace = pace;
+    this.#rooms = rooms;
   }
 
-  /** How many reliable ones are kept. */
-  get reliable(): number {
-    return [...this.#unsent, ...this.#unproved].filter(({ slot }) => !slot).length;
+  /** How many reliable ones are kept for a room. */
+  reliable(name: string): number {
+    return [...this.#unsent, ...this.#unproved].filter(({ slot, room }) => !slot && room === name).length;
   }
 
   /** Takes a move for sending. */
   push({ room, key, reliable, to }: OutgoingMove, payload: Frame, seq: number): void {
-    const slot = reliable ? '' : `${key}/${to ?? ''}/${room}`;
+    const slot = reliable ? '' : `${key}/${to?.peers ?? ''}/${room}`;
     push(this.#unsent, { room, key, reliable, to, payload, seq, slot, at: 0 });
   }
 
+  /** The first in the row whose room is there. */
+  get #first(): Numbered | undefined {
+    return this.#unsent.find(({ room }) => this.#rooms.handle(room) !== undefined);
+  }
+
   /** When the next one may go out, of those whose room is there; `Infinity` if there is none. */
-  due(now: number, handle: (room: string) => number | undefined): number {
-    return this.#unsent.some(({ room }) => handle(room) !== undefined) ? this.#pace.at(now) : Infinity;
+  due(now: number): number {
+    return this.#first ? this.#pace.at(now) : Infinity;
   }
 
   /** Whether reliable moves wait for the pace: what was asked for behind them must not overtake them. */
@@ -76,20 +89,22 @@ export class Moves {
   }
 
   /** The next frame for the present socket. */
-  next(now: number, handle: (room: string) => number | undefined): Frame | undefined {
-    const at = this.#pace.at(now) > now ? -1 : this.#unsent.findIndex(({ room }) => handle(room) !== undefined);
-    const move = this.#unsent[at];
-    const room = move && handle(move.room);
+  next(now: number): Frame | undefined {
+    const move = this.#pace.at(now) > now ? undefined : this.#first;
+    const room = move && this.#rooms.handle(move.room);
     if (!move || room === undefined) return undefined;
-    this.#unsent.splice(at, 1);
-    this.#pace.take(now);
-    if (this.keeps) {
-      move.at = ++this.written;
-      push(this.#unproved, move);
-      this.#unasked += move.slot ? 0 : 1;
-      this.proveBy = Math.min(this.proveBy, this.#unasked >= PROVE_EVERY ? now : now + PROVE_WITHIN_MS);
+    const to = move.to?.handles();
+    if (to?.length === 0) {
+      this.#lose(move.room, 'no receiver is left', (each) => each === move);
+      return this.next(now);
     }
-    return this.#codec.move(move.room, { ...move, room }, move.payload);
+    this.#unsent.splice(this.#unsent.indexOf(move), 1);
+    this.#pace.take(now);
+    move.at = ++this.written;
+    push(this.#unproved, move);
+    this.#unasked += move.slot ? 0 : 1;
+    this.proveBy = Math.min(this.proveBy, this.#unasked >= PROVE_EVERY ? now : now + PROVE_WITHIN_MS);
+    return this.#codec.move(move.room, { ...move, room, to }, move.payload);
   }
 
   /** The server has been asked for a proof; again if none comes, since a ping above the rate is refused. */
@@ -101,10 +116,7 @@ export class Moves {
   /** The answer to what was sent behind the first `mark` moves has come, on the same socket. */
   proved(mark: number): void {
     this.#unproved = this.#unproved.filter(({ at }) => at > mark);
-    if (!this.#unproved.length) {
-      this.#unasked = 0;
-      this.proveBy = Infinity;
-    }
+    if (!this.#unproved.length) this.asked(0);
   }
 
   /**
@@ -114,23 +126,34 @@ export class Moves {
     const newer = new Set(this.#unsent.map(({ slot }) => slot || undefined));
     this.#unsent.unshift(...this.#unproved.filter(({ slot }) => !slot || !newer.has(slot)));
     this.#unproved = [];
-    this.written = this.#unasked = 0;
-    this.proveBy = Infinity;
+    this.written = 0;
+    this.asked(0);
   }
 
   /**
-   * The session lost something: what was meant for the game as it was is not sent any more. A latest move for the whole
-   * room still says what is so; one to members by handle does not, as handles may differ.
+   * The session is another, or lost something, or only its place in the room: what was written is not sent any more, or
+   * it could arrive twice. A latest move for the whole room still says what is so, though. What was never written goes
+   * out as it would have.
    */
-  forget(): void {
-    this.#unproved = [];
-    this.#unsent = this.#unsent.filter(({ slot, to }) => slot && !to);
+  forget(room: string): void {
+    this.#lose(room, 'the session was lost', ({ at, slot, to }) => at > 0 && !(slot && !to));
   }
 
-  /** The room was left. */
-  drop(room: string): void {
-    const stays = (move: Numbered) => move.room !== room;
-    this.#unsent = this.#unsent.filter(stays);
+  /** We are out of the room. */
+  drop(room: string, reason: string): void {
+    this.#lose(room, reason, () => true);
+  }
+
+  #lose(name: string, reason: string, goes: (move: Numbered) => boolean): void {
+    const moves: LostMove[] = [];
+    const stays = (move: Numbered) => {
+      if (move.room !== name || !goes(move)) return true;
+      const { slot, key, to, payload } = move;
+      if (!slot) moves.push({ data: this.#codec.payload(payload), key, to: to?.peers });
+      return false;
+    };
     this.#unproved = this.#unproved.filter(stays);
+    this.#unsent = this.#unsent.filter(stays);
+    if (moves.length) this.#rooms.lost(name, moves, reason);
   }
 }

@@ -6,7 +6,7 @@
 import { jitter } from '../backoff.js';
 import type { CarrierListener, OutgoingMove } from '../carrier.js';
 import { QueueFullError, RallypointError, RequestError } from '../errors.js';
-import type { Connected, ErrorMessage, Joined, Limits, Position, RoomEvent, ServerMessage } from '../wire.js';
+import type { Connected, ErrorMessage, Joined, Position, RoomEvent, ServerMessage } from '../wire.js';
 import { Access } from './access.js';
 import { bytesOf, sizeOf, type Codec, type Frame } from './codec.js';
 import { Counted } from './counted.js';
@@ -81,13 +81,16 @@ export class Session {
   readonly #options: SessionOptions;
   /** The time of the frame that came last. */
   #now = 0;
-  readonly #handle = (room: string) => this.#rooms.get(room)?.handle;
 
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#counted = new Counted(options.random());
     this.#requests = new Requests(options.codec, this.#requestPace);
-    this.#moves = new Moves(options.codec, this.#movePace);
+    this.#moves = new Moves(options.codec, this.#movePace, {
+      handle: (room) => this.#rooms.get(room)?.handle,
+      // Of a room that is being left nothing is told: it may be about to be joined anew.
+      lost: (room, moves, reason) => this.#rooms.get(room)?.leaving || this.#listener.lost(room, moves, reason),
+    });
     this.#notifications = options.notifications;
     for (const [room, position] of options.rooms) this.#rooms.set(room, { ...OUTSIDE, position });
   }
@@ -97,8 +100,14 @@ export class Session {
   }
 
   /** The bounds that a frame must keep, or the server would end the session. */
-  #encode(value: unknown, bound: keyof Limits): Frame {
-    const frame = this.#options.codec.encode(value);
+  #encode(value: unknown, bound: 'frame' | 'move'): Frame {
+    let frame: Frame;
+    try {
+      if (value === undefined) throw new TypeError('undefined');
+      frame = this.#options.codec.encode(value);
+    } catch (fault) {
+      throw new TypeError(`a ${bound} must be something MessagePack/JSON can carry: ${(fault as Error).message}`);
+    }
     const { [bound]: bounded = Infinity, bytes_per_second = Infinity } = this.#connected?.limits ?? {};
     const most = Math.min(bounded, bytes_per_second) - (bound === 'frame' ? 64 : 0);
     const size = bytesOf(frame);
@@ -106,9 +115,9 @@ export class Session {
     return frame;
   }
 
-  #checkQueue(): void {
+  #checkQueue(kept = this.#requests.waiting): void {
     const { queue } = this.#options;
-    if (this.#requests.waiting + this.#moves.reliable >= queue) throw new QueueFullError(queue);
+    if (kept >= queue) throw new QueueFullError(queue);
   }
 
   /** Takes a request of the application. */
@@ -126,9 +135,10 @@ export class Session {
   /** Takes a move of the application. One for a room that we are not in is dropped. */
   move(move: OutgoingMove): void {
     const place = this.#rooms.get(move.room);
-    if (!place || place.leaving || place.refusals) return;
+    if (!place || place.leaving) return;
     const payload = this.#encode(move.data, 'move');
-    if (move.reliable) this.#checkQueue();
+    // Each room has its own queue, or one that waits to be let in would fill that of the others.
+    if (move.reliable) this.#checkQueue(this.#moves.reliable(move.room));
     this.#moves.push(move, payload, ++place.seq);
   }
 
@@ -158,7 +168,7 @@ export class Session {
         }
         const shown = this.#enter(answer as Joined);
         const joined = early ? { ...early.joined, missed: (answer as Joined).missed } : (answer as Joined);
-        this.#show(joined as Joined, shown);
+        this.#show(joined as Joined, shown, since !== undefined);
         early?.later.forEach((act) => act());
         resolve(joined as Joined);
       });
@@ -181,8 +191,8 @@ export class Session {
   }
 
   #out(room: string): void {
+    this.#moves.drop(room, 'out of the room');
     this.#rooms.delete(room);
-    this.#moves.drop(room);
   }
 
   /** Shows the server another token before the present one ends. */
@@ -219,7 +229,7 @@ export class Session {
   }
 
   #waiting(now: number): Frame | undefined {
-    const move = this.#moves.next(now, this.#handle);
+    const move = this.#moves.next(now);
     return move ?? (this.#moves.holds(now) ? undefined : this.#requests.next(now, this.#moves.written));
   }
 
@@ -236,7 +246,7 @@ export class Session {
 
   /** When `next` has something although nothing else happens. */
   due(now: number): number {
-    let at = this.#moves.due(now, this.#handle);
+    let at = this.#moves.due(now);
     if (!this.#moves.holds(now)) at = Math.min(at, this.#requests.due(now));
     at = Math.min(Math.max(at, this.#bytePace.at(now)), this.#counted.ackBy, this.#moves.proveBy);
     for (const { knock } of this.#rooms.values()) if (typeof knock === 'number') at = Math.min(at, knock);
@@ -262,6 +272,7 @@ export class Session {
   /** There will be no other socket. */
   end(error: RallypointError): void {
     this.#requests.end(error);
+    for (const room of this.#rooms.keys()) this.#moves.drop(room, error.message);
   }
 
   /** The first message on a new socket. */
@@ -376,7 +387,7 @@ export class Session {
     const retryAt = this.#now + retryAfter + jitter(place.refusals++, this.#options.random());
     place.knock = retryAt;
     place.handle = undefined;
-    this.#moves.drop(room);
+    this.#moves.forget(room);
     this.#listener.out(room, { code, message, retryAt });
   }
 
@@ -406,10 +417,11 @@ export class Session {
     if (connected.resumed) this.#counted.told();
     else {
       this.#counted = new Counted(random());
-      this.#moves.forget();
-      for (const place of this.#rooms.values()) place.handle = undefined;
+      for (const [room, place] of this.#rooms) {
+        place.handle = undefined;
+        this.#moves.forget(room);
+      }
     }
-    this.#moves.keeps = connected.resume !== undefined;
     this.#resume = connected.resume;
     this.#notifications ??= connected.notifications;
     this.#connected = connected;
@@ -440,7 +452,7 @@ export class Session {
       if (answer instanceof RequestError) return this.#outside(room) ? this.#keptOut(room, answer) : undefined;
       const joined = answer as Joined;
       // Shown before: a resume in between has brought it.
-      if (this.#enter(joined) === undefined && !this.#rooms.get(room)?.leaving) this.#show(joined, undefined);
+      if (this.#enter(joined) === undefined && !this.#rooms.get(room)?.leaving) this.#show(joined, undefined, true);
     });
   }
 
@@ -467,17 +479,20 @@ export class Session {
     const known = this.#rooms.has(joined.room);
     const before = this.#enter(joined);
     if (this.#rooms.get(joined.room)?.leaving) return;
-    if (known) this.#show(joined, before);
+    if (known) this.#show(joined, before, true);
     else this.#early.set(joined.room, { joined, later: [] });
   }
 
-  /** Tells what was missed, then the room. After `shown` the missed events came live, and so did the room. */
-  #show({ missed = [], ...joined }: Joined, shown: Position | undefined): void {
+  /**
+   * Tells what was missed, then the room. After `shown` the missed events came live, and so did the room. `stood`: the
+   * server was told where we stood, so if it gives nothing that was missed, a `reset` follows.
+   */
+  #show({ missed, ...joined }: Joined, shown: Position | undefined, stood: boolean): void {
     const early = shown !== undefined && number(shown);
-    for (const event of missed) {
+    for (const event of missed ?? []) {
       if (early === false || number(event.position) <= early) this.#listener.message(event, true);
     }
-    this.#listener.message(joined, false);
+    this.#listener.message(stood && !missed ? joined : { ...joined, missed: [] }, false);
   }
 
   /** An event of a log, or a room anew. */
