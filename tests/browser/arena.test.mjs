@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { agree, others, player, put, ship, watched, watcher } from './arenas.mjs';
-import { until } from './lib.mjs';
+import { noSocket, until } from './lib.mjs';
 import { open } from './pages.mjs';
 
 /** What a player's tab has of all others; `self` is itself, which it does not get back. */
@@ -152,7 +152,7 @@ export const tests = {
 
   'without a WebSocket there is no playing, but watching': async ({ base, browser }) => {
     const tab = await open(browser, base, 'arena?room=arena-without', {
-      before: (page) => page.addInitScript(() => delete globalThis.WebSocket),
+      before: (page) => page.addInitScript(noSocket),
     });
     await tab.page.getByRole('button', { name: 'Play', exact: true }).click();
     await tab.page.getByRole('heading', { name: 'Playing needs a WebSocket' }).waitFor({ timeout: 60_000 });

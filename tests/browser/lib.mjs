@@ -97,6 +97,15 @@ export async function startServer({ port, env = {}, dev = true } = {}) {
   return { base, port, stop, output: () => text };
 }
 
+/** For a page before it begins: nothing lets a WebSocket be opened. */
+export const noSocket = () => {
+  globalThis.WebSocket = class {
+    constructor() {
+      throw new DOMException('blocked', 'SecurityError');
+    }
+  };
+};
+
 /** A browser context of its own with the page open; `faults` collects what the console and the page complain of. */
 export async function guest(browser, base, { name, room, hash = '', devices = true } = {}) {
   const context = await browser.newContext({ permissions: devices ? ['camera', 'microphone'] : [] });

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { barriers, PHONE, wide } from './barriers.mjs';
 import { pair, seesAndHears, tile } from './calls.mjs';
-import { guest, until } from './lib.mjs';
+import { guest, noSocket, until } from './lib.mjs';
 
 export const tests = {
   async 'every page in both themes and on a telephone: no barriers, nothing refused, nothing from elsewhere'({
@@ -77,7 +77,7 @@ export const tests = {
     const bob = await guest(browser, base, { name: 'Bob', room: 'page/strict' });
     await ada.join();
     await ada.status('connected');
-    await bob.page.addInitScript(() => delete window.WebSocket);
+    await bob.page.addInitScript(noSocket);
     await bob.page.reload();
     await bob.join();
     await bob.status('connected');

@@ -201,6 +201,12 @@ export class Pair implements CallPeer {
     return this.#configuration.iceTransportPolicy === 'relay';
   }
 
+  /** Firefox 153 often goes on checking for ever when Chromium 148 restarts ICE, and says `connected` all the while. */
+  get #hasFirefox(): boolean {
+    const { localDescription, remoteDescription } = this.connection;
+    return [localDescription, remoteDescription].some((each) => /^o=mozilla/m.test(each?.sdp ?? ''));
+  }
+
   #make(): RTCPeerConnection {
     const connection = new this.#options.Connection(this.#configuration);
     connection.onnegotiationneeded = () => this.#do(() => this.#offer());
@@ -450,7 +456,8 @@ export class Pair implements CallPeer {
     const { connection } = this;
     // An offer that waits for its answer brings new candidates already.
     if (this.#closed || (connection.signalingState === 'have-local-offer' && !this.#stuck)) return;
-    if (connection.connectionState !== 'closed' && !this.#stuck && this.#restarts.attempts <= HOPEFUL) {
+    const isHopeless = connection.connectionState === 'closed' || this.#stuck || this.#hasFirefox;
+    if (!isHopeless && this.#restarts.attempts <= HOPEFUL) {
       this.#relay = this.#blocked = false;
       this.#error = undefined;
       try {
