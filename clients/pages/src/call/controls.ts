@@ -74,7 +74,7 @@ export function controls(on: Controlled): (local: LocalMedia | undefined) => voi
     if (!local) return;
     const { stream, audio, video, sharing, fault } = local;
     const there = stream.getAudioTracks().length > 0;
-    show('mute', audio ? 'Mute' : there ? 'Unmute' : 'Microphone on', !audio);
+    show('mute', audio ? 'Mute' : there ? 'Unmute' : 'Mic on', !audio);
     show('camera', video && !sharing ? 'Camera off' : 'Camera on', !video || sharing);
     show('share', sharing ? 'Stop sharing' : 'Share screen', false);
     at('share').classList.toggle('busy-with', sharing);

@@ -1,5 +1,6 @@
 /** Cameras and microphones: which there are, and opening them for the preview, with whatever of them there is. */
 
+// The call's own words for the same refusals; the package does not export them.
 import { whyMissing } from '../../../typescript/src/call/reasons.js';
 
 /** What is to be opened; a device id, or true for the browser's choice. */
