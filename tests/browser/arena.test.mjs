@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { agree, others, player, put, ship, watched, watcher } from './arenas.mjs';
-import { noSocket, until } from './lib.mjs';
+import { noSocket, token, until } from './lib.mjs';
 import { open } from './pages.mjs';
 
 /** What a player's tab has of all others; `self` is itself, which it does not get back. */
@@ -194,5 +194,49 @@ export const tests = {
     await bob.page.getByRole('button', { name: 'Play', exact: true }).waitFor();
     await until('Bob to be gone', async () => Object.keys(await others(ada)).length === 0);
     for (const { faults } of [ada, bob]) assert.deepEqual(faults, []);
+  },
+
+  'nobody gets a colour that another has, and a demo player that the server puts out is no longer counted': async ({
+    base,
+    browser,
+  }) => {
+    const room = 'arena-colours';
+    const colour = ({ page }) => page.evaluate(() => rallypoint.game.session.player.ship.colour);
+    const tabs = [];
+    for (const name of ['Ada', 'Bob']) {
+      const tab = await open(browser, base, `arena?room=${room}`);
+      await tab.page.getByLabel('Your name', { exact: true }).fill(name);
+      await tab.page.getByRole('radio', { name: 'teal' }).check({ force: true });
+      await tab.page.getByRole('button', { name: 'Play', exact: true }).click();
+      await tab.page.waitForSelector('#game:not([hidden])');
+      await until('a ship that is told', async () => (await ship(tab)).handle !== undefined);
+      tabs.push(tab);
+      if (name === 'Ada') await until('it is sent', () =>
+        tab.page.evaluate(() => rallypoint.game.session.player.counts.out.latest > 3));
+    }
+    const [ada, bob] = tabs;
+    await until('two colours', async () => (await colour(ada)) === 7 && (await colour(bob)) === 0);
+    await ada.page.getByRole('button', { name: 'Add demo player' }).click();
+    await ada.page.getByRole('button', { name: 'Remove a demo player' }).waitFor();
+    const peer = await ada.page.evaluate(() => [...rallypoint.game.demos.keys()][0].room.you.peer);
+    const host = await token(base, { user: 'host', rooms: [{ r: room, role: 'host' }] });
+    const put = await fetch(`${base}/v1/rooms/${room}/members/${peer}?ban=60`, {
+      method: 'DELETE',
+      headers: { authorization: `Bearer ${host}` },
+    });
+    assert.equal(put.status, 204);
+    await until('none', () => ada.page.evaluate(() => rallypoint.game.demos.size === 0));
+    await ada.page.getByRole('button', { name: 'Remove a demo player' }).waitFor({ state: 'hidden' });
+    for (const { faults } of tabs) assert.deepEqual(faults, []);
+  },
+
+  'on a telephone held across all that one plays with is on the screen': async ({ base, browser }) => {
+    const viewport = { width: 844, height: 390 };
+    const tab = await player(browser, base, 'arena-across', { name: 'Ada', viewport, hasTouch: true, isMobile: true });
+    for (const id of ['canvas', 'stick', 'fire', 'leave']) {
+      const { y, height } = await tab.page.locator(`#${id}`).boundingBox();
+      assert.ok(y >= 0 && y + height <= viewport.height, `${id}: ${y} to ${y + height}`);
+    }
+    assert.deepEqual(tab.faults, []);
   },
 };

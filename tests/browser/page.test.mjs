@@ -4,6 +4,24 @@ import assert from 'node:assert/strict';
 import { barriers, PHONE, wide } from './barriers.mjs';
 import { pair, seesAndHears, tile } from './calls.mjs';
 import { guest, noSocket, until } from './lib.mjs';
+import { open } from './pages.mjs';
+
+/** No person is here to choose a screen; a canvas stands in for it. */
+const canvasAsScreen = ({ page }) =>
+  page.evaluate(() => {
+    const canvas = document.createElement('canvas');
+    canvas.getContext('2d').fillRect(0, 0, 10, 10);
+    navigator.mediaDevices.getDisplayMedia = async () => canvas.captureStream(5);
+  });
+
+/** The tile of a person: its place on the page, how its picture is fitted in, and where its name begins. */
+const shape = (page, name) =>
+  tile(page, name).evaluate((element) => {
+    const video = element.querySelector('video');
+    const [{ width, height }, picture, label] = [element, video, element.querySelector('.label')]
+      .map((each) => each.getBoundingClientRect());
+    return { area: width * height, fit: getComputedStyle(video).objectFit, free: label.top >= picture.bottom };
+  });
 
 export const tests = {
   async 'every page in both themes and on a telephone: no barriers, nothing refused, nothing from elsewhere'({
@@ -130,16 +148,87 @@ export const tests = {
     await ada.page.keyboard.press('v');
     await shows('');
     await seesAndHears(bob);
-    await ada.page.evaluate(() => {
-      // No person is here to choose a screen; a canvas stands in for it.
-      const canvas = document.createElement('canvas');
-      canvas.getContext('2d').fillRect(0, 0, 10, 10);
-      navigator.mediaDevices.getDisplayMedia = async () => canvas.captureStream(5);
-    });
+    await canvasAsScreen(ada);
     await ada.page.keyboard.press('s');
     await shows('sharing the screen');
     await ada.page.getByRole('button', { name: 'Stop sharing' }).click();
     await shows('');
     assert.deepEqual([...ada.faults, ...bob.faults], []);
+  },
+
+  async 'a screen is large, with its name below it; every tile can be made large, and small again'({ browser, base }) {
+    for (const viewport of [{ width: 1280, height: 800 }, PHONE]) {
+      const [ada, bob] = await pair({ browser, base }, `page/large-${viewport.width}`);
+      const { page } = bob;
+      await page.setViewportSize(viewport);
+      await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
+      const areas = async () => {
+        const [hers, his] = [await shape(page, 'Ada'), await shape(page, 'Bob (you)')];
+        return hers.area / his.area;
+      };
+      const alike = () => until('both alike', async () => Math.abs((await areas()) - 1) < 0.01);
+      await alike();
+      await canvasAsScreen(ada);
+      await ada.page.getByRole('button', { name: 'Share screen' }).click();
+      await until('her screen is large', async () => (await areas()) > 3);
+      const { fit, free } = await shape(page, 'Ada');
+      assert.deepEqual([fit, free], ['contain', true], 'all of it is seen');
+      assert.equal(await wide(page), false);
+      assert.deepEqual(await barriers(page), []);
+      await bob.shot(`page-screen-${viewport.width}`);
+      await page.getByRole('button', { name: 'Back: show all alike' }).click();
+      await alike();
+      // By the keyboard, and by two clicks.
+      await page.getByRole('button', { name: 'Enlarge yourself' }).focus();
+      await page.keyboard.press('Enter');
+      await until('his own is large', async () => (await areas()) < 1 / 3);
+      await page.keyboard.press('Escape');
+      await alike();
+      await tile(page, 'Ada').dblclick();
+      await until('hers is large', async () => (await areas()) > 3);
+      await ada.page.getByRole('button', { name: 'Stop sharing' }).click();
+      await alike();
+      assert.deepEqual([...ada.faults, ...bob.faults], []);
+      await ada.close();
+      await bob.close();
+    }
+  },
+
+  async 'on a telephone one gets at the devices, and they open once'({ browser, base }) {
+    const ada = await guest(browser, base, { name: 'Ada', room: 'page/devices' });
+    const { page } = ada;
+    await page.setViewportSize(PHONE);
+    await ada.join();
+    await ada.status('connected');
+    const devices = page.getByRole('button', { name: 'Devices' });
+    assert.equal(await devices.isVisible(), false);
+    await page.getByRole('button', { name: 'More' }).click();
+    await devices.waitFor();
+    assert.deepEqual(await barriers(page), []);
+    await devices.evaluate((button) => [button.click(), button.click()]);
+    await page.getByRole('dialog').waitFor();
+    await until('both lists', async () => (await page.getByRole('dialog').locator('select').count()) === 2);
+    assert.equal(await page.locator('dialog').count(), 1);
+    await page.keyboard.press('Escape');
+    assert.deepEqual(ada.faults, []);
+  },
+
+  async 'who is alone is given the link'({ browser, base }) {
+    const ada = await guest(browser, base, { name: 'Ada', room: 'page/first' });
+    await ada.join();
+    const alone = ada.page.getByText('Nobody else is here yet');
+    await alone.waitFor();
+    assert.match(await ada.page.getByLabel('Link to this room').inputValue(), /\/call\?room=page%2Ffirst$/);
+    const bob = await guest(browser, base, { name: 'Bob', room: 'page/first' });
+    await bob.join();
+    await until('no longer alone', async () => !(await alone.isVisible()));
+  },
+
+  async 'a token behind the question mark is not used, which is said'({ browser, base }) {
+    for (const path of ['call', 'arena', 'watch', 'ticker', 'status', 'compare']) {
+      const { page, close } = await open(browser, base, `${path}?token=abc`);
+      await page.getByRole('alert').getByText('The token in the address is not used').waitFor();
+      await close();
+    }
   },
 };

@@ -3,6 +3,15 @@
 import assert from 'node:assert/strict';
 import { guest, token, until } from './lib.mjs';
 
+/** The reason stands in a large box above the form, and the focus is there. */
+async function boxed({ page }, words) {
+  const box = page.locator('#help [role="alert"]');
+  await box.waitFor();
+  assert.match(await box.textContent(), words);
+  assert.equal(await page.evaluate(() => document.activeElement?.id), 'help');
+  assert.equal(await page.getByRole('button', { name: 'Join' }).isVisible(), true);
+}
+
 export const tests = {
   async 'a wrong token is explained'({ browser, base }) {
     const ada = await guest(browser, base, { room: 'refused', hash: '#token=not.a.token' });
@@ -10,6 +19,7 @@ export const tests = {
     await ada.join();
     await ada.status('refused');
     assert.match(await ada.page.locator('#status').textContent(), /does not accept the access token.*4401/);
+    await boxed(ada, /does not accept the access token.*4401/);
     assert.ok(await ada.page.getByRole('button', { name: 'Join' }).isEnabled(), 'one can try again');
     await ada.shot('refused-token');
   },
@@ -20,9 +30,11 @@ export const tests = {
     await ada.join();
     await ada.status('refused');
     assert.match(await ada.page.locator('#status').textContent(), /705/);
+    await boxed(ada, /705.*Choose a room that your token names/);
     await ada.page.getByLabel('Room', { exact: true }).fill('mine');
     await ada.page.getByRole('button', { name: 'Join' }).click();
     await ada.status('connected');
+    assert.equal(await ada.page.locator('#help').isVisible(), false);
     assert.deepEqual(ada.faults, []);
   },
 
@@ -122,5 +134,6 @@ export const tests = {
     open.close({ code: 4100, reason: 'token-expired' });
     await ada.status('refused');
     assert.match(await ada.page.locator('#status').textContent(), /expired/);
+    await boxed(ada, /expired/);
   },
 };

@@ -63,9 +63,22 @@ const restart = (signal) => async ({ browser, after }) => {
   await flows(ada, bob);
   await ada.shot(`reconnecting-${signal}`);
 
+  // Whatever is told of who is here while they come back, one after the other.
+  await Promise.all([ada, bob].map(({ page }) =>
+    page.evaluate(() => {
+      window.shown = new Set();
+      const look = () => {
+        shown.add(document.querySelector('#count').textContent);
+        const names = [...document.querySelectorAll('.tile .name')].map((name) => name.textContent.replace(' (you)', ''));
+        for (const name of names.sort()) shown.add(name);
+      };
+      look();
+      new MutationObserver(look).observe(document.querySelector('#stage'), { subtree: true, childList: true });
+    })));
   const second = await startServer({ port: first.port });
   after(() => second.stop('SIGKILL'));
   for (const each of [ada, bob]) await each.status('connected');
+  for (const { page } of [ada, bob]) assert.deepEqual(await page.evaluate(() => [...shown]), ['2 here', 'Ada', 'Bob']);
   for (const { page } of [ada, bob]) {
     await until('both are here again', async () => (await page.locator('#count').textContent()) === '2 here');
   }
@@ -105,6 +118,10 @@ export const tests = {
     for (const text of ['one', 'two']) await bob.say(text);
     await bob.heard('Bob', 'two');
     await ada.say('from afar');
+    // It waits where it will stand, and nothing is told of a line that is not there.
+    const waiting = ada.page.locator('#unsent li');
+    await until('it waits', async () => /from afar.*not sent yet/.test(await waiting.last().textContent()));
+    assert.equal(await ada.page.locator('#clock').isVisible(), false);
     await ada.page.getByRole('button', { name: 'Mute' }).click();
     await flows(ada, bob);
     assert.equal(await tile(bob.page, 'Ada').locator('.flags').textContent(), '');
@@ -114,6 +131,7 @@ export const tests = {
     await bob.heard('Ada', 'from afar');
     const flags = tile(bob.page, 'Ada').locator('.flags');
     await until('Bob sees that she is muted', async () => (await flags.textContent()) === 'muted');
+    await until('nothing waits', async () => (await waiting.count()) === 0);
     await bob.say('after');
     await allHear('Bob', 'after', ada, bob);
     await flows(ada, bob);
@@ -234,9 +252,11 @@ export const tests = {
     const second = await startServer({ port: first.port });
     after(() => second.stop('SIGKILL'));
     await ada.status('connected');
-    await until('alone in the room', async () => (await ada.page.locator('#count').textContent()) === '1 here');
+    await until('alone in the room', () => ada.page.evaluate(() => rallypoint.room.count === 1));
+    assert.equal(await ada.page.locator('#count').textContent(), '2 here', 'as long as his picture is there');
     assert.deepEqual(await seen(ada), { ...CAME_BACK, states: ['reconnecting', 'connected'] });
     await until('his tile is gone', async () => (await ada.page.locator('.tile').count()) === 1);
+    assert.equal(await ada.page.locator('#count').textContent(), '1 here');
     assert.equal(await ada.page.evaluate(() => rallypoint.call.peers.size), 0);
   },
 
@@ -266,7 +286,9 @@ export const tests = {
     await bob.heard('Ada', 'from afar');
     await bob.say('after');
     await ada.heard('Bob', 'after');
-    const said = await ada.page.locator('#log b + span').allTextContents();
+    assert.match(await ada.page.locator('#log .failed').textContent(), /in vain.*Perhaps not sent: connection lost/);
+    assert.equal(await ada.page.locator('#unsent li').count(), 0);
+    const said = await ada.page.locator('#log li:not(.failed) b + span').allTextContents();
     assert.deepEqual(said, ['before', 'one', 'two', 'three', 'from afar', 'after']);
     assert.doesNotMatch(await ada.page.locator('#log').textContent(), /no longer known/);
     assert.equal((await seen(ada)).samePeer, false);

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FIELD, FULL_HEALTH, newShip, ROCKS, SHIP_RADIUS, turn } from '../src/arena/ship.js';
+import { FIELD, freeColour, FULL_HEALTH, newShip, ROCKS, SHIP_RADIUS, turn } from '../src/arena/ship.js';
 import {
   addShot,
   newWorld,
@@ -173,4 +173,11 @@ test('where a shot is follows from the time alone', () => {
   const out = { x: 0, y: 0 };
   shotAt({ by: 1, number: 1, x: 10, y: 20, angle: Math.PI / 2, born: 1_000, spent: false }, 1_500, out);
   assert.ok(Math.abs(out.x - 10) < 1e-9 && Math.abs(out.y - 20 - SHOT_SPEED / 2) < 1e-9);
+});
+
+test('who comes gets the wanted colour, or the next that is free', () => {
+  assert.equal(freeColour(3, []), 3);
+  assert.equal(freeColour(3, [3, 4]), 5);
+  assert.equal(freeColour(7, [7]), 0);
+  assert.equal(freeColour(2, [0, 1, 2, 3, 4, 5, 6, 7]), 2);
 });

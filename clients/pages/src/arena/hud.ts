@@ -31,6 +31,7 @@ const SENT_LATEST =
 
 interface Row {
   row: HTMLTableRowElement;
+  dot: HTMLElement;
   name: HTMLElement;
   score: HTMLTableCellElement;
   downs: HTMLTableCellElement;
@@ -120,7 +121,9 @@ export class Hud {
         rtt,
       },
     ] of here.entries()) {
-      const made = this.#rows.get(peer) ?? this.#row(peer, colour);
+      const made = this.#rows.get(peer) ?? this.#row(peer);
+      const paint = colourOf(colour);
+      if (made.dot.style.background !== paint) made.dot.style.background = paint;
       setText(made.name, away ? `${label}, away` : label);
       setText(made.score, `${score}`);
       setText(made.downs, `${downs}`);
@@ -130,14 +133,13 @@ export class Hud {
     }
   }
 
-  #row(peer: string, colour: number): Row {
+  #row(peer: string): Row {
     const dot = el('i', { class: 'dot', attrs: { 'aria-hidden': 'true' } });
-    dot.style.background = colourOf(colour);
     const name = el('span');
     const [score, downs, rtt] = [el('td'), el('td'), el('td')];
     const row = el('tr', { data: { peer } }, el('th', { scope: 'row' }, dot, name), score, downs, rtt);
     this.#body.append(row);
-    const made = { row, name, score, downs, rtt };
+    const made = { row, dot, name, score, downs, rtt };
     this.#rows.set(peer, made);
     return made;
   }

@@ -182,11 +182,17 @@ async function addDemo(): Promise<void> {
   demoButton.disabled = true;
   const user = `demo-${crypto.randomUUID()}`;
   const { player, room } = now.session;
-  const taken = new Set([player.ship.colour, ...[...player.others.values()].map(({ track }) => track.ship.colour)]);
-  const colour = COLOUR_NAMES.findIndex((_, each) => !taken.has(each));
+  // The next colour, or the next free one after it.
+  const colour = (player.ship.colour + 1) % COLOURS;
   const name = DEMO_NAMES.find((each) => ![...room.members.values()].some(({ label }) => label === each)) ?? 'Demo';
+  let demo: Session | undefined;
+  // One whose client is closed by the server plays no more.
+  const status = ({ state }: Status) => {
+    if (state === 'closed' && demo) removeDemo(demo);
+  };
   try {
-    const demo = await enter({ room: room.name, name, colour: Math.max(0, colour), user, signal: visit.signal });
+    demo = await enter({ room: room.name, name, colour, user, status, signal: visit.signal });
+    demo.room.on('left', () => removeDemo(demo));
     // We may have left while it came.
     if (match === now) now.add(demo);
     else demo.end();
@@ -201,9 +207,9 @@ async function addDemo(): Promise<void> {
   demos();
 }
 
-function removeDemo(): void {
-  const last = [...(match?.demos.keys() ?? [])].at(-1);
-  if (last) match?.remove(last);
+/** Ends a demo player; of one that has ended nothing is left to do. */
+function removeDemo(demo: Session | undefined): void {
+  if (demo && match?.demos.has(demo)) match.remove(demo);
   demos();
 }
 
@@ -240,7 +246,7 @@ at('back').addEventListener('click', () => {
 at('leave').addEventListener('click', leave);
 at('copy').addEventListener('click', () => void copy(link('arena', roomField.value.trim()), at('copy')));
 demoButton.addEventListener('click', () => void addDemo());
-at('undemo').addEventListener('click', removeDemo);
+at('undemo').addEventListener('click', () => removeDemo([...(match?.demos.keys() ?? [])].at(-1)));
 slowSwitch.addEventListener('change', () => match?.session.player.setSlow(slowSwitch.checked));
 for (const radio of document.querySelectorAll('input[name=lane]')) radio.addEventListener('change', applyLane);
 // Whoever clicks goes on to fly with the keys; whoever tabs stays where the focus is.

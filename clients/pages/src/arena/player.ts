@@ -5,7 +5,7 @@
 
 import { type Client, Emitter, type Member, type Move, type Room } from 'rallypoint-client';
 import { Clock } from './clock.js';
-import { MOST_PLAYERS, type Ship } from './ship.js';
+import { freeColour, MOST_PLAYERS, type Ship } from './ship.js';
 import { SlowLine } from './slow.js';
 import { DELAY, Track } from './track.js';
 import { decode, encodeHit, encodeShip, encodeShot, KEY } from './wire.js';
@@ -51,15 +51,16 @@ export interface Counts {
   strange: number;
 }
 
+/** Whether somebody came before somebody else. */
+function cameBefore(one: Member, other: Member): boolean {
+  const [first, second] = [one.order ?? 0, other.order ?? 0];
+  return first < second || (first === second && one.peer < other.peer);
+}
+
 /** Whether we are among those who may play: the first eight that came. */
 export function hasSeat(room: Room): boolean {
-  const order = (member: Member) => member.order ?? 0;
   const { you } = room;
-  let before = 0;
-  for (const each of room.members.values()) {
-    if (!each.you && (order(each) < order(you) || (order(each) === order(you) && each.peer < you.peer))) before += 1;
-  }
-  return before < MOST_PLAYERS;
+  return [...room.members.values()].filter((each) => !each.you && cameBefore(each, you)).length < MOST_PLAYERS;
 }
 
 export class Player extends Emitter<PlayerEvents> {
@@ -92,7 +93,7 @@ export class Player extends Emitter<PlayerEvents> {
       [...this.others.values()].map(({ track }) => track.ship),
       random,
     );
-    this.world = newWorld(room.you.handle, colour, at, this.#now);
+    this.world = newWorld(room.you.handle, freeColour(colour, this.#colours()), at, this.#now);
     room.onMove((move) => this.#came(move), { signal });
     room.on('members', () => this.#prune(), { signal });
     room.on('peer-left', () => this.#prune(), { signal });
@@ -105,6 +106,11 @@ export class Player extends Emitter<PlayerEvents> {
       },
       { signal },
     );
+  }
+
+  /** The others' colours. */
+  *#colours(): Iterable<number> {
+    for (const { track } of this.others.values()) yield track.ship.colour;
   }
 
   /** The server's clock, smooth; and the moment at which others are drawn. */
@@ -271,6 +277,11 @@ export class Player extends Emitter<PlayerEvents> {
     const track = new Track(move.time, read.ship);
     const ghost = this.slow.on ? new Track(move.time, read.ship) : undefined;
     this.others.set(member.peer, { member, track, ghost, lane: move.reliable ? 'reliable' : 'latest' });
+    // Of two who came at once and chose alike, the later one takes another colour. (Who comes has no ship yet.)
+    const own = (this.world as World | undefined)?.ship;
+    if (own?.colour === read.ship.colour && cameBefore(member, this.room.you)) {
+      own.colour = freeColour(own.colour, this.#colours());
+    }
     this.emit('others', this.others);
   }
 

@@ -19,6 +19,16 @@ export const MOST_PLAYERS = 8;
 /** How many colours a player may choose from. */
 export const COLOURS = 8;
 
+/** The wanted colour, or the next one that nobody has; with all of them taken, the wanted one. */
+export function freeColour(wanted: number, taken: Iterable<number>): number {
+  const has = new Set(taken);
+  for (let step = 0; step < COLOURS; step += 1) {
+    const colour = (wanted + step) % COLOURS;
+    if (!has.has(colour)) return colour;
+  }
+  return wanted;
+}
+
 /** A ship as it is drawn and as it is told to the others. */
 export interface Ship {
   x: number;

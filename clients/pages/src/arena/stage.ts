@@ -42,7 +42,17 @@ interface Spark {
 const MOST_SPARKS = 240;
 /** Below this many pixels for a ship's radius the view follows it in place of showing the whole field. */
 const SMALL = 9;
+/** Around the field there is room for a ship at the wall: for its ring, its name and what is left of its health. */
+const BORDER = { x: 51, y: 32 };
 const at = { x: 0, y: 0 };
+
+/** Where a name is drawn. */
+interface Sign {
+  left: number;
+  right: number;
+  top: number;
+  bottom: number;
+}
 
 export class Stage {
   readonly #pen: CanvasRenderingContext2D;
@@ -139,8 +149,8 @@ export class Stage {
   /** Draws; `dt` in seconds since the last time. */
   draw(scene: Scene, dt: number): void {
     const pen = this.#pen;
-    const fit = Math.min(this.#width / FIELD.width, this.#height / FIELD.height);
-    const cover = Math.max(this.#width / FIELD.width, this.#height / FIELD.height);
+    const [wide, high] = [this.#width / (FIELD.width + 2 * BORDER.x), this.#height / (FIELD.height + 2 * BORDER.y)];
+    const [fit, cover] = [Math.min(wide, high), Math.max(wide, high)];
     const follows = SHIP_RADIUS * fit < SMALL;
     const scale = follows ? Math.min(cover, Math.max(fit, 0.62)) : fit;
     this.#look(scene, follows, scale, dt);
@@ -156,7 +166,8 @@ export class Stage {
     this.#ground();
     for (const actor of scene.actors) if (actor.ghost) this.#ghost(actor.ship, actor.ghost);
     for (const shot of scene.shots) this.#shot(shot, scene);
-    for (const actor of scene.actors) this.#ship(actor, scene.now, scale);
+    for (const actor of scene.actors) if (this.#isSeen(actor, scale)) this.#ship(actor, scene.now);
+    this.#signs(scene, scale);
     this.#fly(dt);
     if (follows) this.#edges(scene, scale);
   }
@@ -164,11 +175,11 @@ export class Stage {
   #look(scene: Scene, follows: boolean, scale: number, dt: number): void {
     const me = scene.actors.find((actor) => actor.you)?.ship ?? scene.actors[0]?.ship;
     const [halfX, halfY] = [this.#width / scale / 2, this.#height / scale / 2];
-    const hold = (value: number, half: number, whole: number) =>
-      half * 2 >= whole ? whole / 2 : Math.min(whole - half, Math.max(half, value));
+    const hold = (value: number, half: number, whole: number, border: number) =>
+      half * 2 >= whole + 2 * border ? whole / 2 : Math.min(whole + border - half, Math.max(half - border, value));
     const under = follows ? this.covered / scale : 0;
-    const toX = hold(follows && me ? me.x : FIELD.width / 2, halfX, FIELD.width);
-    const toY = hold(follows && me ? me.y + under / 2 : FIELD.height / 2, halfY, FIELD.height + under);
+    const toX = hold(follows && me ? me.x : FIELD.width / 2, halfX, FIELD.width, BORDER.x);
+    const toY = hold(follows && me ? me.y + under / 2 : FIELD.height / 2, halfY, FIELD.height + under, BORDER.y);
     const part = this.#calm.matches || !follows ? 1 : 1 - Math.exp(-dt * 7);
     this.#eyeX += (toX - this.#eyeX) * part;
     this.#eyeY += (toY - this.#eyeY) * part;
@@ -247,15 +258,15 @@ export class Stage {
     pen.stroke();
   }
 
-  #ship({ ship, label, you, note }: Actor, now: number, scale: number): void {
+  /** Outside the view there is only a mark at its edge. */
+  #isSeen({ ship }: Actor, scale: number): boolean {
+    const [halfX, halfY] = [this.#width / scale / 2 + SHIP_RADIUS, this.#height / scale / 2 + SHIP_RADIUS];
+    return ship.health > 0 && Math.abs(ship.x - this.#eyeX) <= halfX && Math.abs(ship.y - this.#eyeY) <= halfY;
+  }
+
+  /** The names: over all ships, in view as far as their width can be guessed, and none over another. */
+  #signs(scene: Scene, scale: number): void {
     const pen = this.#pen;
-    if (ship.health === 0) return;
-    const r = SHIP_RADIUS;
-    // Outside the view there is only a mark at its edge.
-    const [halfX, halfY] = [this.#width / scale / 2 + r, this.#height / scale / 2 + r];
-    if (Math.abs(ship.x - this.#eyeX) > halfX || Math.abs(ship.y - this.#eyeY) > halfY) return;
-    pen.save();
-    pen.translate(ship.x, ship.y);
     // On a small screen the words stay readable.
     const size = Math.max(17, 12 / scale);
     pen.textAlign = 'center';
@@ -263,14 +274,27 @@ export class Stage {
     pen.lineWidth = 4;
     pen.strokeStyle = this.#theme.field;
     pen.fillStyle = this.#theme.ink;
-    const words = ship.away ? `${label} (away)` : note ? `${label} · ${note}` : label;
-    // Near an edge the words stay in view, as far as their width can be guessed.
-    const half = Math.min(160, words.length * size * 0.31);
-    const [left, right] = [this.#eyeX - this.#width / scale / 2, this.#eyeX + this.#width / scale / 2];
-    const aside = Math.max(left + half, Math.min(right - half, ship.x)) - ship.x;
-    const above = ship.y > r + 20 + size ? -r - 20 : r + size + 6;
-    pen.strokeText(words, aside, above, 320);
-    pen.fillText(words, aside, above, 320);
+    const [halfX, halfY] = [this.#width / scale / 2, this.#height / scale / 2];
+    const signs: Sign[] = [];
+    // Our own name, which comes last, has its place first.
+    for (const actor of scene.actors.toReversed()) {
+      if (!this.#isSeen(actor, scale)) continue;
+      const { ship, label, note } = actor;
+      const words = ship.away ? `${label} (away)` : note ? `${label} · ${note}` : label;
+      const half = Math.min(160, words.length * size * 0.31);
+      const x = Math.max(this.#eyeX - halfX + half, Math.min(this.#eyeX + halfX - half, ship.x));
+      const sign = signAt(x, half, size, ship.y, this.#eyeY - halfY, signs);
+      signs.push(sign);
+      pen.strokeText(words, x, sign.bottom - size * 0.2, 320);
+      pen.fillText(words, x, sign.bottom - size * 0.2, 320);
+    }
+  }
+
+  #ship({ ship, you }: Actor, now: number): void {
+    const pen = this.#pen;
+    const r = SHIP_RADIUS;
+    pen.save();
+    pen.translate(ship.x, ship.y);
     pen.globalAlpha = ship.away
       ? 0.35
       : ship.safe && !this.#calm.matches
@@ -342,4 +366,18 @@ export class Stage {
       pen.fill();
     }
   }
+}
+
+/** A place for a name of `half` its width: above the ship at `y`, else below it, else farther up or down. */
+function signAt(x: number, half: number, size: number, y: number, top: number, signs: readonly Sign[]): Sign {
+  const high = size * 1.2;
+  const above = y - SHIP_RADIUS - 16;
+  const below = y + SHIP_RADIUS + 4 + high;
+  const places = [0, 1, 2, 3].flatMap((step) => [above - step * high, below + step * high]);
+  const made = places.map((bottom) => ({ left: x - half, right: x + half, top: bottom - high, bottom }));
+  const isFree = (one: Sign) =>
+    one.top >= top &&
+    signs.every(({ left, right, top: upper, bottom }) =>
+      one.right < left || one.left > right || one.bottom <= upper || one.top >= bottom);
+  return made.find(isFree) ?? { left: x - half, right: x + half, top: below - high, bottom: below };
 }

@@ -35,7 +35,12 @@ export class Steering {
   /** Whether anything was ever steered: the hint is of no more use. */
   used = false;
 
+  readonly #knob: HTMLElement;
+  /** The finger on the stick. */
+  #pointer: number | undefined;
+
   constructor(stick: HTMLElement, knob: HTMLElement, button: HTMLElement, signal: AbortSignal) {
+    this.#knob = knob;
     const key = (down: boolean) => (event: KeyboardEvent) => {
       const name = KEYS[event.code];
       if (!name) return;
@@ -47,7 +52,7 @@ export class Steering {
     addEventListener('keydown', key(true), { signal });
     addEventListener('keyup', key(false), { signal });
     addEventListener('blur', () => this.release(), { signal });
-    this.#touch(stick, knob, signal);
+    this.#touch(stick, signal);
     const press = (on: boolean) => (event: PointerEvent) => {
       event.preventDefault();
       if (on) button.setPointerCapture(event.pointerId);
@@ -73,34 +78,37 @@ export class Steering {
   /** Lets everything go: the page is not looked at. */
   release(): void {
     Object.assign(this.#held, { up: false, down: false, left: false, right: false, fire: false });
-    this.#stickX = this.#stickY = 0;
     this.#button = false;
+    this.#centre();
   }
 
-  #touch(stick: HTMLElement, knob: HTMLElement, signal: AbortSignal): void {
-    let pointer: number | undefined;
+  /** The stick is where it is when nobody touches it, and is drawn there. */
+  #centre(): void {
+    this.#pointer = undefined;
+    this.#stickX = this.#stickY = 0;
+    this.#knob.style.transform = '';
+  }
+
+  #touch(stick: HTMLElement, signal: AbortSignal): void {
     const drag = (event: PointerEvent) => {
-      if (event.pointerId !== pointer) return;
+      if (event.pointerId !== this.#pointer) return;
       const box = stick.getBoundingClientRect();
       const [x, y] = [event.clientX - box.left - box.width / 2, event.clientY - box.top - box.height / 2];
       const far = Math.max(REACH, Math.hypot(x, y));
       this.#stickX = x / far;
       this.#stickY = y / far;
-      knob.style.transform = `translate(${this.#stickX * REACH}px, ${this.#stickY * REACH}px)`;
+      this.#knob.style.transform = `translate(${this.#stickX * REACH}px, ${this.#stickY * REACH}px)`;
       this.used = true;
     };
     const end = (event: PointerEvent) => {
-      if (event.pointerId !== pointer) return;
-      pointer = undefined;
-      this.#stickX = this.#stickY = 0;
-      knob.style.transform = '';
+      if (event.pointerId === this.#pointer) this.#centre();
     };
     stick.addEventListener(
       'pointerdown',
       (event) => {
         event.preventDefault();
-        pointer = event.pointerId;
-        stick.setPointerCapture(pointer);
+        this.#pointer = event.pointerId;
+        stick.setPointerCapture(event.pointerId);
         drag(event);
       },
       { signal },

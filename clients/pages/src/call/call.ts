@@ -2,10 +2,11 @@
 
 import '../shell/start.js';
 
-import type { Call, CallPeer, Client, PairStats, Room } from 'rallypoint-client';
+import type { Call, CallPeer, Client, Member, PairStats, Room } from 'rallypoint-client';
 import { tokenOfAddress } from '../shell/address.js';
 import { copy } from '../shell/copy.js';
 import { at, setText, within } from '../shell/el.js';
+import { refusal } from '../shell/refused.js';
 import { StatusPill, type Shown } from '../shell/status.js';
 import { tokenHelp } from '../shell/token.js';
 import { rememberedName, rememberName } from '../shell/who.js';
@@ -36,7 +37,7 @@ const showLocal = controls({
     return typeof wanted === 'object' ? wanted : {};
   },
   figures: (on) => at('call').classList.toggle('figures', on),
-  invite: () => void invite(),
+  invite: () => void invite('invite'),
   talk: () => (getComputedStyle(at('talk')).display === 'none' ? chat.focus() : chat.open(true)),
   leave: () => visit?.leave(),
 });
@@ -50,6 +51,8 @@ let endMeasuring: (() => void) | undefined;
 /** Under which peer our own tile stands. */
 let own: string | undefined;
 const figures = new Map<string, PairStats>();
+/** Who is in the call, as last told: a room that is shown anew may name them later than their pictures come. */
+const known = new Map<string, Member>();
 /** Peers whose call began since the room was shown: newcomers, not those who come back into a call that went on. */
 const fresh = new Set<string>();
 window.rallypoint = { client: undefined, room: undefined, call: undefined };
@@ -60,6 +63,7 @@ showLink();
 showTokenNote();
 addEventListener('hashchange', showTokenNote);
 at('room').addEventListener('input', showLink);
+at('alone-invite').addEventListener('click', () => void invite('alone-invite'));
 at('copy').addEventListener('click', () => void copy(link(), at('copy')));
 at('join-form').addEventListener('submit', (event) => {
   event.preventDefault();
@@ -79,7 +83,7 @@ function link(): string {
 }
 
 function showLink(): void {
-  at('link', HTMLInputElement).value = link();
+  at('link', HTMLInputElement).value = at('alone-link', HTMLInputElement).value = link();
 }
 
 function showTokenNote(): void {
@@ -89,14 +93,14 @@ function showTokenNote(): void {
   at('token-note').hidden = !given;
 }
 
-async function invite(): Promise<void> {
+async function invite(button: string): Promise<void> {
   const share = { title: `Call in ${room?.name ?? ''}`, url: link() };
   // A telephone has a sheet of its own for this.
   if (matchMedia('(pointer: coarse)').matches && navigator.canShare?.(share)) {
     await navigator.share(share).catch(() => {});
     return;
   }
-  await copy(share.url, within(at('invite'), 'span'));
+  await copy(share.url, within(at(button), 'span'));
 }
 
 async function join(): Promise<void> {
@@ -119,7 +123,10 @@ async function join(): Promise<void> {
   const { client } = present;
   present.on('stands', (shown) => {
     pill.show(shown);
+    showCount();
     if (shown.state === 'connected') void begin();
+    // What was measured on a connection that is lost says nothing.
+    else at('clock').hidden = true;
   });
   present.on('room', (entered) => {
     room = entered;
@@ -148,8 +155,7 @@ function hear(here: Room): void {
     if (!same && !missed) chat.notice(`You are in the room ${here.name}.`);
   });
   here.on('members', (members) => {
-    const spectators = here.spectators ? `, ${here.spectators} watching` : '';
-    setText(at('count'), `${here.count} here${spectators}`);
+    showCount();
     chat.typing([...members.values()].filter(({ typing, you }) => typing && !you).map((member) => nameOf(member)));
     showOwn();
     call?.peers.forEach(showPeer);
@@ -211,7 +217,9 @@ async function begin(): Promise<void> {
   begun.on('change', showPeer);
   begun.on('gone', ({ peer }) => {
     figures.delete(peer);
+    known.delete(peer);
     tiles.remove(peer);
+    showCount();
   });
   begun.on('local', (local) => {
     showLocal(local);
@@ -237,8 +245,19 @@ async function begin(): Promise<void> {
   });
 }
 
+/** How many are here; not fewer than the call has, while they come back one after the other into a room begun anew. */
+function showCount(): void {
+  if (!room) return;
+  const { spectators } = room;
+  const count = Math.max(room.count, (call?.peers.size ?? 0) + 1);
+  setText(at('count'), `${count} here${spectators ? `, ${spectators} watching` : ''}`);
+  at('alone').hidden = count > 1 || document.body.dataset['state'] !== 'connected';
+}
+
 function showPeer(peer: CallPeer): void {
-  const { member, state, reason, stream } = peer;
+  const { state, reason, stream } = peer;
+  if (peer.member) known.set(peer.peer, peer.member);
+  const member = known.get(peer.peer);
   const stats = state === 'connected' ? figures.get(peer.peer) : undefined;
   const flags = member?.state ?? {};
   tiles.show(peer.peer, {
@@ -289,6 +308,7 @@ function showDoor(shown: Shown): void {
   call = room = visit = own = undefined;
   tiles.clear();
   figures.clear();
+  known.clear();
   chat.open(false);
   pill.show(shown);
   at('call').hidden = true;
@@ -299,6 +319,11 @@ function showDoor(shown: Shown): void {
   document.title = 'Call · rallypoint';
   void lobby.open();
   const help = at('help');
+  // How to get a token is said already.
+  if (shown.state === 'refused' && help.hidden) {
+    help.hidden = false;
+    help.replaceChildren(refusal(shown));
+  }
   if (help.hidden) at('join').focus();
   else help.focus();
 }

@@ -12,9 +12,17 @@ const clock = new Intl.DateTimeFormat([], { hour: '2-digit', minute: '2-digit' }
 /** The name to show for whoever wrote something: the name of the token, else the user id. */
 export const nameOf = ({ name, user }: Partial<Author> = {}): string => name || user || '…';
 
+/** What one has said and the room has not told yet. */
+interface Unsent {
+  text: string;
+  line: HTMLLIElement;
+}
+
 /** The chat of the room that `room` gives. */
 export class Chat {
   readonly #log = at('log');
+  readonly #unsentLog = at('unsent');
+  #unsent: Unsent[] = [];
   /** What scrolls. */
   readonly #box = at('lines');
   readonly #text = at('text', HTMLInputElement);
@@ -29,11 +37,7 @@ export class Chat {
       const to = room();
       if (!said || !to) return;
       this.#text.value = '';
-      to.say(said).catch((error: Error) => {
-        // Of a lost session nobody knows what it still did.
-        this.notice(error instanceof LostError ? 'Perhaps not sent: connection lost.' : `Not sent: ${error.message}`);
-        this.#text.value ||= said;
-      });
+      void this.#say(to, said);
     });
     at('talk').addEventListener('click', () => this.open(!this.isOpen));
     const close = () => {
@@ -67,8 +71,37 @@ export class Chat {
     return at('chat').checkVisibility();
   }
 
+  /** Says something: it stands below the log until the room tells it, or the server refuses. */
+  async #say(to: Room, text: string): Promise<void> {
+    const waiting = el('em', {}, 'not sent yet');
+    const words = [el('b', {}, nameOf(to.you)), el('span', {}, text), waiting];
+    const said: Unsent = { text, line: this.#made('own waiting', Date.now(), ...words) };
+    this.#unsent.push(said);
+    this.#atEnd(() => this.#unsentLog.append(said.line));
+    try {
+      await to.say(text);
+      waiting.remove();
+    } catch (error) {
+      if (!this.#unsent.includes(said)) return;
+      this.#settle(said);
+      const why = error instanceof Error ? error.message : `${error}`;
+      // Of a lost session nobody knows what it still did.
+      setText(waiting, error instanceof LostError ? 'Perhaps not sent: connection lost.' : `Not sent: ${why}`);
+      said.line.className = 'own failed';
+      this.#append(said.line);
+      this.#text.value ||= text;
+    }
+  }
+
+  #settle(said: Unsent): void {
+    this.#unsent = this.#unsent.filter((each) => each !== said);
+    said.line.remove();
+  }
+
   /** A message of a member, or of a back end (then `from` has no peer). */
   message({ from, text, time }: { from: Author; text: string; time: number }, own: boolean): void {
+    const said = own && this.#unsent.find((each) => each.text === text);
+    if (said) this.#settle(said);
     this.#line(own ? 'own' : 'said', time, el('b', {}, nameOf(from)), el('span', {}, text));
     if (own || (this.#visible && document.visibilityState === 'visible')) return;
     this.#unread += 1;
@@ -90,6 +123,8 @@ export class Chat {
 
   clear(): void {
     this.#log.replaceChildren();
+    this.#unsentLog.replaceChildren();
+    this.#unsent = [];
     this.typing([]);
     this.#read();
   }
@@ -106,12 +141,24 @@ export class Chat {
   }
 
   #line(kind: string, time: number, ...parts: HTMLElement[]): void {
-    // Only who reads the end is taken along to the new end.
-    const atEnd = this.#box.scrollHeight - this.#box.scrollTop - this.#box.clientHeight < 40;
+    this.#append(this.#made(kind, time, ...parts));
+  }
+
+  #made(kind: string, time: number, ...parts: HTMLElement[]): HTMLLIElement {
     const date = new Date(time);
     const when = el('time', { dateTime: date.toISOString() }, clock.format(date));
-    this.#log.append(el('li', { class: kind }, when, ...parts.flatMap((part) => [' ', part])));
+    return el('li', { class: kind }, when, ...parts.flatMap((part) => [' ', part]));
+  }
+
+  #append(line: HTMLElement): void {
+    this.#atEnd(() => this.#log.append(line));
     if (this.#log.childElementCount > LINES_MOST) this.#log.firstElementChild?.remove();
+  }
+
+  /** Only who reads the end is taken along to the new end. */
+  #atEnd(add: () => void): void {
+    const atEnd = this.#box.scrollHeight - this.#box.scrollTop - this.#box.clientHeight < 40;
+    add();
     if (atEnd) this.#box.scrollTop = this.#box.scrollHeight;
   }
 }

@@ -38,7 +38,14 @@ export function controls(on: Controlled): (local: LocalMedia | undefined) => voi
     await call.setVideo(sharing ? true : !video);
   });
   act('share', (call) => (call.local.sharing ? call.stopSharing() : call.share()));
-  act('devices', (call) => choose(call));
+  let choosing = false;
+  act('devices', async (call) => {
+    more(false);
+    if (choosing) return;
+    choosing = true;
+    await choose(call).finally(() => (choosing = false));
+  });
+  at('more').addEventListener('click', () => more(at('more').ariaExpanded !== 'true'));
   const figures = at('figures', HTMLButtonElement);
   figures.addEventListener('click', () => {
     const shown = figures.ariaPressed !== 'true';
@@ -62,17 +69,23 @@ export function controls(on: Controlled): (local: LocalMedia | undefined) => voi
 
   let told: string | undefined;
   return (local) => {
+    if (!local) more(false);
     for (const id of NEED_CALL) at(id, HTMLButtonElement).disabled = !local;
     if (!local) return;
     const { stream, audio, video, sharing, fault } = local;
     const there = stream.getAudioTracks().length > 0;
-    show('mute', audio ? 'Mute' : there ? 'Unmute' : 'Microphone on', !audio);
+    show('mute', audio ? 'Mute' : there ? 'Unmute' : 'Mic on', !audio);
     show('camera', video && !sharing ? 'Camera off' : 'Camera on', !video || sharing);
     show('share', sharing ? 'Stop sharing' : 'Share screen', false);
     at('share').classList.toggle('busy-with', sharing);
     if (fault && fault !== told) toast(fault, { kind: 'danger' });
     told = fault;
   };
+}
+
+/** On a narrow screen, a second row of buttons. */
+function more(open: boolean): void {
+  at('more').ariaExpanded = `${open}`;
 }
 
 function show(id: string, text: string, off: boolean): void {

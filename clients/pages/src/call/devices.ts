@@ -1,16 +1,16 @@
 /** Cameras and microphones: which there are, and opening them for the preview, with whatever of them there is. */
 
+// The call's own words for the same refusals; the package does not export them.
+import { whyMissing } from '../../../typescript/src/call/reasons.js';
+
 /** What is to be opened; a device id, or true for the browser's choice. */
 export interface Wish {
   audio: boolean | string;
   video: boolean | string;
 }
 
-const WHY: Record<string, string> = {
-  NotAllowedError: 'Camera and microphone were not allowed.',
-  NotFoundError: 'No camera or microphone was found.',
-  NotReadableError: 'Camera or microphone are in use by another program.',
-};
+/** Beside the address browsers show a lock, or a crossed-out camera. */
+const ALLOW = 'Press the lock or the camera sign there, allow them, and reload the page.';
 const STILL = 'You will see and hear the others.';
 
 /** Constraints for a device, as the call takes them. */
@@ -45,22 +45,15 @@ export async function open({ audio, video }: Wish): Promise<{ stream: MediaStrea
       if (error instanceof Error && error.name === 'NotAllowedError') break;
     }
   }
-  const { name, message } = why instanceof Error ? why : new Error(`${why}`);
-  return { stream: new MediaStream(), note: `${WHY[name] ?? `Camera and microphone failed: ${message}.`} ${STILL}` };
+  const what = [audio && 'microphone', video && 'camera'].filter(Boolean).join(' and ');
+  const isRefused = why instanceof Error && why.name === 'NotAllowedError';
+  const note = [whyMissing(what, why), isRefused && ALLOW, STILL].filter(Boolean).join(' ');
+  return { stream: new MediaStream(), note };
 }
 
 /** Lets go of the devices of a stream. */
 export function close(stream: MediaStream): void {
   for (const track of stream.getTracks()) track.stop();
-}
-
-/** The devices of a kind. Before the person has allowed any, browsers tell neither names nor ids. */
-export async function list(kind: 'audioinput' | 'videoinput'): Promise<{ id: string; label: string }[]> {
-  const all = await navigator.mediaDevices?.enumerateDevices().catch(() => []) ?? [];
-  const word = kind === 'audioinput' ? 'Microphone' : 'Camera';
-  return all
-    .filter((device) => device.kind === kind && device.deviceId)
-    .map(({ deviceId, label }, index) => ({ id: deviceId, label: label || `${word} ${index + 1}` }));
 }
 
 /** Fills a list of choices; nothing to choose is said, too. */
@@ -69,8 +62,15 @@ export async function fill(
   kind: 'audioinput' | 'videoinput',
   chosen: string | undefined,
 ): Promise<void> {
-  const devices = await list(kind);
-  const options = devices.map(({ id, label }) => new Option(label, id, false, id === chosen));
-  select.replaceChildren(...(options.length ? options : [new Option('none found', '')]));
-  select.disabled = devices.length < 2;
+  const all = (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
+  const devices = all.filter((device) => device.kind === kind);
+  const word = kind === 'audioinput' ? 'Microphone' : 'Camera';
+  const options = devices
+    .filter(({ deviceId }) => deviceId)
+    .map(({ deviceId, label }, index) =>
+      new Option(label || `${word} ${index + 1}`, deviceId, false, deviceId === chosen));
+  // Before the person has allowed any, browsers tell that there are some, and neither names nor ids.
+  const none = devices.length ? 'not allowed' : 'none found';
+  select.replaceChildren(...(options.length ? options : [new Option(none, '')]));
+  select.disabled = options.length < 2;
 }

@@ -82,8 +82,8 @@ export class Lobby {
     preview.srcObject = camera ? this.stream : null;
     preview.hidden = !camera;
     setText(at('preview-empty'), camera ? '' : 'Your camera is off.');
-    setText(at('lobby-microphone'), microphone ? 'Microphone off' : 'Microphone on');
-    setText(at('lobby-camera'), camera ? 'Camera off' : 'Camera on');
+    setText(at('lobby-microphone'), `Turn microphone ${microphone ? 'off' : 'on'}`);
+    setText(at('lobby-camera'), `Turn camera ${camera ? 'off' : 'on'}`);
     at('lobby-microphone').classList.toggle('off', !microphone);
     at('lobby-camera').classList.toggle('off', !camera);
     setText(at('media-note'), this.note || (microphone && camera ? 'Camera and microphone are ready.' : ''));

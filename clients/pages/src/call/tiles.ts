@@ -1,7 +1,10 @@
-/** The tiles: one picture with a name per person, as large as all of them fit. */
+/**
+ * The tiles: one picture with a name per person, as large as all of them fit; or one of them large and the others in a
+ * strip, when somebody shows a screen or the person at this one enlarges a tile.
+ */
 
 import { setText, within, at } from '../shell/el.js';
-import { fit } from './grid.js';
+import { fit, spotlight } from './grid.js';
 
 /** What a tile shows. */
 export interface Picture {
@@ -27,6 +30,11 @@ export class Tiles {
   readonly #template = at('tile', HTMLTemplateElement);
   readonly #tiles = new Map<string, HTMLElement>();
   readonly #blocked: () => void;
+  /** Peers that show their screen, the latest last. */
+  readonly #screens = new Set<string>();
+  /** Which tile the person has enlarged, and which screens have been made small again. */
+  #chosen: string | undefined;
+  readonly #small = new Set<string>();
 
   /** `blocked`: the browser plays no sound before a click. */
   constructor(blocked: () => void) {
@@ -48,8 +56,13 @@ export class Tiles {
     set('.why', why);
     tile.dataset['connection'] = connection;
     tile.classList.toggle('screen', sharing);
+    // Our own screen we have before us anyway.
+    this.#screen(peer, sharing && !own);
+    tile.dataset['name'] = own ? 'yourself' : name;
+    this.#words(peer, tile);
     const video = within(tile, 'video', HTMLVideoElement);
-    video.ariaLabel = own ? 'Your camera' : `Camera of ${name}`;
+    const what = sharing ? 'screen' : 'camera';
+    video.ariaLabel = own ? `Your ${what}` : `${what === 'screen' ? 'Screen' : 'Camera'} of ${name}`;
     // Without a picture the initial shows; the element stays, as it also carries the sound.
     tile.classList.toggle('dark', cameraOff || !stream.getVideoTracks().length);
     if (!stream.getTracks().length) return;
@@ -66,10 +79,44 @@ export class Tiles {
     const tile = this.#tiles.get(peer);
     if (!tile) return;
     this.#tiles.delete(peer);
+    this.#screens.delete(peer);
+    this.#small.delete(peer);
+    if (this.#chosen === peer) this.#chosen = undefined;
     // A video that is taken out of the page would go on playing its sound.
     within(tile, 'video', HTMLVideoElement).srcObject = null;
     tile.remove();
     this.#arrange();
+  }
+
+  /** The tile that is large now. */
+  get #large(): string | undefined {
+    return this.#chosen ?? [...this.#screens].filter((peer) => !this.#small.has(peer)).at(-1);
+  }
+
+  /** Makes a tile large, or all of them alike again. */
+  #enlarge(peer: string): void {
+    const isLarge = this.#large === peer;
+    this.#chosen = isLarge ? undefined : peer;
+    if (isLarge) for (const each of this.#screens) this.#small.add(each);
+    this.#arrange();
+  }
+
+  #screen(peer: string, shown: boolean): void {
+    if (this.#screens.has(peer) === shown) return;
+    this.#small.delete(peer);
+    if (shown) this.#screens.add(peer);
+    else this.#screens.delete(peer);
+    // A screen that begins is what everybody is to look at now.
+    if (shown || this.#chosen === peer) this.#chosen = undefined;
+    this.#arrange();
+  }
+
+  #words(peer: string, tile: HTMLElement): void {
+    const isLarge = this.#large === peer;
+    const button = within(tile, 'button');
+    setText(within(button, 'span'), isLarge ? 'Back' : 'Enlarge');
+    button.ariaLabel = isLarge ? 'Back: show all alike' : `Enlarge ${tile.dataset['name'] ?? ''}`;
+    button.title = isLarge ? 'Back' : 'Enlarge';
   }
 
   clear(): void {
@@ -87,6 +134,11 @@ export class Tiles {
     tile.dataset['peer'] = peer;
     tile.classList.toggle('own', own);
     within(tile, 'video', HTMLVideoElement).muted = own;
+    within(tile, 'button').addEventListener('click', () => this.#enlarge(peer));
+    tile.addEventListener('dblclick', ({ target }) => {
+      if (target instanceof Element && !target.closest('button') && this.#tiles.size > 1) this.#enlarge(peer);
+    });
+    tile.addEventListener('keydown', ({ key }) => key === 'Escape' && this.#large === peer && this.#enlarge(peer));
     if (own) this.#list.prepend(tile);
     else this.#list.append(tile);
     this.#tiles.set(peer, tile);
@@ -99,7 +151,20 @@ export class Tiles {
     const gap = parseFloat(getComputedStyle(this.#list).rowGap) || 0;
     // On a telephone held upright, pictures are as wide as they are tall.
     const shape = width < 500 && width < height ? 4 / 3 : 16 / 9;
-    this.#list.style.setProperty('--tile-shape', `${shape}`);
-    this.#list.style.setProperty('--tile-width', `${fit(this.#tiles.size, width, height, gap, shape)}px`);
+    const set = (name: string, value: number, unit = 'px') => this.#list.style.setProperty(name, `${value}${unit}`);
+    const large = this.#large;
+    for (const [peer, tile] of this.#tiles) {
+      tile.classList.toggle('large', peer === large);
+      this.#words(peer, tile);
+    }
+    this.#list.classList.toggle('alone', this.#tiles.size < 2);
+    this.#list.classList.toggle('spotlight', large !== undefined);
+    set('--tile-shape', shape, '');
+    if (large === undefined) return set('--tile-width', fit(this.#tiles.size, width, height, gap, shape));
+    const spot = spotlight(this.#tiles.size - 1, width, height, gap, shape);
+    this.#list.classList.toggle('upright', spot.upright);
+    set('--tile-width', spot.small);
+    set('--large-width', spot.width);
+    set('--large-height', spot.height);
   }
 }

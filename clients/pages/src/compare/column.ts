@@ -4,8 +4,6 @@ import { Chart } from '../shell/chart.js';
 import { el, setText } from '../shell/el.js';
 import { bytes, ms, NAMES, type Result, type Way } from './results.js';
 
-const SPAN_MS = 30_000;
-
 const ABOUT: Readonly<Record<Way, string>> = {
   short: 'Asks every second whether there is anything new.',
   long: 'Asks, and the server answers when there is something.',
@@ -28,7 +26,7 @@ export class Column {
     const name = NAMES[way];
     this.#chart = new Chart({
       title: `${name}, delay of each event`, series: [{ label: 'delay', colour: '--accent', area: true }],
-      span: SPAN_MS, format: ms, min: 0,
+      format: ms, min: 0,
     });
     this.element = el(
       'section', { class: 'card column', data: { way }, attrs: { 'aria-labelledby': `way-${way}` } },
@@ -48,6 +46,11 @@ export class Column {
     this.#chart.push([delay]);
   }
 
+  /** Which time the chart shows: that of the run. */
+  between(start: number, end: number): void {
+    this.#chart.between(start, end);
+  }
+
   show({ received, delays, requests, inward, fault }: Result, sent: number): void {
     const texts = {
       received: `${received} of ${sent}`,
@@ -57,7 +60,6 @@ export class Column {
       inward: bytes(inward),
     };
     for (const [name, value] of this.#figures) setText(value, texts[name]);
-    this.#chart.draw();
     this.#fault.hidden = fault === undefined;
     setText(this.#fault, fault === undefined ? '' : `It takes no part: ${fault}`);
   }

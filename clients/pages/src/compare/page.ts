@@ -73,7 +73,14 @@ async function ask(room: string): Promise<string> {
 
 function draw(now: Run): void {
   const { stage, conditions: { sent }, planned } = now;
-  for (const result of now.results) columns.get(result.way)?.show(result, sent);
+  const { begun } = now;
+  const isOver = stage === 'done';
+  for (const result of now.results) {
+    const column = columns.get(result.way);
+    column?.show(result, sent);
+    const moment = performance.now();
+    if (begun) column?.between(begun, isOver ? moment : Math.max(moment, begun + now.seconds * 1000));
+  }
   const progress = at('progress', HTMLProgressElement);
   progress.max = planned;
   progress.value = sent;

@@ -64,6 +64,7 @@ export class Run {
   #hiddenMs = 0;
   #hiddenSince: number | undefined;
   #lateMs = 0;
+  #begun: number | undefined;
 
   /** `delay` is called for every event that somebody received. */
   constructor(readonly rate: number, readonly seconds: number, delay: (way: Way, delay: number) => void) {
@@ -79,6 +80,11 @@ export class Run {
 
   get stage(): Stage {
     return this.#stage;
+  }
+
+  /** When the first event was due, by `performance.now()`; undefined before. */
+  get begun(): number | undefined {
+    return this.#begun;
   }
 
   get planned(): number {
@@ -144,7 +150,7 @@ export class Run {
   /** Each event when it is due; resolves when the server has taken them, or has not for long. */
   async #publish(room: Room): Promise<void> {
     const { signal } = this.#halt;
-    const start = performance.now();
+    const start = (this.#begun = performance.now());
     const due = (n: number) => start + (n * 1000) / this.rate;
     const taken: Promise<unknown>[] = [];
     for (let n = 0; n < this.planned && !signal.aborted; n += 1) {

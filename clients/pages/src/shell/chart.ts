@@ -64,12 +64,14 @@ export class Chart {
   #width = 0;
   #height = 0;
   #asked = false;
+  /** Up to when it shows; undefined: up to now. */
+  #end: number | undefined;
 
   constructor(options: ChartOptions) {
     const format = (value: number) => `${Math.round(value * 10) / 10}`;
     this.#options = { span: 60_000, most: 600, spark: false, fit: false, format, ...options };
     this.#samples = options.series.map(() => new Samples(this.#options.most));
-    this.#inks = ['--soft', '--line', ...options.series.map(nameOf)].map((name) => swatch(name, true));
+    this.#inks = ['--soft', '--line', '--card', ...options.series.map(nameOf)].map((name) => swatch(name, true));
     this.legend = el(
       'ul', { class: 'legend' },
       ...options.series.map((series, index) => el('li', {}, swatch(nameOf(series, index), false), series.label)),
@@ -98,6 +100,13 @@ export class Chart {
     this.draw();
   }
 
+  /** From here on it shows what is between two moments (of `performance.now()`), and not what was last. */
+  between(start: number, end: number): void {
+    this.#end = end;
+    this.#options.span = Math.max(1, end - start);
+    this.draw();
+  }
+
   clear(): void {
     for (const samples of this.#samples) samples.clear();
     this.draw();
@@ -122,9 +131,9 @@ export class Chart {
     if (!pen) return;
     pen.scale(ratio, ratio);
     if (!this.#colours.length) this.#colours = this.#inks.map((ink) => getComputedStyle(ink).color);
-    const [soft = '', line = '', ...inks] = this.#colours;
+    const [soft = '', line = '', ground = '', ...inks] = this.#colours;
 
-    const now = performance.now();
+    const now = this.#end ?? performance.now();
     const shown = this.#samples.map((samples) => [...samples.since(now - span)]);
     const values = shown.flat().map(([, value]) => value).filter(Number.isFinite);
     const lowest = fit && values.length ? Math.min(...values) : Math.min(0, ...values);
@@ -148,7 +157,6 @@ export class Chart {
         pen.moveTo(0, at);
         pen.lineTo(width, at);
         pen.stroke();
-        pen.fillText(format(value), 2, at - 3);
       }
       if (!values.length) {
         pen.textAlign = 'center';
@@ -171,6 +179,17 @@ export class Chart {
         pen.globalAlpha = 0.16;
         pen.fill(path);
         pen.globalAlpha = 1;
+      }
+    }
+    if (!spark) {
+      // Over the lines, with a rim of the ground, so that no line runs through them.
+      pen.font = SCALE_FONT;
+      pen.fillStyle = soft;
+      pen.strokeStyle = ground;
+      pen.lineWidth = 3;
+      for (const value of [low, (low + high) / 2, high]) {
+        pen.strokeText(format(value), 2, Math.round(y(value)) - 2.5);
+        pen.fillText(format(value), 2, Math.round(y(value)) - 2.5);
       }
     }
     const latest = series.map(({ label }, index) => {

@@ -1,7 +1,7 @@
 /** What every page does first: colours, the menu, links within the page. Import it for its effect. */
 
 import { tokenOfAddress } from './address.js';
-import { at } from './el.js';
+import { at, el } from './el.js';
 import './toast.js';
 
 const dark = matchMedia('(prefers-color-scheme: dark)');
@@ -44,6 +44,21 @@ addEventListener('keydown', ({ key }) => {
 document.addEventListener('click', ({ target }) => {
   if (target instanceof Node && !menuButton.contains(target) && !pages.contains(target)) openMenu(false);
 });
+
+// A token behind the question mark is not taken: it has been sent to the server, and to every proxy on the way.
+if (new URLSearchParams(location.search).has('token')) {
+  at('main').prepend(
+    el(
+      'section', { class: 'box warn', attrs: { role: 'alert' } },
+      el('h2', {}, 'The token in the address is not used'),
+      el(
+        'p', {},
+        'It stands behind a question mark, and what stands there is sent along and kept in logs of proxies. ' +
+          'Take another one, and put it behind a number sign: ', el('code', {}, '#token=…'),
+      ),
+    ),
+  );
+}
 
 // A link within the page would put its place where the token of the address is, and the token be lost.
 document.addEventListener('click', (event) => {

@@ -97,7 +97,7 @@ export class StatusStream extends Emitter<StreamEvents> {
       if (this.#token) headers.set('authorization', `Bearer ${this.#token}`);
       const response = await fetch(route('v1/status'), { headers, cache: 'no-store', signal: abort.signal });
       if (!response.ok || !response.body) throw await refusal(response);
-      this.emit('status', { state: 'connected', reason: 'Connected', transport: 'events' });
+      this.emit('status', { state: 'connected', reason: 'Connected.', transport: 'events' });
       for (const reader = response.body.getReader(); ; ) {
         const { done, value } = await reader.read();
         if (done) throw new Passing('The server has ended the stream.', stream.retry);

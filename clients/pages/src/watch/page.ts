@@ -257,6 +257,7 @@ function begin(): void {
   });
   Object.assign(window, { rallypoint: view });
   at('view').hidden = false;
+  at('before').hidden = true;
   at('about').hidden = true;
   at('stop').hidden = false;
   setText(at('start'), 'Watch anew');
@@ -276,6 +277,7 @@ function begin(): void {
 function stop(reason = ''): void {
   // Where nothing was ever seen there is nothing to leave on the screen.
   at('view').hidden = reason !== '' && !view?.tally.seen;
+  at('before').hidden = !at('view').hidden;
   view?.close();
   view = undefined;
   showLine('idle');

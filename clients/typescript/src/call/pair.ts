@@ -36,10 +36,6 @@ const PATIENCE = 3;
 /** From the attempt after the first quick ones on, a pair counts as failed, and its connection is made anew. */
 const HOPEFUL = 3;
 
-type Role = 'active' | 'passive';
-const OTHER = { active: 'passive', passive: 'active' } as const;
-const roleIn = (sdp = ''): Role | undefined => /^a=setup:(active|passive)/m.exec(sdp)?.[1] as Role | undefined;
-
 export class Pair implements CallPeer {
   readonly peer: string;
   /** Whether we make the first offer. */
@@ -61,8 +57,6 @@ export class Pair implements CallPeer {
   #ignoring = false;
   /** The peer's connection, by the session id of its descriptions (RFC 9429 section 5.2.1: one for each connection). */
   #origin: string | undefined;
-  /** What the connection is in DTLS since its first answer; `active` is the client's part (RFC 5763 section 5). */
-  #role: Role | undefined;
   /** That an answer of the peer was refused, so that this connection can negotiate no more. */
   #stuck = false;
   /** Candidates that are kept back until the answer is here. */
@@ -201,7 +195,10 @@ export class Pair implements CallPeer {
     return this.#configuration.iceTransportPolicy === 'relay';
   }
 
-  /** Firefox 153 often goes on checking for ever when Chromium 148 restarts ICE, and says `connected` all the while. */
+  /**
+   * Between Firefox 153 and Chromium 148 ICE restarts often come to nothing: Firefox checks for ever and says `connected` all
+   * the while, or its answer takes another part in DTLS than it has, which Chromium refuses.
+   */
   get #hasFirefox(): boolean {
     const { localDescription, remoteDescription } = this.connection;
     return [localDescription, remoteDescription].some((each) => /^o=mozilla/m.test(each?.sdp ?? ''));
@@ -240,7 +237,7 @@ export class Pair implements CallPeer {
       this.#stream?.removeTrack(track);
     }
     if (this.#channel) this.#channel.onopen = this.#channel.onclose = this.#channel.onmessage = null;
-    this.#channel = this.#origin = this.#role = this.#held = undefined;
+    this.#channel = this.#origin = this.#held = undefined;
     connection.close();
   }
 
@@ -329,7 +326,6 @@ export class Pair implements CallPeer {
       this.#open();
       await this.#place(false);
       await this.connection.setLocalDescription();
-      this.#role ??= roleIn(this.connection.localDescription?.sdp);
       this.#tell();
       // Who takes an offer without being ready for it has rolled back its own.
       if (crossed) await this.#sendAgain();
@@ -338,23 +334,15 @@ export class Pair implements CallPeer {
     this.#see();
   }
 
-  /**
-   * An offer leaves open who is the client in DTLS (RFC 8829 section 5.2.2), although that cannot change any more. Firefox
-   * 153 then answers as the client whatever it is, which Chromium refuses; so an offer says here what its sender is.
-   */
-  async #accept({ type, sdp = '' }: RTCSessionDescriptionInit): Promise<void> {
-    const role = this.#role;
-    if (type === 'offer' && role) sdp = sdp.replace(/^a=setup:actpass/gm, `a=setup:${OTHER[role]}`);
+  async #accept(description: RTCSessionDescriptionInit): Promise<void> {
     try {
-      await this.connection.setRemoteDescription({ type, sdp });
+      await this.connection.setRemoteDescription(description);
     } catch (error) {
       // Whoever offered waits for an answer until there is another connection.
-      this.#stuck = type === 'answer';
+      this.#stuck = description.type === 'answer';
       if (this.#stuck && !this.#restarts.attempts) this.#restarts.now();
       throw error;
     }
-    const told = roleIn(sdp);
-    if (type === 'answer' && told) this.#role ??= OTHER[told];
   }
 
   /**
