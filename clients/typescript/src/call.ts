@@ -42,7 +42,8 @@ export type PairState =
   | 'reconnecting'
   /**
    * Several attempts came to nothing: see `CallPeer.reason`. It is tried again every half minute with fresh credentials, and
-   * at once when the network comes back.
+   * at once when the network comes back. Or the server refuses what we signal (the token has no right `signal`), and nothing
+   * is tried until the peer or a new session begins anew.
    */
   | 'failed';
 
@@ -95,10 +96,13 @@ export interface LocalMedia {
   fault?: string;
 }
 
-/** What the others see of what we send: keys of our public state in the room. */
+/** What the others see of what we send: keys of our public state in the room, so of `member.state`. */
 export interface CallFlags {
+  /** No microphone, or it is off. */
   muted: boolean;
+  /** No camera and no screen, or it is off. */
   cameraOff: boolean;
+  /** The screen is sent in place of the camera. */
   sharing: boolean;
 }
 
@@ -174,14 +178,18 @@ export class Call extends Emitter<CallEvents> {
     return this.#media.local;
   }
 
-  /** Microphone on or off, at once and without a negotiation. The others see it as `muted` in our public state. */
+  /**
+   * Microphone on or off, at once and without a negotiation. The others see it as `muted` in our public state. Does nothing
+   * without a microphone (`local.audio` stays false), and, as all of these, after the call has ended.
+   */
   setAudio(on: boolean): void {
     this.#media.setAudio(on);
   }
 
   /**
    * Camera on or off; off lets go of the device. The others see it as `cameraOff`. As with `use` and `share`, what the
-   * browser or the person refuses is told in `local.fault`, and the call goes on with what there is.
+   * browser or the person refuses is told in `local.fault`, and the call goes on with what there is. Does nothing after the
+   * call has ended.
    */
   setVideo(on: boolean): Promise<void> {
     return this.#media.setVideo(on);
@@ -340,7 +348,7 @@ export class Call extends Emitter<CallEvents> {
       channel: data === true ? {} : data || undefined,
       member: () => this.#room.members.get(peer),
       iceServers: () => this.#servers(),
-      send: (type, what) => this.#signal(type, peer, what),
+      send: (type, what) => void this.#signal(type, peer, what),
       changed: () => {
         if (this.#pairs.get(peer) !== pair) return;
         if (pair.awaited && pair.connection.connectionState === 'failed') this.#drop(peer);
@@ -368,15 +376,17 @@ export class Call extends Emitter<CallEvents> {
     this.#hungUp.clear();
   }
 
-  /** Sends a signal; resolves with what is wrong if it was refused for good. */
-  async #signal(type: Signal['type'], peer: string, data: unknown): Promise<string | undefined> {
+  /** Sends a signal, in the order of these calls. Nobody waits for the answer: it takes as long as we are away. */
+  async #signal(type: Signal['type'], peer: string, data: unknown): Promise<void> {
+    const pair = this.#pairs.get(peer);
     try {
       await this.#inside.signal(type, peer, data);
-      return undefined;
     } catch (error) {
       // Gone (805, 803), or our own session is: what the room tells next cleans up.
-      if (!(error instanceof RequestError || error instanceof UnsupportedError) || [803, 805].includes(error.code)) return undefined;
-      return `The negotiation was refused: ${error.message} (${error.code}).`;
+      if (!(error instanceof RequestError || error instanceof UnsupportedError) || [803, 805].includes(error.code)) return;
+      if (!pair || pair !== this.#pairs.get(peer)) return;
+      const isPassing = error instanceof RequestError && error.isPassing;
+      pair.refuse(`The negotiation was refused: ${error.message} (${error.code}).`, !isPassing);
     }
   }
 

@@ -6,11 +6,12 @@ import { Emitter } from './emitter.js';
 import { surroundings, type Env } from './env.js';
 import { ClosedError } from './errors.js';
 import type { FallbackOptions } from './fallback.js';
+import { addressIn, tokenIn } from './given.js';
 import { Later, loadFallback } from './later.js';
 import { inside, Room } from './room.js';
 import type { RoomHost } from './room/inside.js';
-import { json, msgpack } from './socket/codec.js';
-import { WebSocketCarrier } from './socket/socket.js';
+import { json, msgpack, type Codec } from './socket/codec.js';
+import { socketTo, WebSocketCarrier } from './socket/socket.js';
 import type { Connected, IceServer, Position, Reset, ServerMessage } from './wire.js';
 
 export { TokenRefused } from './errors.js';
@@ -26,7 +27,7 @@ export type TokenSource = string | ((reason: TokenReason) => string | Promise<st
 
 /** How to connect. */
 export interface ConnectOptions {
-  /** The server's address, such as `https://rally.example/`; a path before `v1/` is kept. */
+  /** The server's address (http or https), such as `https://rally.example/`; a path before `v1/` is kept. */
   url: string | URL;
   token: TokenSource;
   /** Ends the client when it aborts, as `close()` does. */
@@ -101,7 +102,7 @@ export class Client extends Emitter<ClientEvents> {
   #notified: Position | undefined;
   #token = '';
   #carrier: Carrier;
-  /** Which carrier may speak: one that was given up says nothing more. */
+  /** Which carrier may speak: one that was given up says nothing more, and none does after the end. */
   #turn = {};
   #fallen = false;
   #looking = false;
@@ -123,11 +124,12 @@ export class Client extends Emitter<ClientEvents> {
   constructor(options: ConnectOptions, internals: Internals) {
     super();
     const { url, token, signal, transports = ['websocket', 'events', 'poll'] } = options;
-    const source: TokenSource = typeof token === 'string' ? token : async (why) => (this.#token = await token(why));
-    if (typeof token === 'string') this.#token = token;
+    const source: TokenSource = typeof token === 'function'
+      ? async (why) => (this.#token = tokenIn(await token(why), 'the token source gave no token'))
+      : (this.#token = tokenIn(token));
     this.#options = { ...options, token: source };
     this.#env = internals.env ?? surroundings(options, transports.includes('websocket'));
-    this.#url = new URL(url);
+    this.#url = addressIn(url);
     this.#others = transports.filter((name) => name !== 'websocket');
     this.#fallback = internals.fallback ?? ((given) => new Later(given));
     this.#load = internals.fallback ? () => Promise.resolve() : loadFallback;
@@ -199,20 +201,14 @@ export class Client extends Emitter<ClientEvents> {
     const kept: Notification[] = [];
     let wake = () => {};
     const over = () => signal?.aborted || this.#status.state === 'closed';
-    const ends = [
-      this.on('notification', (notification) => {
-        kept.push(notification);
-        if (kept.length > NOTIFICATIONS_MOST) kept.shift();
-        wake();
-      }),
-      this.on('status', () => wake()),
-    ];
-    const abort = () => wake();
-    signal?.addEventListener('abort', abort);
-    const end = () => {
-      for (const each of ends) each();
-      signal?.removeEventListener('abort', abort);
-    };
+    const end = new AbortController();
+    this.on('notification', (notification) => {
+      kept.push(notification);
+      if (kept.length > NOTIFICATIONS_MOST) kept.shift();
+      wake();
+    }, end);
+    this.on('status', () => wake(), end);
+    signal?.addEventListener('abort', () => wake(), end);
     return (async function* read() {
       try {
         for (;;) {
@@ -222,7 +218,7 @@ export class Client extends Emitter<ClientEvents> {
           else await new Promise<void>((resolve) => (wake = resolve));
         }
       } finally {
-        end();
+        end.abort();
       }
     })();
   }
@@ -259,11 +255,9 @@ export class Client extends Emitter<ClientEvents> {
       const headers = { Authorization: `Bearer ${this.#token}` };
       const response = await this.#get('v1/ice-servers', { headers });
       if (!response.ok) return known;
-      const { ice_servers = [], expires } = (await response.json()) as { ice_servers?: IceServer[]; expires?: number };
-      session.ice_servers = ice_servers;
-      if (expires === undefined) delete session.ice_expires;
-      else session.ice_expires = expires;
-      return ice_servers;
+      const { ice_servers = [], expires = Infinity } = (await response.json()) as { ice_servers?: IceServer[]; expires?: number };
+      session.ice_expires = expires;
+      return (session.ice_servers = ice_servers);
     } catch {
       // With what there is a call may still work, and a later one asks again.
       return known;
@@ -298,6 +292,10 @@ export class Client extends Emitter<ClientEvents> {
     }
   }
 
+  get #codec(): Codec {
+    return this.#options.encoding === 'json' ? json : msgpack;
+  }
+
   #make(way: 'websocket' | 'fallback'): Carrier {
     const turn = (this.#turn = {});
     const mine = (act: () => void) => {
@@ -311,14 +309,13 @@ export class Client extends Emitter<ClientEvents> {
       move: (move) => mine(() => this.#withRoom(move.room, (room) => inside(room).move(move))),
       out: (name, why) => mine(() => this.#withRoom(name, (room) => this.#put(room, why))),
     };
-    const { token, encoding, queue = 256 } = this.#options;
+    const { token, queue = 256 } = this.#options;
     const common = { env: this.#env, url: this.#url, token, queue, listener, notifications: this.#notified };
     this.#fallen = way === 'fallback';
     if (this.#fallen) return this.#fallback({ ...common, transports: this.#others });
     const failed = this.#others.length ? (times: number) => mine(() => void this.#look(times)) : undefined;
-    const codec = encoding === 'json' ? json : msgpack;
     const rooms = [...this.#rooms].map(([name, { position }]) => [name, position] as const);
-    return new WebSocketCarrier({ ...common, codec, rooms, ...(failed ? { failed } : {}) });
+    return new WebSocketCarrier({ ...common, codec: this.#codec, rooms, ...(failed ? { failed } : {}) });
   }
 
   /** Goes over to another way, rooms and all. */
@@ -345,26 +342,23 @@ export class Client extends Emitter<ClientEvents> {
     this.#looking = true;
     const there = await Promise.all([this.#get('healthz'), this.#load()]).then(([{ ok }]) => ok, () => false);
     this.#looking = false;
-    if (there && turn === this.#turn && this.#status.state !== 'closed') this.#change('fallback');
+    if (there && turn === this.#turn) this.#change('fallback');
   }
 
   /** From time to time a WebSocket is tried, and gone back to when one opens. */
   #lookAgain(): void {
     const turn = this.#turn;
     this.#env.after(RETRY_MS * (0.5 + this.#env.random()), () => {
-      if (turn !== this.#turn || this.#status.state === 'closed') return;
+      if (turn !== this.#turn) return;
       let over = (): void => this.#lookAgain();
       try {
-        const codec = this.#options.encoding === 'json' ? json : msgpack;
-        const address = new URL('v1/ws', this.#url);
-        address.protocol = address.protocol.replace('http', 'ws');
-        const socket = this.#env.socket(address.href, [codec.subprotocol]);
+        const socket = socketTo(this.#env, this.#url, this.#codec);
         const finish = (opened: boolean) => {
           const act = over;
           over = () => {};
           socket.close();
           if (!opened) act();
-          else if (turn === this.#turn && this.#status.state !== 'closed') this.#change('websocket');
+          else if (turn === this.#turn) this.#change('websocket');
         };
         socket.onerror = () => {};
         socket.onopen = () => finish(true);
@@ -380,6 +374,7 @@ export class Client extends Emitter<ClientEvents> {
     this.#status = status;
     this.emit('status', status);
     if (status.state !== 'closed') return;
+    this.#turn = {};
     for (const room of [...this.#rooms.values()]) {
       this.#rooms.delete(room.name);
       inside(room).out({ reason: 'closed', code: status.code, message: status.reason });
@@ -435,7 +430,8 @@ export class Client extends Emitter<ClientEvents> {
 
 /**
  * Connects to a server; `await client.ready` tells when it has worked.
- * @throws {TypeError} without a WebSocket class, if `websocket` is among the transports
+ * @throws {TypeError} if `url` is no address or there is no `token`; without a WebSocket class, if `websocket` is among the
+ * transports
  */
 export function connect(options: ConnectOptions, internals: Internals = {}): Client {
   return new Client(options, internals);

@@ -14,6 +14,7 @@ import type { Hearer, Reading } from './feed/reader.js';
 import { Roster } from './feed/roster.js';
 import { Seen } from './feed/seen.js';
 import { Tokens } from './feed/tokens.js';
+import { addressIn, tokenIn } from './given.js';
 import type { Author, Cursor, PeerEntry, Position, ResetReason, StateMove } from './wire.js';
 
 /** How to follow. */
@@ -400,7 +401,9 @@ function known(fault: unknown): RallypointError {
   return new RallypointError(0, fault instanceof Error ? fault.message : String(fault));
 }
 
-/** Follows rooms as a spectator. */
+/** Follows rooms as a spectator. @throws {TypeError} if `url` is no address or there is no `token` */
 export function watch(options: WatchOptions, internals: Internals = {}): Feed {
-  return new Feed(options, internals);
+  const { url, token } = options;
+  const source: TokenSource = typeof token === 'function' ? async (why) => tokenIn(await token(why), 'the token source gave no token') : tokenIn(token);
+  return new Feed({ ...options, url: addressIn(url), token: source }, internals);
 }

@@ -5,7 +5,7 @@
  * {@link Feed}, which needs no WebSocket.
  */
 
-export type { Call, CallEvents, CallOptions, CallPeer, LocalMedia, PairState, PairStats } from './call.js';
+export type { Call, CallEvents, CallFlags, CallOptions, CallPeer, LocalMedia, PairState, PairStats } from './call.js';
 export type { ClientState, LostMove, Status, TransportName } from './carrier.js';
 export { Client, connect, TokenRefused, type ClientEvents, type ConnectOptions, type Notification, type TokenReason, type TokenSource } from './client.js';
 export { Emitter, type Unsubscribe } from './emitter.js';

@@ -16,7 +16,7 @@ export interface MoveOptions {
   /** What the move is about (a ball, a turret), 0 to 65535; of each key the newest counts. Default 0. */
   key?: number;
   /** Only to these members (peer ids). */
-  to?: readonly string[];
+  to?: readonly string[] | undefined;
 }
 
 /** An event that came late: it happened while we were away. */

@@ -4,8 +4,7 @@
 export function claims(token: string): Record<string, unknown> | undefined {
   try {
     const text = atob((token.split('.')[1] ?? '').replaceAll('-', '+').replaceAll('_', '/'));
-    const said: unknown = JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (char) => char.charCodeAt(0))));
-    return typeof said === 'object' && said !== null ? { ...said } : undefined;
+    return { ...JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (char) => char.charCodeAt(0)))) };
   } catch {
     return undefined;
   }

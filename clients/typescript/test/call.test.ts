@@ -1,10 +1,14 @@
-/** The parts of a call that need no connection: when it is tried again, what is said about it, what is measured. */
+/** What of a call needs no network: when it is tried again, what is said about it, what is measured, what is refused. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Call, type CallPeer } from '../src/call.js';
 import { whyFailed, whyMissing, type Signs } from '../src/call/reasons.js';
 import { pauseAfter, Restarts } from '../src/call/restarts.js';
 import { measure, type Stat } from '../src/call/stats.js';
+import { RequestError } from '../src/errors.js';
+import type { Inside } from '../src/room/inside.js';
+import { settle } from './world.js';
 
 /** A clock that is turned by hand. */
 class Clock {
@@ -171,4 +175,93 @@ test('a report that says nothing is no fault, and a total that began anew is no 
   const nothing = { sent: 0, received: 0, lost: 0, framesDecoded: 0, relayed: false, audioLevel: 0 };
   assert.deepEqual(measure([]).stats, nothing);
   assert.deepEqual(measure([], measure(chromium(9)).totals).stats, nothing);
+});
+
+/** A connection as far as an offer needs one. */
+class FakeConnection {
+  connectionState = 'new';
+  signalingState = 'stable';
+  localDescription: { type: string; sdp: string } | null = null;
+  onnegotiationneeded: (() => void) | null = null;
+  readonly setConfiguration = (): void => {};
+  readonly getTransceivers = (): never[] => [];
+
+  createDataChannel(): object {
+    queueMicrotask(() => this.onnegotiationneeded?.());
+    return {};
+  }
+
+  async setLocalDescription(): Promise<void> {
+    this.signalingState = 'have-local-offer';
+    this.localDescription = { type: 'offer', sdp: '' };
+  }
+
+  close(): void {
+    this.connectionState = this.signalingState = 'closed';
+  }
+}
+
+interface Called {
+  pair: CallPeer;
+  told: string[];
+  call: Call;
+  /** The room is shown again, with another session. */
+  anew(): Promise<void>;
+}
+
+/** A call with Bob, whose signals the server answers as `signal` does: the pair, and what was told of it. */
+async function calling(offers: boolean, signal: () => Promise<void>): Promise<Called> {
+  const bob = { peer: 'bob', user: 'bob', handle: 2, label: 'Bob', typing: false, you: false, offers };
+  const shown: Inside = { type: 'shown', you: { peer: 'me', user: 'me' }, members: [bob], anew: false, lossy: false };
+  let hear: (what: Inside) => void = () => {};
+  const call = new Call(
+    { iceServers: async () => [] },
+    { members: new Map([['bob', bob]]), isLeft: false },
+    { signal, flag: () => {}, listen: (listener) => ((hear = listener)(shown), () => {}) },
+    { data: true, RTCPeerConnection: FakeConnection as unknown as typeof RTCPeerConnection },
+  );
+  const told: string[] = [];
+  call.on('change', ({ state, reason }) => told.push(`${state}: ${reason}`));
+  await call.begin();
+  await settle();
+  const pair = call.peers.get('bob');
+  assert.ok(pair);
+  const anew = (): Promise<void> => (hear({ ...shown, lossy: true }), settle());
+  return { pair, told, call, anew };
+}
+
+test('a pair whose signals are refused for good has failed, whoever is to offer, and says why', async () => {
+  for (const offers of [true, false]) {
+    const { pair, told, call } = await calling(offers, async () => {
+      throw new RequestError(705, 'no rule allows `signal`');
+    });
+    assert.deepEqual([pair.state, pair.reason], ['failed', 'The negotiation was refused: no rule allows `signal` (705).']);
+    assert.equal(told.at(-1), `failed: ${pair.reason}`);
+    call.end();
+  }
+});
+
+test('a pair whose signals were refused begins anew with another session', async () => {
+  let isAllowed = false;
+  const { pair, told, call, anew } = await calling(true, async () => {
+    if (!isAllowed) throw new RequestError(705, 'no');
+  });
+  assert.equal(pair.state, 'failed');
+  await anew();
+  assert.equal(pair.state, 'failed', 'refused once more');
+  isAllowed = true;
+  await anew();
+  assert.deepEqual([pair.state, pair.reason], ['connecting', 'Bob has not answered yet.']);
+  assert.equal(told.at(-1), `connecting: ${pair.reason}`);
+  call.end();
+});
+
+test('a pair whose signals are refused for now, or reach nobody, has not failed', async () => {
+  for (const [code, reason] of [[900, 'The negotiation was refused: later (900).'], [805, 'Bob has not answered yet.']] as const) {
+    const { pair, call } = await calling(true, async () => {
+      throw new RequestError(code, 'later');
+    });
+    assert.deepEqual([pair.state, pair.reason], ['connecting', reason]);
+    call.end();
+  }
 });

@@ -286,7 +286,7 @@ test('a token source may fail for now, or for good', async () => {
   });
   await settle();
   assert.equal(state(feed), 'reconnecting events 0');
-  assert.equal(feed.status.reason, 'the login is slow');
+  assert.equal(feed.status.reason, 'No access token yet: the login is slow');
   fault = new TokenRefused('logged out');
   await world.pass(30_000);
   assert.equal(state(feed), 'closed events 700');

@@ -253,3 +253,25 @@ test('a close says goodbye wherever it finds the connection', () => {
     assert.equal(due(bench.machine), Infinity);
   }
 });
+
+test('a socket that never opened may be refused by its origin; one that was there before is lost', () => {
+  const bench = new Bench();
+  bench.give({ is: 'start' });
+  bench.give({ is: 'token' });
+  assert.equal(bench.lose(1006).status.reason, 'The server cannot be reached, or refuses this page (`origins`). (1006)');
+  bench.pass(bench.wait);
+  bench.give({ is: 'token' });
+  bench.give({ is: 'opened' });
+  assert.equal(bench.lose(1006).status.reason, 'The connection is lost. (1006)');
+  bench.live().lose(1006);
+  bench.pass(bench.wait);
+  bench.give({ is: 'token' });
+  assert.equal(bench.lose(1006).status.reason, 'The connection is lost. (1006)');
+});
+
+test('a server that goes away is told as that, with its time', () => {
+  const bench = new Bench().live();
+  bench.give({ is: 'lost', code: 4000, reason: 'shutdown', told: 7000 });
+  assert.deepEqual([bench.status.reason, bench.status.code], ['The server is going away.', 4000]);
+  assert.equal(bench.status.retryAt, bench.now + 7500);
+});

@@ -25,8 +25,8 @@ export interface PairOptions {
   member(): Member | undefined;
   /** ICE servers with fresh credentials; `undefined` if none can be had now. */
   iceServers(): Promise<IceServer[] | undefined>;
-  /** Sends a signal; resolves with what is wrong if it was refused. */
-  send(type: Signal['type'], data: unknown): Promise<string | undefined>;
+  /** Sends a signal; what is refused comes back by `Pair.refuse`. */
+  send(type: Signal['type'], data: unknown): void;
   changed(): void;
   data(data: string | ArrayBuffer): void;
 }
@@ -69,6 +69,8 @@ export class Pair implements CallPeer {
   #blocked = false;
   #why = '';
   #fault = '';
+  /** That our signals were refused for good: nothing comes of this until there is another description. */
+  #refused = false;
   #totals: Totals | undefined;
 
   constructor(options: PairOptions) {
@@ -91,7 +93,7 @@ export class Pair implements CallPeer {
     const { connectionState } = this.connection;
     const { attempts } = this.#restarts;
     if (connectionState === 'connected') return 'connected';
-    if (this.#closed || attempts > HOPEFUL) return 'failed';
+    if (this.#closed || this.#refused || attempts > HOPEFUL) return 'failed';
     return attempts || this.#stood ? 'reconnecting' : 'connecting';
   }
 
@@ -178,6 +180,13 @@ export class Pair implements CallPeer {
     this.#do(() => (type === 'ice-candidate'
       ? this.#candidate(data as RTCIceCandidateInit | null)
       : this.#description(data as RTCSessionDescriptionInit)));
+  }
+
+  /** A signal of ours was refused; `forGood`: repeating it would not help. */
+  refuse(reason: string, forGood: boolean): void {
+    this.#fault = reason;
+    this.#refused = forGood;
+    this.#options.changed();
   }
 
   close(): void {
@@ -285,21 +294,17 @@ export class Pair implements CallPeer {
     if (!localDescription) return;
     const { type } = localDescription;
     const sdp = this.#held ? localDescription.sdp.replace(/^a=(candidate:|end-of-candidates).*\r\n/gm, '') : localDescription.sdp;
-    if (type === 'offer' || type === 'answer') this.#send(type, { type, sdp });
+    if (this.#refused) {
+      this.#refused = false;
+      this.#fault = '';
+      this.#options.changed();
+    }
+    if (type === 'offer' || type === 'answer') this.#options.send(type, { type, sdp });
   }
 
   #found(candidate: RTCIceCandidateInit | null): void {
     if (this.#held) this.#held.push(candidate);
-    else this.#send('ice-candidate', candidate);
-  }
-
-  /** Signals go out in the order of these calls. Nobody waits for the answers: they take as long as we are away. */
-  #send(type: Signal['type'], data: unknown): void {
-    void this.#options.send(type, data).then((refused) => {
-      if (!refused || this.#closed) return;
-      this.#fault = refused;
-      this.#options.changed();
-    });
+    else this.#options.send('ice-candidate', candidate);
   }
 
   async #description(description: RTCSessionDescriptionInit): Promise<void> {
@@ -320,7 +325,8 @@ export class Pair implements CallPeer {
     this.#origin = origin;
     this.described = this.#begun = true;
     this.#fault = '';
-    for (const candidate of this.#held ?? []) this.#send('ice-candidate', candidate);
+    this.#refused = false;
+    for (const candidate of this.#held ?? []) this.#options.send('ice-candidate', candidate);
     this.#held = undefined;
     if (offer) {
       this.#open();
@@ -417,6 +423,7 @@ export class Pair implements CallPeer {
     if (connectionState === 'connected') {
       this.#stood = true;
       this.#fault = this.#why = '';
+      this.#refused = false;
     }
     // Without a candidate a browser waits for nothing, and says so late or never.
     const closed = connectionState === 'closed';

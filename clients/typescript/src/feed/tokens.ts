@@ -10,6 +10,12 @@ const EARLY = 30_000;
 /** How long a source may take, ms, before it is asked again. */
 const PATIENCE = 15_000;
 
+/** Says of what a source failed with that it is about the token: it may be anything. */
+function yet(error: unknown): never {
+  if (error instanceof TokenRefused) throw error;
+  throw new RallypointError(0, `No access token yet: ${error instanceof Error ? error.message : String(error)}`);
+}
+
 /** A token source, asked once at a time. */
 export class Tokens {
   readonly #env: Env;
@@ -41,7 +47,7 @@ export class Tokens {
       if (why === 'expired') throw new TokenRefused('the token is no longer good, and there is no other');
       return (this.#kept = source);
     }
-    const token = await this.#inTime(Promise.resolve({ why }).then(source));
+    const token = await this.#inTime(Promise.resolve({ why }).then(source).catch(yet));
     const left = (expiry(token) ?? Infinity) - this.#env.now();
     // One that has ended by our clock, which may be wrong, is good until the server says otherwise.
     this.#renewAt = left > 0 ? this.#env.now() + left - Math.min(EARLY, left / 10) : Infinity;

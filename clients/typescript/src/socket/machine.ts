@@ -105,6 +105,7 @@ export function due({ state }: Machine): number {
 
 const WORDS: Record<number, string> = {
   1000: 'The server has ended the session.',
+  4000: 'The server is going away.',
   4100: 'The access token has expired.',
   4400: 'The server does not understand this client.',
   4401: 'The server does not accept the access token.',
@@ -113,6 +114,9 @@ const WORDS: Record<number, string> = {
   4410: 'You connected from another place, which took over.',
   4413: 'A message was too big for the server.',
 };
+
+/** A browser shows no more of a socket that never opened. */
+const NOTHING = 'The server cannot be reached, or refuses this page (`origins`).';
 
 function tell(machine: Machine, reason: string, rest: Partial<Status> = {}): Effect {
   const state = machine.met ? 'reconnecting' : 'connecting';
@@ -140,10 +144,11 @@ function wait(
 }
 
 function lost(machine: Machine, now: number, random: number, code: number, text: string, told?: number): Step {
-  const { state, fixed } = machine;
+  const { state, fixed, met } = machine;
   const action = closeAction(code);
-  const words = WORDS[code] ?? (action === 'stop' ? 'The server has ended the connection.' : 'The connection is lost.');
-  const reason = `${words} (${text || code})`;
+  const words = WORDS[code] ?? (action === 'stop' ? 'The server has ended the connection.'
+    : state.at === 'opening' && !met ? NOTHING : 'The connection is lost.');
+  const reason = code === 4000 ? words : `${words} (${text || code})`;
   if (action === 'stop' || (action === 'refresh' && fixed)) return stop(machine, reason, code);
   let { attempts } = machine;
   if (state.at === 'live' && now - state.since >= HELD_MS) attempts = 0;

@@ -22,6 +22,7 @@ export interface SocketOptions {
   env: Env;
   /** The server's address. */
   url: URL;
+  /** A source rejects, and never throws at once. */
   token: TokenSource;
   codec: Codec;
   /** Requests and reliable moves that may wait. */
@@ -33,6 +34,10 @@ export interface SocketOptions {
   /** Told after each attempt in vain, as long as none has opened a socket; `Infinity`: there are no WebSockets here. */
   failed?: (times: number) => void;
 }
+
+/** Opens a socket to the server. @throws where the page may not */
+export const socketTo = (env: Env, url: URL, { subprotocol }: Codec): Socket =>
+  env.socket(new URL('v1/ws', url).href.replace('http', 'ws'), [subprotocol]);
 
 export class WebSocketCarrier implements Carrier {
   #machine: Machine;
@@ -148,26 +153,22 @@ export class WebSocketCarrier implements Carrier {
   #ask(why: TokenReason['why'], take: (token: string) => void, late: (reason: string) => void): void {
     const asked = ++this.#asked;
     const { token } = this.#options;
-    // A source that throws at once is as good as one that rejects.
-    const answer = typeof token === 'string' ? Promise.resolve(token) : Promise.resolve({ why }).then(token);
-    answer.then(
+    Promise.resolve(typeof token === 'string' ? token : token({ why })).then(
       (given) => asked === this.#asked && take(given),
       (error: unknown) => {
         if (asked !== this.#asked) return;
         const reason = error instanceof Error ? error.message : String(error);
         if (error instanceof TokenRefused) this.#input({ is: 'stop', reason });
-        else late(`No access token: ${reason}`);
+        else late(`No access token yet: ${reason}`);
       },
     );
   }
 
   #open(): void {
     const { env, url, codec } = this.#options;
-    const address = new URL('v1/ws', url);
-    address.protocol = address.protocol.replace('http', 'ws');
     let socket: Socket;
     try {
-      socket = env.socket(address.href, [codec.subprotocol]);
+      socket = socketTo(env, url, codec);
     } catch (error) {
       if (this.#options.failed) this.#options.failed(Infinity);
       else this.#input({ is: 'stop', reason: String(error) });
