@@ -182,10 +182,7 @@ group_conformance() {
   counted read_node node tests/conformance/judge.mjs "$SCRATCH/conformance/index.json"
 }
 
-group_firefox() {
-  if [[ -n ${FIREFOX:-} ]]; then command -v "$FIREFOX"; else command -v firefox-esr || command -v firefox; fi
-}
-browser() {
+group_browser() {
   npm_ci tests/browser
   build
   CHROMIUM=$(browser) FIREFOX=$(firefox) RALLYPOINT_BIN=$TARGET/debug/rallypoint \
@@ -317,6 +314,10 @@ python_tools() {
 }
 
 # The browser: CHROMIUM if it is set, else what a distribution calls it.
+firefox() {
+  if [[ -n ${FIREFOX:-} ]]; then command -v "$FIREFOX"; else command -v firefox-esr || command -v firefox; fi
+}
+
 browser() {
   if [[ -n ${CHROMIUM:-} ]]; then command -v "$CHROMIUM"; else
     command -v chromium || command -v chromium-browser || command -v google-chrome
