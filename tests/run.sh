@@ -313,7 +313,7 @@ python_tools() {
   cp "$1" "$folder/.installed"
 }
 
-# The browser: CHROMIUM if it is set, else what a distribution calls it.
+# The browsers: FIREFOX and CHROMIUM if they are set, else what a distribution calls them.
 firefox() {
   if [[ -n ${FIREFOX:-} ]]; then command -v "$FIREFOX"; else command -v firefox-esr || command -v firefox; fi
 }
