@@ -150,25 +150,26 @@ async fn broken(rejection: Rejection) -> Result<Response, Rejection> {
     Ok(problem::of(ErrorCode::NotFound))
 }
 
-/// Lets a route answer for the methods it has; others get 405, preflights their answer.
-async fn on<B, F>(ask: Ask, allowed: &[Method], run: impl FnOnce(Ask) -> F) -> http::Response<B>
+/// Lets a route answer for the methods it has; others get 405, preflights their answer. No `async fn`, which would hold the
+/// request twice.
+fn on<B, F>(ask: Ask, allowed: &[Method], run: impl FnOnce(Ask) -> F) -> impl Future<Output = http::Response<B>>
 where
     B: From<String>,
     F: Future<Output = Answer<B>>,
 {
     let checked = ask.check();
-    on_checked(ask, checked, allowed, run).await
+    on_checked(ask, checked, allowed, run)
 }
 
 /// As [`on`], for what is no secret: wherever the question comes from it is answered, though only a page of ours may read
 /// the answer. A browser asks for the scripts of the server's own pages with their Origin, which nobody need list.
-async fn on_open<B, F>(ask: Ask, allowed: &[Method], run: impl FnOnce(Ask) -> F) -> http::Response<B>
+fn on_open<B, F>(ask: Ask, allowed: &[Method], run: impl FnOnce(Ask) -> F) -> impl Future<Output = http::Response<B>>
 where
     B: From<String>,
     F: Future<Output = Answer<B>>,
 {
     let checked = ask.check_haste();
-    on_checked(ask, checked, allowed, run).await
+    on_checked(ask, checked, allowed, run)
 }
 
 async fn on_checked<B, F>(
