@@ -45,6 +45,12 @@ pub(crate) struct TurnedAway {
     pub(crate) wait: u64,
 }
 
+impl TurnedAway {
+    fn full(limit: &'static str) -> Self {
+        Self { code: ErrorCode::TooManyConnections, limit, wait: FULL_MS }
+    }
+}
+
 /// How long to wait for somebody else to leave.
 const FULL_MS: u64 = 1000;
 
@@ -69,8 +75,8 @@ impl Ceilings {
         }
     }
 
-    /// A place for a connection from this address.
-    pub(crate) fn enter(self: &Arc<Self>, ip: IpAddr, now: Millis) -> Result<Arc<Place>, TurnedAway> {
+    /// A place for a connection from this address; from none if it is a proxy's, where each guest has one of its own.
+    pub(crate) fn enter(self: &Arc<Self>, ip: Option<IpAddr>, now: Millis) -> Result<Arc<Place>, TurnedAway> {
         let entered = self.try_enter(ip, now);
         if let Err(TurnedAway { code, limit, .. }) = entered {
             self.metrics.refuse(code);
@@ -79,27 +85,30 @@ impl Ceilings {
         entered
     }
 
-    fn try_enter(self: &Arc<Self>, ip: IpAddr, now: Millis) -> Result<Arc<Place>, TurnedAway> {
+    fn try_enter(self: &Arc<Self>, ip: Option<IpAddr>, now: Millis) -> Result<Arc<Place>, TurnedAway> {
         // Whoever knocks too often is counted before all others, so that it cannot use up their share.
-        let of_ip = self.accepts_of_ip.take(&ip, now);
+        let of_ip = ip.map_or(Ok(()), |ip| self.accepts_of_ip.take(&ip, now));
         of_ip.map_err(|wait| TurnedAway { code: ErrorCode::RateLimited, limit: "accepts_per_second_per_ip", wait })?;
-        let full = |limit| TurnedAway { code: ErrorCode::TooManyConnections, limit, wait: FULL_MS };
         let mut door = self.door.lock();
         if door.open >= self.max {
-            return Err(full("connections"));
+            return Err(TurnedAway::full("connections"));
         }
         let taken = door.bucket.take(1.0, self.accepts, now);
         taken.map_err(|wait| TurnedAway { code: ErrorCode::Overloaded, limit: "accepts_per_second", wait })?;
-        {
-            let mut of_ip = self.by_ip.entry(ip).or_insert(0);
-            if *of_ip >= self.max_per_ip {
-                return Err(full("connections_per_ip"));
-            }
-            *of_ip += 1;
-        }
+        ip.map_or(Ok(()), |ip| self.count(ip))?;
         door.open += 1;
         self.metrics.sockets.inc();
-        Ok(Arc::new(Place { ceilings: self.clone(), ip }))
+        Ok(Arc::new(Place { ceilings: self.clone(), ip, socket: None }))
+    }
+
+    /// Counts one more from this address, if there may be.
+    fn count(&self, ip: IpAddr) -> Result<(), TurnedAway> {
+        let mut of_ip = self.by_ip.entry(ip).or_insert(0);
+        if *of_ip >= self.max_per_ip {
+            return Err(TurnedAway::full("connections_per_ip"));
+        }
+        *of_ip += 1;
+        Ok(())
     }
 
     /// Waits until nobody is here.
@@ -118,16 +127,32 @@ impl Ceilings {
 /// connection is upgraded.
 pub struct Place {
     ceilings: Arc<Ceilings>,
-    ip: IpAddr,
+    /// Which address it counts for.
+    ip: Option<IpAddr>,
+    /// The proxy's connection, if this is the place of a guest behind one.
+    socket: Option<Arc<Self>>,
+}
+
+impl Place {
+    /// A place for a guest of this address behind the proxy whose place this is.
+    pub(crate) fn behind(self: &Arc<Self>, ip: IpAddr) -> Result<Arc<Self>, TurnedAway> {
+        self.ceilings.count(ip)?;
+        Ok(Arc::new(Self { ceilings: self.ceilings.clone(), ip: Some(ip), socket: Some(self.clone()) }))
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut door = self.ceilings.door.lock();
-        if let Some(mut of_ip) = self.ceilings.by_ip.get_mut(&self.ip) {
-            *of_ip -= 1;
+        if let Some(ip) = &self.ip {
+            if let Some(mut of_ip) = self.ceilings.by_ip.get_mut(ip) {
+                *of_ip -= 1;
+            }
+            self.ceilings.by_ip.remove_if(ip, |_, of_ip| *of_ip == 0);
         }
-        self.ceilings.by_ip.remove_if(&self.ip, |_, of_ip| *of_ip == 0);
+        if self.socket.is_some() {
+            return;
+        }
         door.open -= 1;
         self.ceilings.metrics.sockets.dec();
         if door.open == 0 {
@@ -160,8 +185,8 @@ mod tests {
         Arc::new(Ceilings::new(&limits, Arc::new(Metrics::new()), Millis(0.0)))
     }
 
-    fn ip(n: u8) -> IpAddr {
-        Ipv4Addr::new(127, 0, 0, n).into()
+    fn ip(n: u8) -> Option<IpAddr> {
+        Some(Ipv4Addr::new(127, 0, 0, n).into())
     }
 
     fn limit(entered: Result<Arc<Place>, TurnedAway>) -> Option<(&'static str, u64)> {
@@ -180,6 +205,24 @@ mod tests {
         drop(first);
         assert_eq!(limit(ceilings.enter(ip(1), now)), None);
         assert_eq!(ceilings.metrics.sockets.get(), 2, "what was let go is not counted");
+    }
+
+    #[test]
+    fn guests_behind_a_proxy_are_counted_by_their_own_address() {
+        let ceilings = ceilings(|limits| (limits.connections_per_ip, limits.accepts_burst_per_ip) = (2, 1.0));
+        let now = Millis(0.0);
+        let proxy: Vec<_> = (0..5).map(|_| ceilings.enter(None, now).unwrap()).collect();
+        let guest = |n| proxy[0].behind(ip(n).unwrap());
+        let first = guest(1).unwrap();
+        let _second = guest(1).unwrap();
+        assert_eq!(limit(guest(1)), Some(("connections_per_ip", FULL_MS)));
+        let other = guest(2).unwrap();
+        assert_eq!(ceilings.metrics.sockets.get(), 5, "guests are no sockets");
+        drop(first);
+        assert_eq!(limit(guest(1)), None);
+        drop(proxy);
+        assert_eq!(ceilings.metrics.sockets.get(), 1, "a guest holds its proxy's place");
+        drop(other);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use rallypoint::{
     log::Thinned,
     server::{self, Server},
 };
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -38,12 +39,17 @@ fn serve(args: &ServeArgs) -> Result<(), String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(async {
         let server = Server::bind(config).await.map_err(|error| error.to_string())?;
-        let address = server.address();
         if server.config().dev {
-            eprintln!("{}", server::dev_warning(address));
+            eprintln!("{}", server::dev_warning(&server));
         }
-        println!("rallypoint {} listens on http://{address}/", env!("CARGO_PKG_VERSION"));
-        server.run(stop_signal()).await;
+        println!("rallypoint {} listens on {}", env!("CARGO_PKG_VERSION"), server.url());
+        let stopped = stop_signal();
+        tell_systemd(NotifyState::Ready);
+        let stop = async {
+            stopped.await;
+            tell_systemd(NotifyState::Stopping);
+        };
+        server.run(stop).await;
         Ok(())
     })
 }
@@ -61,13 +67,23 @@ fn log(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// Waits for SIGTERM or SIGINT.
-async fn stop_signal() {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// Tells a service manager that waits for it (sd_notify); without one nothing happens.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
+/// Waits for SIGTERM or SIGINT; from now on neither ends the process by itself.
+fn stop_signal() -> impl Future<Output = ()> {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    // SIGHUP has the certificate looked at. Where there is none it must not end the server, as it would by default.
+    _ = signal(SignalKind::hangup());
+    async {
+        let (Ok(mut term), Ok(mut int)) = signals else { return std::future::pending().await };
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
     }
 }

@@ -46,7 +46,8 @@ struct LaneLabel {
 /// A label set of one word.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Outcome {
-    /// `resumed`, `reset`, `revived` or `refused`.
+    /// Of a resume `resumed`, `reset`, `revived` or `refused`; of a certificate `taken` or `refused`; of a key
+    /// set `taken`, `same` or `failed`.
     pub outcome: &'static str,
 }
 
@@ -67,6 +68,14 @@ pub struct Metrics {
     pub sockets: Gauge,
     /// TCP connections that there may be.
     pub connections_max: Gauge,
+    /// When the certificate ends, Unix seconds; 0 without TLS.
+    pub certificate_expires: Gauge,
+    /// Certificates read anew, by outcome.
+    certificate_loads: Family<Outcome, Counter>,
+    /// Key sets asked for, by outcome.
+    key_sets: Family<Outcome, Counter>,
+    /// Handshakes of TLS that failed.
+    pub tls_failed: Counter,
     /// Sessions.
     pub sessions: Gauge,
     /// Sessions whose socket is lost and that may come back.
@@ -126,6 +135,12 @@ impl Metrics {
         registry.register("connections", "Open connections by transport", connections);
         registry.register("sockets", "Open TCP connections", m.sockets.clone());
         registry.register("connections_max", "TCP connections that there may be", m.connections_max.clone());
+        let expires = m.certificate_expires.clone();
+        registry.register("tls_certificate_expires_seconds", "Unix time at which the certificate ends, or 0", expires);
+        let loads = m.certificate_loads.clone();
+        registry.register("tls_certificate_loads", "Certificates read anew, by outcome", loads);
+        registry.register("tls_handshakes_failed", "Handshakes of TLS that failed", m.tls_failed.clone());
+        registry.register("jwks_fetches", "Key sets asked for, by outcome", m.key_sets.clone());
         registry.register("sessions", "Sessions", m.sessions.clone());
         registry.register("sessions_lost", "Sessions that wait for their client", m.sessions_lost.clone());
         registry.register("resumes", "Attempts to take a session up again, by outcome", m.resumes.clone());
@@ -178,6 +193,16 @@ impl Metrics {
     /// Counts what a limit held back.
     pub fn limited(&self, limit: &'static str) {
         self.limited.get_or_create(&LimitLabel { limit }).inc();
+    }
+
+    /// Counts a certificate read anew.
+    pub fn certificate_loads(&self, outcome: &'static str) {
+        self.certificate_loads.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts a key set that was asked for.
+    pub fn key_sets(&self, outcome: &'static str) {
+        self.key_sets.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// Counts a close.

@@ -17,9 +17,11 @@ use hyper_util::{
 };
 use thiserror::Error;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
 };
+use tokio_rustls::server::TlsStream;
 use tower_service::Service as _;
 use warp::{filters::BoxedFilter, reply::Response};
 
@@ -28,13 +30,12 @@ use crate::{
     ceilings::{Ceilings, Place, TurnedAway},
     config::Config,
     config::Limits,
-    http::{
-        self as routes, Context, Paces, Peer,
-        direct::{self, Rewound},
-    },
+    http::{self as routes, Context, Paces, Peer, direct},
     hub::Hub,
     metrics::Metrics,
-    transport::{status::Status, ws},
+    proxies::Proxies,
+    tls::{Tls, TlsError},
+    transport::{socket::linger, status::Status, ws},
 };
 
 /// hyper's read buffer per HTTP connection; it cannot be smaller.
@@ -56,6 +57,12 @@ pub enum StartError {
     /// The secret of resume tokens cannot be used.
     #[error("auth.resume_secret: {0}")]
     ResumeKey(#[from] crate::auth::keys::KeyError),
+    /// TLS is asked for and cannot be spoken.
+    #[error("tls: {0}")]
+    Tls(#[from] TlsError),
+    /// A trusted proxy of the configuration cannot be read.
+    #[error("{0}")]
+    Proxies(#[from] crate::proxies::BadProxy),
     /// An origin rule of the configuration cannot be read.
     #[error("{0}")]
     Origins(#[from] crate::auth::origin::BadOriginRule),
@@ -67,6 +74,7 @@ pub struct Server {
     metrics_listener: Option<TcpListener>,
     context: Context,
     ceilings: Arc<Ceilings>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Server {
@@ -74,9 +82,11 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let verifier = Arc::new(Verifier::new(&config.auth)?);
         let origins = Arc::new(OriginRules::new(&config.origins, config.dev, config.auth.allow_no_origin)?);
+        let proxies = Arc::new(Proxies::new(&config.trusted_proxies, config.forwarded_header)?);
         let listener = listen(config.listen, &config.limits)?;
         let metrics_listener = config.metrics_listen.map(|at| listen(at, &config.limits)).transpose()?;
         let metrics = Arc::new(Metrics::new());
+        let tls = Tls::new(&config.tls, metrics.clone())?;
         let resume_key = ResumeKey::new(&config.auth)?;
         if !resume_key.is_lasting() && config.limits.resume_grace_ms > 0 {
             tracing::warn!("without auth.resume_secret no session survives a restart of this server");
@@ -90,8 +100,8 @@ impl Server {
         }
         let sockets = Arc::new(ws::Setting::new(hub.clone(), verifier.clone()));
         let status = Status::new(hub.clone());
-        let context = Context { hub, verifier, origins, sockets, paces, status };
-        Ok(Self { listener, metrics_listener, context, ceilings })
+        let context = Context { hub, verifier, origins, proxies, sockets, paces, status };
+        Ok(Self { listener, metrics_listener, context, ceilings, tls })
     }
 
     /// Makes it an echo for tests of the connection alone: a WebSocket needs neither token nor
@@ -111,6 +121,11 @@ impl Server {
         self.listener.local_addr().unwrap_or_else(|_| self.config().listen)
     }
 
+    /// Where guests find it, as a browser writes it.
+    pub fn url(&self) -> String {
+        url(self.address(), self.tls.is_some())
+    }
+
     /// Its configuration.
     pub fn config(&self) -> &Config {
         self.context.hub.config()
@@ -127,12 +142,17 @@ impl Server {
         let timers = tokio::spawn(hub.clone().run_timers());
         let (leave, left) = watch::channel(());
         let context = Arc::new(self.context);
-        let (ceilings, spectators) = (self.ceilings.clone(), Some(context.clone()));
-        let doors = Doors { ceilings, hub: hub.clone(), leaving: left, context: spectators };
+        let certificates = self.tls.clone().map(|tls| tokio::spawn(tls.follow()));
+        let keys = tokio::spawn(context.verifier.clone().follow(hub.metrics().clone()));
+        let ceilings = self.ceilings.clone();
+        let doors =
+            Doors { ceilings, hub: hub.clone(), leaving: left, proxies: context.proxies.clone(), way: Way::Bare };
         let operator = self.metrics_listener.map(|listener| {
             let routes = routes::metrics_routes(context.clone());
-            tokio::spawn(accept(listener, routes, Doors { context: None, ..doors.clone() }))
+            tokio::spawn(accept(listener, routes, doors.clone()))
         });
+        let way = self.tls.map_or_else(|| Way::Direct(context.clone()), Way::Tls);
+        let doors = Doors { way, ..doors };
         // A task like those that it makes, or each connection would be handed from one thread to another.
         let mut accepting = tokio::spawn(accept(self.listener, routes::routes(context), doors));
         tokio::select! {
@@ -152,9 +172,7 @@ impl Server {
             tracing::warn!("some connections did not end within the drain time");
         }
         timers.abort();
-        if let Some(operator) = operator {
-            operator.abort();
-        }
+        certificates.into_iter().chain(operator).chain([keys]).for_each(|task| task.abort());
     }
 }
 
@@ -174,13 +192,17 @@ fn listen(at: SocketAddr, limits: &Limits) -> Result<TcpListener, StartError> {
     open().map_err(|error| StartError::Listen(at, error))
 }
 
+fn url(address: impl std::fmt::Display, tls: bool) -> String {
+    format!("{}://{address}/", if tls { "https" } else { "http" })
+}
+
 /// What a `--dev` server says before anything else.
-pub fn dev_warning(address: SocketAddr) -> String {
+pub fn dev_warning(server: &Server) -> String {
     format!(
         "\n  *** DEVELOPMENT MODE: anybody who reaches this port can make tokens for anything. ***\n  \
          *** Never run --dev where others can reach it.                                    ***\n\n  \
-         Open http://localhost:{}/call in two tabs to try a call.\n",
-        address.port()
+         Open {}call in two tabs to try a call.\n",
+        url(format_args!("localhost:{}", server.address().port()), server.tls.is_some())
     )
 }
 
@@ -191,14 +213,32 @@ struct Doors {
     hub: Arc<Hub>,
     /// Closed when the server stops.
     leaving: watch::Receiver<()>,
-    /// What the spectators' doors need, where they are.
-    context: Option<Arc<Context>>,
+    proxies: Arc<Proxies>,
+    way: Way,
+}
+
+impl Doors {
+    fn enter(&self, from: SocketAddr) -> Result<Arc<Place>, TurnedAway> {
+        let own = (!self.proxies.trusts(from.ip())).then(|| from.ip());
+        self.ceilings.enter(own, self.hub.now())
+    }
+}
+
+/// How a connection of a port begins.
+#[derive(Clone)]
+enum Way {
+    /// With hyper, which finds all that there is.
+    Bare,
+    /// At the doors of guests and spectators, as long as it asks for nothing else.
+    Direct(Arc<Context>),
+    /// With a handshake of TLS, then with hyper.
+    Tls(Arc<Tls>),
 }
 
 async fn accept(listener: TcpListener, routes: BoxedFilter<(Response,)>, doors: Doors) {
     loop {
         match listener.accept().await {
-            Ok((socket, from)) => match doors.ceilings.enter(from.ip(), doors.hub.now()) {
+            Ok((socket, from)) => match doors.enter(from) {
                 Ok(place) => _ = tokio::spawn(converse(socket, from, place, routes.clone(), doors.clone())),
                 Err(away) => turn_away(&socket, away),
             },
@@ -247,22 +287,63 @@ fn converse(
     doors: Doors,
 ) -> impl Future<Output = ()> + Send {
     let peer = Arc::new(Peer::new(from, place));
-    let Doors { hub, leaving, context, .. } = doors;
-    // Not an `async fn`, which would hold each argument twice.
+    let Doors { hub, leaving, way, .. } = doors;
+    // Not an `async fn`, which would hold each argument twice. hyper's future is large: not a part of that of each
+    // spectator.
     async move {
-        let socket = match &context {
-            Some(context) => direct::serve(socket, context, &peer, leaving.clone()).await,
-            None => Some(socket.into()),
-        };
-        if let Some(socket) = socket {
-            // hyper's future is large: not a part of that of each spectator.
-            Box::pin(converse_through_hyper(socket, peer, routes, hub, leaving)).await;
+        match way {
+            Way::Bare => Box::pin(converse_through_hyper(socket, peer, routes, hub, leaving)).await,
+            Way::Direct(context) => {
+                if let Some(socket) = direct::serve(socket, &context, &peer, leaving.clone()).await {
+                    Box::pin(converse_through_hyper(socket, peer, routes, hub, leaving)).await;
+                }
+            }
+            Way::Tls(tls) => {
+                if let Some(socket) = Box::pin(shake_hands(socket, &tls, &hub)).await {
+                    Box::pin(converse_through_hyper(socket, peer, routes, hub, leaving)).await;
+                }
+            }
         }
     }
 }
 
+/// What somebody gets who speaks HTTP where TLS is spoken.
+const SPEAKS_TLS: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: \
+    54\r\n\r\nThis port speaks TLS: begin with https:// or wss://.\r\n";
+
+/// What a connection over TLS begins with: a record of the handshake (RFC 8446 section 5.1).
+const HANDSHAKE: u8 = 22;
+
+/// The handshake of TLS, in the time in which a plain connection has to send a request.
+async fn shake_hands(socket: TcpStream, tls: &Tls, hub: &Hub) -> Option<TlsStream<TcpStream>> {
+    let deadline = Duration::from_millis(hub.limits().header_deadline_ms);
+    let shake = async {
+        let mut first = [0];
+        if socket.peek(&mut first).await? == 1 && first != [HANDSHAKE] {
+            return Ok(Err(socket));
+        }
+        tls.acceptor().accept(socket).await.map(Ok)
+    };
+    match tokio::time::timeout(deadline, shake).await {
+        Ok(Ok(Ok(stream))) => return Some(stream),
+        Ok(Ok(Err(in_the_clear))) => {
+            hub.metrics().tls_failed.inc();
+            _ = in_the_clear.try_write(SPEAKS_TLS);
+            linger(&in_the_clear).await;
+        }
+        Ok(Err(error)) => {
+            hub.metrics().tls_failed.inc();
+            let error: io::Error = error;
+            tracing::debug!(%error, "a handshake of TLS failed");
+        }
+        Err(_) => hub.metrics().limited("header_deadline_ms"),
+    }
+    None
+}
+
 async fn converse_through_hyper(
-    socket: Rewound,
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Arc<Peer>,
     routes: BoxedFilter<(Response,)>,
     hub: Arc<Hub>,
@@ -274,7 +355,7 @@ async fn converse_through_hyper(
     let heard = routed.clone();
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         heard.store(true, Ordering::Relaxed);
-        routes::ensure_path(&mut request);
+        routes::complete(&mut request);
         request.extensions_mut().insert(peer.clone());
         service.clone().call(request)
     });

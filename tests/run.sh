@@ -205,7 +205,9 @@ group_arena() {
 group_history() {
   [[ -n $BUILT ]] || build
   local built=$TARGET/${BUILT:-debug}
-  step "the history" "$built/history" --server "$built/rallypoint" --n "${N:-300}" --seed "${SEED:-}" --out "$TARGET"
+  local history=("$built/history" --server "$built/rallypoint" --n "${N:-300}" --seed "${SEED:-}" --out "$TARGET")
+  step "the history" "${history[@]}"
+  step "the history over TLS" "${history[@]}" --tls
 }
 
 # The benchmarks as they are shortest: every payload arrives, and nothing is asked about time. `make bench` and `make
@@ -364,6 +366,7 @@ need_packages() {
   if wanted browser; then
     command -v turnserver >/dev/null || packages+=(coturn)
     command -v nginx >/dev/null || packages+=(nginx)
+    command -v openssl >/dev/null || packages+=(openssl)
     if ! firefox >/dev/null; then
       [[ -z ${FIREFOX:-} ]] || fail "FIREFOX=$FIREFOX is no program"
       packages+=(firefox-esr)

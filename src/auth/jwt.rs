@@ -4,7 +4,14 @@
 //! What a token says about itself never chooses how it is checked: `iss` and `kid` only pick one
 //! of the configured keys, and that key brings its algorithm.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
 use rallypoint_protocol::{ErrorCode, codec::Refused};
@@ -12,8 +19,10 @@ use serde::Deserialize;
 
 use super::{
     AuthConfig, Claims, Grant, KeySource,
+    jwks::{KeySet, SourceError},
     keys::{Algorithm, DEVELOPMENT_KID, DEVELOPMENT_SECRET, KeyError},
 };
+use crate::metrics::Metrics;
 
 /// Longest token that is looked at, in bytes.
 pub const TOKEN_MAX: usize = 8 * 1024;
@@ -23,9 +32,13 @@ const LATEST_SECOND: f64 = 253_402_300_799.0;
 
 /// Checks tokens against the configured keys.
 pub struct Verifier {
-    keys: Vec<Key>,
+    keys: Vec<Arc<Key>>,
+    /// Keys that others keep; for each issuer one set at most.
+    sets: Vec<Arc<KeySet>>,
+    /// Goes up whenever a set has other keys.
+    changes: AtomicU64,
     /// The key of [`DEVELOPMENT_SECRET`], in `--dev` only.
-    development: Option<Key>,
+    development: Option<Arc<Key>>,
     audience: Option<String>,
     admin_audience: String,
     leeway_ms: f64,
@@ -33,15 +46,26 @@ pub struct Verifier {
 }
 
 /// One (issuer, `kid`, algorithm, key).
-struct Key {
+pub(super) struct Key {
     issuer: Option<String>,
     kid: Option<String>,
     key: DecodingKey,
     validation: Validation,
 }
 
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Key").field("issuer", &self.issuer).field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
 impl Key {
-    fn new(issuer: Option<String>, kid: Option<String>, algorithm: Algorithm, key: DecodingKey) -> Self {
+    /// The name that tokens call it by.
+    pub(super) fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    pub(super) fn new(issuer: Option<String>, kid: Option<String>, algorithm: Algorithm, key: DecodingKey) -> Self {
         let mut validation = Validation::new(algorithm.jwa());
         // The library reads the system's clock; times and audience are checked below instead.
         validation.validate_exp = false;
@@ -87,13 +111,13 @@ impl Verifier {
     /// Reads the keys; fails when one is unusable or the set of them is ambiguous, and outside
     /// `--dev` when there is no key or no audience.
     pub fn new(config: &AuthConfig) -> Result<Self, AuthConfigError> {
-        if !config.dev && config.keys.is_empty() {
+        if !config.dev && config.keys.is_empty() && config.jwks.is_empty() {
             return Err(AuthConfigError::NoKey);
         }
         if !config.dev && config.audience.is_none() {
             return Err(AuthConfigError::NoAudience);
         }
-        let mut keys: Vec<Key> = Vec::with_capacity(config.keys.len());
+        let mut keys: Vec<Arc<Key>> = Vec::with_capacity(config.keys.len());
         for (index, key) in config.keys.iter().enumerate() {
             let decoding_key = key.decoding_key().map_err(|error| AuthConfigError::Key { index, error })?;
             if [&key.kid, &key.issuer].into_iter().any(|name| name.as_deref() == Some("")) {
@@ -107,20 +131,67 @@ impl Verifier {
                     return Err(AuthConfigError::Ambiguous { index });
                 }
             }
-            keys.push(Key::new(key.issuer.clone(), key.kid.clone(), key.algorithm, decoding_key));
+            keys.push(Arc::new(Key::new(key.issuer.clone(), key.kid.clone(), key.algorithm, decoding_key)));
+        }
+        let mut sets: Vec<Arc<KeySet>> = Vec::with_capacity(config.jwks.len());
+        for (index, set) in config.jwks.iter().enumerate() {
+            let alone = sets.iter().all(|other| other.issuer() != set.issuer.as_ref())
+                && keys.iter().all(|key| key.issuer != set.issuer || key.kid.is_some());
+            if !alone {
+                return Err(AuthConfigError::SetAmbiguous { index });
+            }
+            sets.push(Arc::new(KeySet::new(set).map_err(|error| AuthConfigError::Set { index, error })?));
         }
         let development = config.dev.then(|| {
             let key = DecodingKey::from_secret(DEVELOPMENT_SECRET.as_bytes());
-            Key::new(None, Some(DEVELOPMENT_KID.to_owned()), Algorithm::Hs256, key)
+            Arc::new(Key::new(None, Some(DEVELOPMENT_KID.to_owned()), Algorithm::Hs256, key))
         });
         Ok(Self {
             keys,
+            sets,
+            changes: AtomicU64::new(0),
             development,
             audience: config.audience.clone(),
             admin_audience: config.admin_audience.clone(),
             leeway_ms: config.leeway_ms as f64,
             dev: config.dev,
         })
+    }
+
+    /// Keeps the key sets up to date; runs for as long as the server.
+    pub(crate) async fn follow(self: Arc<Self>, metrics: Arc<Metrics>) {
+        let mut following = tokio::task::JoinSet::new();
+        for set in &self.sets {
+            let (set, own, metrics) = (set.clone(), self.clone(), metrics.clone());
+            following.spawn(async move {
+                set.follow(&metrics, || _ = own.changes.fetch_add(1, Ordering::Release)).await;
+            });
+        }
+        while following.join_next().await.is_some() {}
+    }
+
+    /// Whether there is any key at all: sets may not have been fetched yet.
+    pub fn has_keys(&self) -> bool {
+        self.development.is_some() || !self.keys.is_empty() || self.sets.iter().any(|set| !set.keys().is_empty())
+    }
+
+    /// How often keys have changed: what was good before a change need not be good after it.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Waits for the key that a token names, if it is in none of the sets and may have come since.
+    pub async fn prepare(&self, token: &str) {
+        if self.sets.is_empty() || token.len() > TOKEN_MAX {
+            return;
+        }
+        let Ok(header) = jsonwebtoken::decode_header(token) else { return };
+        if let Ok(issuer) = self.issuer_of(token)
+            && self.key_for(issuer.as_ref(), header.kid.as_deref()).is_err()
+            && let Some(set) = self.sets.iter().find(|set| set.issuer() == issuer.as_ref())
+        {
+            set.renewed().await;
+        }
     }
 
     /// What the token allows at `now_ms` (Unix milliseconds). [`ErrorCode::TokenExpired`] when
@@ -140,7 +211,8 @@ impl Verifier {
         if header.crit.is_some() {
             return Err(invalid("has a `crit` header"));
         }
-        let key = self.key_for(token, header.kid.as_deref())?;
+        let issuer = self.issuer_of(token)?;
+        let key = self.key_for(issuer.as_ref(), header.kid.as_deref())?;
         if !key.validation.algorithms.contains(&header.alg) {
             return Err(invalid("signed with another algorithm than its key's"));
         }
@@ -154,25 +226,34 @@ impl Verifier {
         self.check_claims(claims, now_ms)
     }
 
-    /// The one key that must have signed the token. The claims are not verified yet: `iss` is
-    /// taken as a question, the signature answers it.
-    fn key_for(&self, token: &str, kid: Option<&str>) -> Result<&Key, Refusal> {
+    /// The issuer of a token, if any key is for it alone. The claims are not verified yet: `iss` is taken as a question,
+    /// the signature answers it.
+    fn issuer_of(&self, token: &str) -> Result<Option<String>, Refusal> {
         #[derive(Deserialize)]
         struct Issuer {
             iss: Option<String>,
         }
+        let known = || {
+            let of_keys = self.keys.iter().filter_map(|key| key.issuer.as_ref());
+            of_keys.chain(self.sets.iter().filter_map(|set| set.issuer()))
+        };
+        if known().next().is_none() {
+            return Ok(None);
+        }
+        let claims: Issuer = jsonwebtoken::dangerous::insecure_decode_claims(token)
+            .map_err(|_| invalid("a claim is missing or malformed"))?;
+        Ok(claims.iss.filter(|iss| known().any(|issuer| issuer == iss)))
+    }
+
+    /// The one key that must have signed a token of this issuer.
+    fn key_for(&self, issuer: Option<&String>, kid: Option<&str>) -> Result<Arc<Key>, Refusal> {
         if let Some(development) = &self.development
-            && (kid == Some(DEVELOPMENT_KID) || self.keys.is_empty() && kid.is_none())
+            && (kid == Some(DEVELOPMENT_KID) || self.keys.is_empty() && self.sets.is_empty() && kid.is_none())
         {
-            return Ok(development);
+            return Ok(development.clone());
         }
-        let mut issuer = None;
-        if self.keys.iter().any(|key| key.issuer.is_some()) {
-            let claims: Issuer = jsonwebtoken::dangerous::insecure_decode_claims(token)
-                .map_err(|_| invalid("a claim is missing or malformed"))?;
-            issuer = claims.iss.filter(|iss| self.keys.iter().any(|key| key.issuer.as_ref() == Some(iss)));
-        }
-        let mut keys = self.keys.iter().filter(|key| key.issuer == issuer);
+        let fetched = self.sets.iter().find(|set| set.issuer() == issuer).map(|set| set.keys()).unwrap_or_default();
+        let mut keys = self.keys.iter().filter(|key| key.issuer.as_ref() == issuer).chain(&*fetched);
         let key = match kid {
             // A key without a name is its issuer's only one and takes any.
             Some(kid) => keys.find(|key| key.kid.as_deref().is_none_or(|own| own == kid)),
@@ -181,7 +262,7 @@ impl Verifier {
                 _ => return Err(invalid("has no `kid`, and its issuer has several keys")),
             },
         };
-        key.ok_or(invalid("no key for its `iss` and `kid`"))
+        key.cloned().ok_or(invalid("no key for its `iss` and `kid`"))
     }
 
     fn check_claims(&self, claims: Claims, now_ms: f64) -> Result<Grant, Refusal> {
@@ -224,6 +305,7 @@ impl Verifier {
 pub enum AuthConfigError {
     #[error(
         "no key to check tokens with: add [[auth.keys]] with algorithm = \"HS256\" and secret_file = \"…\", \
+         or [[auth.jwks]] with the url of a key set, \
          or set RALLYPOINT_AUTH__KEYS__0__ALGORITHM and RALLYPOINT_AUTH__KEYS__0__SECRET; \
          to try things out, start with --dev"
     )]
@@ -241,17 +323,23 @@ pub enum AuthConfigError {
     ReservedKid { index: usize },
     #[error("several keys of one issuer: each needs a `kid` of its own")]
     Ambiguous { index: usize },
+    #[error("{error}")]
+    Set { index: usize, error: SourceError },
+    #[error("an issuer has one key set, and keys beside it only with a `kid`")]
+    SetAmbiguous { index: usize },
 }
 
 impl AuthConfigError {
-    /// Which entry of `[[auth.keys]]` it is about, if one.
-    pub fn index(&self) -> Option<usize> {
+    /// Where in the configuration it belongs, `auth.keys[0]`.
+    pub fn place(&self) -> String {
         match self {
-            Self::NoKey | Self::NoAudience => None,
+            Self::NoKey => "auth.keys".to_owned(),
+            Self::NoAudience => "auth.audience".to_owned(),
             Self::Key { index, .. }
             | Self::EmptyName { index }
             | Self::ReservedKid { index }
-            | Self::Ambiguous { index } => Some(*index),
+            | Self::Ambiguous { index } => format!("auth.keys[{index}]"),
+            Self::Set { index, .. } | Self::SetAmbiguous { index } => format!("auth.jwks[{index}]"),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod claims;
 pub mod credentials;
+pub mod jwks;
 pub mod jwt;
 pub mod keys;
 pub mod origin;
@@ -18,6 +19,7 @@ use serde_json::value::RawValue;
 
 pub use claims::{Claims, DuplicatePolicy, IcePolicy, Limit};
 pub use credentials::{CredentialRules, Door, Presented};
+pub use jwks::JwksConfig;
 pub use jwt::{AuthConfigError, Minter, Refusal, Verifier};
 pub use keys::{DEVELOPMENT_SECRET, KeyConfig, KeySource, Secret};
 pub use origin::OriginRules;
@@ -58,6 +60,8 @@ pub struct AuthConfig {
     pub resume_secret_file: Option<PathBuf>,
     /// Whose tokens are accepted.
     pub keys: Vec<KeyConfig>,
+    /// Where others keep keys of theirs.
+    pub jwks: Vec<JwksConfig>,
     /// A copy of the top-level `dev`, so that one value tells everything about credentials.
     #[serde(skip)]
     pub dev: bool,
@@ -75,6 +79,7 @@ impl Default for AuthConfig {
             resume_secret: None,
             resume_secret_file: None,
             keys: Vec::new(),
+            jwks: Vec::new(),
             dev: false,
         }
     }

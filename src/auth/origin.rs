@@ -24,7 +24,8 @@ enum Rule {
 }
 
 /// Where `--dev` lets pages come from.
-const DEVELOPMENT: [&str; 3] = ["http://localhost", "http://127.0.0.1", "http://[::1]"];
+const DEVELOPMENT: [&str; 6] =
+    ["http://localhost", "http://127.0.0.1", "http://[::1]", "https://localhost", "https://127.0.0.1", "https://[::1]"];
 
 /// A rule cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -193,12 +194,11 @@ mod tests {
 
     #[test]
     fn development_adds_this_machine() {
-        for origin in ["http://localhost", "http://localhost:5173", "http://127.0.0.1:1", "http://[::1]:3000"] {
+        for origin in ["http://localhost", "http://localhost:5173", "https://127.0.0.1:1", "http://[::1]:3000"] {
             assert!(rules(&[], true).check(Some(origin)).is_ok(), "{origin}");
             assert!(rules(&[], false).check(Some(origin)).is_err(), "{origin}");
         }
-        for origin in ["https://localhost", "http://localhost.evil.example", "http://localhost:x", "http://127.0.0.10"]
-        {
+        for origin in ["ws://localhost", "http://localhost.evil.example", "http://localhost:x", "http://127.0.0.10"] {
             assert!(rules(&[], true).check(Some(origin)).is_err(), "{origin}");
         }
     }

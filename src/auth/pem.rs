@@ -234,6 +234,29 @@ pub(crate) mod testing {
         pair(key.to_pkcs8v1().unwrap().as_ref(), key.public_key())
     }
 
+    /// A new public key as JSON (RFC 7517), by this name.
+    pub(crate) fn jwk(algorithm: Algorithm, kid: &str) -> serde_json::Value {
+        let encoded = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+        let der = block(&pair_for(algorithm).public, "PUBLIC KEY").unwrap().unwrap();
+        let (_, key) = spki(&der).unwrap();
+        match algorithm {
+            Algorithm::Hs256 => panic!("a secret is no public key"),
+            Algorithm::Rs256 => {
+                let (mut key, mut numbers) = (key, [&[][..]; 2]);
+                let mut sequence = take(&mut key, SEQUENCE).unwrap();
+                numbers.fill_with(|| take(&mut sequence, INTEGER).unwrap());
+                // DER writes a zero before a number whose first bit is set; a JWK must not (RFC 7518 section 6.3.1.1).
+                let [n, e] = numbers.map(|number| encoded(number.strip_prefix(&[0]).unwrap_or(number)));
+                serde_json::json!({ "kty": "RSA", "kid": kid, "n": n, "e": e })
+            }
+            Algorithm::Es256 => {
+                let (x, y) = key.strip_prefix(&[4]).unwrap().split_at(32);
+                serde_json::json!({ "kty": "EC", "crv": "P-256", "kid": kid, "x": encoded(x), "y": encoded(y) })
+            }
+            Algorithm::EdDsa => serde_json::json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": encoded(key) }),
+        }
+    }
+
     /// A pair that signs with this algorithm.
     pub(crate) fn pair_for(algorithm: Algorithm) -> Pair {
         match algorithm {

@@ -15,6 +15,9 @@ pub struct CheckConfigArgs {
     pub file: PathBuf,
 }
 
+/// A certificate that ends sooner is spoken of.
+const CERTIFICATE_DAYS: i64 = 14;
+
 const EXAMPLES: &str = "\
 The environment counts as it would for the server; key files are read. Exits with 1 and one line
 for each mistake if there are any.
@@ -38,20 +41,35 @@ impl CheckConfigArgs {
 
 fn summary(config: &Config) -> String {
     let list = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
-    let issuers: Vec<_> =
-        config.auth.keys.iter().map(|key| key.issuer.clone().unwrap_or_else(|| "any issuer".to_owned())).collect();
+    let of_keys = config.auth.keys.iter().map(|key| key.issuer.clone());
+    let of_sets = config.auth.jwks.iter().map(|set| set.issuer.clone());
+    let [issuers, sets] = [of_keys.collect::<Vec<_>>(), of_sets.collect()]
+        .map(|list| list.into_iter().map(|one| one.unwrap_or_else(|| "any issuer".to_owned())).collect::<Vec<_>>());
     let development = if config.dev { " (development mode: its public secret opens the door)" } else { "" };
     format!(
-        "  listen    {}{development}\n  metrics   {}\n  origins   {}\n  audience  {}\n  keys      {} ({})\n  \
-         rooms     {} rules\n  ice       {} servers",
+        "  listen    {}{development}\n  tls       {}\n  metrics   {}\n  origins   {}\n  audience  {}\n  keys      {} ({})\n  \
+         key sets  {} ({})\n  rooms     {} rules\n  ice       {} servers",
         config.listen,
+        certificate(config),
         config.metrics_listen.map_or_else(|| "with a token".to_owned(), |address| address.to_string()),
         list(&config.origins),
         config.auth.audience.as_deref().unwrap_or("any"),
         config.auth.keys.len(),
         list(&issuers),
+        sets.len(),
+        list(&sets),
         config.rooms.len(),
         config.ice.len(),
+    )
+}
+
+/// The certificate in a line; what is wrong with it was found before.
+fn certificate(config: &Config) -> String {
+    config.tls.load().ok().flatten().map_or_else(
+        || "off".to_owned(),
+        |identity| {
+            format!("{}, {} days left", identity.names.join(", "), identity.days_left(std::time::SystemTime::now()))
+        },
     )
 }
 
@@ -67,6 +85,11 @@ fn notes(config: &Config) -> Vec<String> {
     }
     if config.ice.is_empty() {
         notes.push("no [[ice]]: calls find a way within one network only; add a STUN and a TURN server".to_owned());
+    }
+    if let Ok(Some(identity)) = config.tls.load()
+        && identity.days_left(std::time::SystemTime::now()) < CERTIFICATE_DAYS
+    {
+        notes.push("the certificate ends soon, or has ended: a new one in the same files is taken up by itself".into());
     }
     for (at, rule) in config.rooms.iter().enumerate() {
         if let Some(before) = config.rooms[..at].iter().position(|before| before.pattern.includes(&rule.pattern)) {

@@ -55,6 +55,12 @@ pub struct ServeArgs {
     /// A loopback address that serves /metrics without a token
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     pub metrics_listen: Option<SocketAddr>,
+    /// Speak TLS with this certificate: PEM, the server's own first
+    #[arg(long, value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The private key of the certificate, PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
     /// How log lines are written [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -81,6 +87,8 @@ impl From<&ServeArgs> for Overrides {
             dev_insecure: args.dev_insecure,
             listen: args.listen,
             metrics_listen: args.metrics_listen,
+            tls_certificate: args.tls_certificate.clone(),
+            tls_key: args.tls_key.clone(),
             log_format: args.log_format,
         }
     }

@@ -1,12 +1,19 @@
 //! Reads the configuration, and refuses a bad one with everything that is wrong with it at once.
 //! `main` and `rallypoint check-config` call [`load()`].
 
-use std::{fmt, fs, net::SocketAddr, path::Path};
+use std::{
+    fmt, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use toml::{Table, Value};
 
 use super::{Config, LogFormat, schema, source::Layers};
-use crate::auth::{AuthConfigError, OriginRules, ResumeKey, Verifier};
+use crate::{
+    auth::{AuthConfigError, OriginRules, ResumeKey, Verifier},
+    proxies::Proxies,
+};
 
 /// What the command line puts in place of the file and the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +26,10 @@ pub struct Overrides {
     pub listen: Option<SocketAddr>,
     /// `--metrics-listen`.
     pub metrics_listen: Option<SocketAddr>,
+    /// `--tls-certificate`.
+    pub tls_certificate: Option<PathBuf>,
+    /// `--tls-key`.
+    pub tls_key: Option<PathBuf>,
     /// `--log-format`.
     pub log_format: Option<LogFormat>,
 }
@@ -128,6 +139,14 @@ fn apply(layers: &mut Layers, overrides: &Overrides) {
     if let Some(address) = overrides.metrics_listen {
         layers.flag(&["metrics_listen"], address.to_string().into(), "--metrics-listen");
     }
+    for (file, key, flag) in [
+        (&overrides.tls_certificate, "certificate_file", "--tls-certificate"),
+        (&overrides.tls_key, "key_file", "--tls-key"),
+    ] {
+        if let Some(file) = file.as_deref().and_then(Path::to_str) {
+            layers.flag(&["tls", key], file.into(), flag);
+        }
+    }
     if let Some(format) = overrides.log_format {
         let word = match format {
             LogFormat::Text => "text",
@@ -146,11 +165,18 @@ fn resolve_files(table: &mut Table, base: &Path) {
             *file = joined.to_owned();
         }
     };
+    if let Some(tls) = table.get_mut("tls") {
+        resolve(tls, "certificate_file");
+        resolve(tls, "key_file");
+    }
     let Some(auth) = table.get_mut("auth") else { return };
     resolve(auth, "resume_secret_file");
     for key in auth.get_mut("keys").and_then(Value::as_array_mut).into_iter().flatten() {
         resolve(key, "secret_file");
         resolve(key, "public_key_file");
+    }
+    for set in auth.get_mut("jwks").and_then(Value::as_array_mut).into_iter().flatten() {
+        resolve(set, "file");
     }
 }
 
@@ -203,7 +229,11 @@ fn check(config: &Config, layers: &mut Layers) {
         relate(layers, good, &key("gather_until"), &key("gather_above"), "less than");
     }
     check_addresses(config, layers);
+    if let Err(error) = config.tls.load() {
+        layers.report("tls".to_owned(), error.to_string());
+    }
     check_origins(config, layers);
+    check_proxies(config, layers);
     check_auth(config, layers);
     check_ice(config, layers);
 }
@@ -246,6 +276,14 @@ fn check_origins(config: &Config, layers: &mut Layers) {
     }
 }
 
+fn check_proxies(config: &Config, layers: &mut Layers) {
+    for (index, entry) in config.trusted_proxies.iter().enumerate() {
+        if let Err(error) = Proxies::new(std::slice::from_ref(entry), config.forwarded_header) {
+            layers.report(format!("trusted_proxies[{index}]"), error.to_string());
+        }
+    }
+}
+
 fn check_auth(config: &Config, layers: &mut Layers) {
     let auth = &config.auth;
     let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
@@ -266,7 +304,8 @@ fn check_auth(config: &Config, layers: &mut Layers) {
     if !config.dev && auth.audience.is_none() && !spoken_of(layers, "auth.audience") {
         layers.report("auth.audience".to_owned(), AuthConfigError::NoAudience.to_string());
     }
-    if !config.dev && auth.keys.is_empty() && !spoken_of(layers, "auth.keys") {
+    let none = auth.keys.is_empty() && auth.jwks.is_empty();
+    if !config.dev && none && !spoken_of(layers, "auth.keys") && !spoken_of(layers, "auth.jwks") {
         layers.report("auth.keys".to_owned(), AuthConfigError::NoKey.to_string());
     }
     for (index, key) in auth.keys.iter().enumerate() {
@@ -282,8 +321,7 @@ fn check_auth(config: &Config, layers: &mut Layers) {
     if !spoken_of(layers, "auth")
         && let Err(error) = Verifier::new(auth)
     {
-        let key = error.index().map_or_else(|| "auth".to_owned(), |index| format!("auth.keys[{index}]"));
-        layers.report(key, error.to_string());
+        layers.report(error.place(), error.to_string());
     }
 }
 

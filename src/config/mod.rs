@@ -21,7 +21,9 @@ pub use self::{
 pub use crate::{
     auth::{AuthConfig, KeyConfig, Pattern},
     ice::IceConfig,
+    proxies::ForwardedHeader,
     room::settings::RoomSettings,
+    tls::TlsConfig,
 };
 
 /// The configuration of a server.
@@ -38,10 +40,16 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// Whether the demo pages are served at `/`.
     pub pages: bool,
+    /// The certificate of the port.
+    pub tls: TlsConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     /// Web pages that may talk to this server, see [`OriginRules`](crate::auth::OriginRules).
     pub origins: Vec<String>,
+    /// Proxies that may say whom they speak for: addresses and networks, see [`Proxies`](crate::proxies::Proxies).
+    pub trusted_proxies: Vec<String>,
+    /// Where they say it.
+    pub forwarded_header: ForwardedHeader,
     /// Credentials and keys.
     pub auth: AuthConfig,
     /// Limits of the node, of a connection and of a session.
@@ -64,8 +72,11 @@ impl Default for Config {
             dev_insecure: false,
             metrics_listen: None,
             pages: true,
+            tls: TlsConfig::default(),
             log: LogConfig::default(),
             origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
             auth: AuthConfig::default(),
             limits: Limits::default(),
             room: RoomSettings::default(),

@@ -6,7 +6,11 @@ use std::net::SocketAddr;
 use toml::{Table, Value};
 
 use super::{Limits, Pattern, RoomSettings, UserSettings};
-use crate::auth::keys::Algorithm;
+use crate::{
+    auth::{jwks::JwksConfig, keys::Algorithm},
+    proxies::ForwardedHeader,
+    tls::TlsConfig,
+};
 
 /// The kind of a key's value.
 #[derive(Clone, PartialEq)]
@@ -42,6 +46,9 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Kind)> {
             ("metrics_listen", Address),
             ("pages", Flag),
             ("origins", List),
+            ("trusted_proxies", List),
+            ("forwarded_header", Word(ForwardedHeader::NAMES)),
+            ("tls", Section("tls")),
             ("log", Section("log")),
             ("auth", Section("auth")),
             ("limits", Section("limits")),
@@ -53,6 +60,10 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Kind)> {
         "log" => {
             vec![("format", Word(&["text", "json"])), ("filter", Text), ("lines_per_second", Kind::Number(1, 100_000))]
         }
+        "tls" => {
+            let [least, most] = TlsConfig::RELOAD_RANGE;
+            vec![("certificate_file", Text), ("key_file", Text), ("reload_ms", Kind::Number(least, most))]
+        }
         "auth" => vec![
             ("cookie", Text),
             ("query_token", Flag),
@@ -63,7 +74,19 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Kind)> {
             ("resume_secret", Text),
             ("resume_secret_file", Text),
             ("keys", Sections("auth.keys")),
+            ("jwks", Sections("auth.jwks")),
         ],
+        "auth.jwks" => {
+            let [least, most] = JwksConfig::REFRESH_RANGE;
+            let interval = || Kind::Number(least, most);
+            vec![
+                ("issuer", Text),
+                ("url", Text),
+                ("file", Text),
+                ("refresh_ms", interval()),
+                ("min_refresh_ms", interval()),
+            ]
+        }
         "auth.keys" => vec![
             ("kid", Text),
             ("issuer", Text),

@@ -35,7 +35,7 @@ struct TextBody {
 pub(super) async fn publish(room: Segment, ask: Ask) -> Response {
     on(ask, &[Method::POST], |mut ask| async move {
         let room = room.room()?;
-        let grant = ask.grant(Door::Write)?;
+        let grant = ask.grant(Door::Write).await?;
         let EventBody { kind, data } = ask.json().await?;
         ask::check_kind(&kind)?;
         let verb = if kind.as_str() == "message" { Verb::Chat } else { Verb::Publish };
@@ -59,7 +59,7 @@ pub(super) async fn publish(room: Segment, ask: Ask) -> Response {
 pub(super) async fn notify(user: Segment, ask: Ask) -> Response {
     on(ask, &[Method::POST], |mut ask| async move {
         let user = user.user()?;
-        let grant = ask.grant(Door::Write)?;
+        let grant = ask.grant(Door::Write).await?;
         if !grant.may_notify(&user) && !grant.has_admin(AdminRight::Notify) {
             return Err(Refused::new(ErrorCode::Forbidden, "the token may not notify this user").into());
         }
@@ -81,7 +81,7 @@ pub(super) async fn notify(user: Segment, ask: Ask) -> Response {
 /// `GET /v1/rooms`
 pub(super) async fn rooms(ask: Ask) -> Response {
     on(ask, &[Method::GET], |ask| async move {
-        ask.admin(Door::Get, AdminRight::Rooms)?;
+        ask.admin(Door::Get, AdminRight::Rooms).await?;
         let after = ask.param("after").map(RoomName::new).transpose()?;
         let page = ask.context.hub.list_rooms(after.as_ref(), limit(&ask)?);
         Ok(reply(StatusCode::OK, &with_next(json!({ "rooms": page.items, "count": page.count }), page.next)))
@@ -93,7 +93,7 @@ pub(super) async fn rooms(ask: Ask) -> Response {
 pub(super) async fn room(room: Segment, ask: Ask) -> Response {
     on(ask, &[Method::GET], |ask| async move {
         let room = room.room()?;
-        ask.granted("GET /v1/rooms/{room}", Door::Get, &room, Some(AdminRight::Rooms))?;
+        ask.granted("GET /v1/rooms/{room}", Door::Get, &room, Some(AdminRight::Rooms)).await?;
         Ok(reply(StatusCode::OK, &ask.context.hub.view_room(&room).await?))
     })
     .await
@@ -103,7 +103,7 @@ pub(super) async fn room(room: Segment, ask: Ask) -> Response {
 pub(super) async fn members(room: Segment, ask: Ask) -> Response {
     on(ask, &[Method::GET], |ask| async move {
         let room = room.room()?;
-        ask.granted("GET /v1/rooms/{room}/members", Door::Get, &room, Some(AdminRight::Rooms))?;
+        ask.granted("GET /v1/rooms/{room}/members", Door::Get, &room, Some(AdminRight::Rooms)).await?;
         let after = ask.param("after").map(PeerId::parse).transpose()?;
         let page = ask.context.hub.list_members(&room, after, limit(&ask)?)?;
         Ok(reply(StatusCode::OK, &with_next(json!({ "members": page.items, "count": page.count }), page.next)))
@@ -116,7 +116,7 @@ pub(super) async fn member(room: Segment, peer: Segment, ask: Ask) -> Response {
     on(ask, &[Method::DELETE], |ask| async move {
         let (room, peer) = (room.room()?, peer.peer()?);
         let route = "DELETE /v1/rooms/{room}/members/{peer}";
-        ask.granted(route, Door::Write, &room, Some(AdminRight::Kick))?;
+        ask.granted(route, Door::Write, &room, Some(AdminRight::Kick)).await?;
         ask.context.hub.kick_member(&room, peer).await?;
         Ok(StatusCode::NO_CONTENT.into_response())
     })
@@ -127,7 +127,7 @@ pub(super) async fn member(room: Segment, peer: Segment, ask: Ask) -> Response {
 pub(super) async fn sessions(user: Segment, ask: Ask) -> Response {
     on(ask, &[Method::DELETE], |ask| async move {
         let user = user.user()?;
-        ask.admin(Door::Write, AdminRight::Kick)?;
+        ask.admin(Door::Write, AdminRight::Kick).await?;
         let generation = match ask.param("gen") {
             None => None,
             Some(_) => Some(ask.number("gen", 0, [0, rallypoint_protocol::SAFE_INTEGER_MAX])?),
@@ -141,7 +141,7 @@ pub(super) async fn sessions(user: Segment, ask: Ask) -> Response {
 /// `GET /v1/ice-servers`
 pub(super) async fn ice_servers(ask: Ask) -> Response {
     on(ask, &[Method::GET], |ask| async move {
-        let grant = ask.grant(Door::Get)?;
+        let grant = ask.grant(Door::Get).await?;
         if !grant.allows_anywhere(Verb::Signal) {
             return Err(crate::session::forbidden(Verb::Signal).into());
         }
@@ -154,18 +154,23 @@ pub(super) async fn ice_servers(ask: Ask) -> Response {
 
 /// `GET /healthz`: the process lives.
 pub(super) async fn healthy(ask: Ask) -> Response {
-    probe(ask, true).await
+    probe(ask, None).await
 }
 
-/// `GET /readyz`: it takes guests on.
+/// `GET /readyz`: it takes guests on. Without a key it would refuse every one of them.
 pub(super) async fn ready(ask: Ask) -> Response {
-    let ready = !ask.context.hub.is_draining();
-    probe(ask, ready).await
+    let Context { hub, verifier, .. } = &*ask.context;
+    let amiss = if hub.is_draining() {
+        Some(ErrorCode::ShuttingDown.into())
+    } else {
+        (!verifier.has_keys()).then(|| Refused::new(ErrorCode::Overloaded, "no key set could be fetched yet"))
+    };
+    probe(ask, amiss).await
 }
 
-async fn probe(ask: Ask, good: bool) -> Response {
+async fn probe(ask: Ask, amiss: Option<Refused>) -> Response {
     on(ask, &[Method::GET, Method::HEAD], |_| async move {
-        if good { Ok(text("ok\n")) } else { Err(ErrorCode::ShuttingDown.into()) }
+        amiss.map_or_else(|| Ok(text("ok\n")), |refused| Err(refused.into()))
     })
     .await
 }
@@ -174,7 +179,7 @@ async fn probe(ask: Ask, good: bool) -> Response {
 pub(super) async fn metrics(ask: Ask) -> Response {
     on(ask, &[Method::GET], |ask| async move {
         if !ask.context.hub.config().dev {
-            ask.admin(Door::Get, AdminRight::Metrics)?;
+            ask.admin(Door::Get, AdminRight::Metrics).await?;
         }
         Ok(open_metrics(&ask))
     })

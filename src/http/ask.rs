@@ -1,7 +1,16 @@
 //! One HTTP request as the routes see it: path parameters decoded once, the query taken apart, the
 //! credential gathered.
 
-use std::{borrow::Cow, fmt::Display, hash::Hash, net::SocketAddr, pin::Pin, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt::Display,
+    hash::Hash,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::{Buf, Bytes, BytesMut};
@@ -24,7 +33,7 @@ use crate::{
         credentials::{self, CredentialRules, Door, Presented},
     },
     broker::Dedup,
-    ceilings::Place,
+    ceilings::{Place, TurnedAway},
     pace::Pace,
     session::Refusal,
 };
@@ -45,12 +54,14 @@ struct Known {
     /// Where its signature begins.
     signature: usize,
     grant: Arc<Grant>,
+    /// [`Verifier::changes`](crate::auth::Verifier::changes) before it was checked.
+    changes: u64,
 }
 
 impl Known {
-    fn new(token: &str, grant: Arc<Grant>) -> Self {
+    fn new(token: &str, grant: Arc<Grant>, changes: u64) -> Self {
         let signature = token.rfind('.').unwrap_or_default();
-        Self { token: token.into(), signature, grant }
+        Self { token: token.into(), signature, grant, changes }
     }
 
     /// Whether this is the token. What makes it one is the signature: nobody may find that out bit by bit from how long
@@ -127,6 +138,8 @@ pub(super) struct Ask {
     pub(super) now: Millis,
     /// Who asks; unknown only to tests without a socket.
     pub(super) peer: Option<Arc<Peer>>,
+    /// Its place under the ceilings: the connection's, or behind a proxy one of its own.
+    pub(super) place: Option<Arc<Place>>,
     body: Body,
 }
 
@@ -150,7 +163,8 @@ impl Ask {
         let whole = |mut part: B| part.copy_to_bytes(part.remaining());
         let body = Box::pin(body.map(move |part| part.map(whole)));
         let now = context.hub.now();
-        Self { context, method, headers, query, now, peer, body }
+        let place = peer.as_ref().map(|peer| peer.place.clone());
+        Self { context, method, headers, query, now, peer, place, body }
     }
 
     /// A header as text.
@@ -195,10 +209,12 @@ impl Ask {
         }
     }
 
-    /// Refuses haste, an Origin that is not on the list, and a query that is out of all proportion.
-    pub(super) fn check(&self) -> Result<(), Refusal> {
+    /// Refuses haste, an Origin that is not on the list, a query that is out of all proportion, and too many of one
+    /// address.
+    pub(super) fn check(&mut self) -> Result<(), Refusal> {
         self.check_haste()?;
         self.check_origin()?;
+        self.take_place()?;
         if self.query.len() > QUERY_MAX {
             return Err(Refused::new(ErrorCode::TooBig, "too many query parameters").into());
         }
@@ -207,8 +223,27 @@ impl Ask {
 
     /// Refuses haste.
     pub(super) fn check_haste(&self) -> Result<(), Refusal> {
-        let Some(peer) = &self.peer else { return Ok(()) };
-        self.keep_pace(&self.context.paces.address, &peer.address.ip(), "requests_per_second_per_ip")
+        let Some(from) = self.from() else { return Ok(()) };
+        self.keep_pace(&self.context.paces.address, &from, "requests_per_second_per_ip")
+    }
+
+    /// The address of whoever asks, as far as it can be known.
+    fn from(&self) -> Option<IpAddr> {
+        Some(self.context.proxies.client(self.peer.as_ref()?.address.ip(), &self.headers))
+    }
+
+    /// Behind a proxy a guest counts for its own address, for as long as what it asks for lasts.
+    fn take_place(&mut self) -> Result<(), Refusal> {
+        if let (Some(peer), Some(from)) = (&self.peer, self.from())
+            && self.context.proxies.trusts(peer.address.ip())
+        {
+            let place = peer.place.behind(from).map_err(|TurnedAway { code, limit, wait }| {
+                let refused = Refused::new(code, format!("too many connections: limits.{limit}"));
+                Refusal { retry_after: Some(wait), limit: Some(limit), ..refused.into() }
+            })?;
+            self.place = Some(place);
+        }
+        Ok(())
     }
 
     /// A browser does not show its page why a WebSocket was refused, so the log says it to whoever has set up the server.
@@ -256,27 +291,30 @@ impl Ask {
 
     /// What a token allows. Somebody who shows the same one again, as each poll does, need not have its signature
     /// checked again; what time and others may have changed is.
-    fn verify(&self, token: &str) -> Result<Arc<Grant>, Refused> {
+    async fn verify(&self, token: &str) -> Result<Arc<Grant>, Refused> {
+        let Context { hub, verifier, sockets, .. } = &*self.context;
+        let changes = verifier.changes();
         let known = self.peer.as_ref().and_then(|peer| {
             let known = peer.known.lock();
-            known.as_ref().filter(|known| known.is(token)).map(|known| known.grant.clone())
+            let good = known.as_ref().filter(|known| known.changes == changes && known.is(token));
+            good.map(|known| known.grant.clone())
         });
-        let Context { hub, verifier, sockets, .. } = &*self.context;
         if let Some(grant) = known {
             verifier.check_time(&grant, self.now.0)?;
             return hub.admit(grant);
         }
+        verifier.prepare(token).await;
         let grant = Arc::new(sockets.verify(token)?);
         if let Some(peer) = &self.peer {
-            *peer.known.lock() = Some(Known::new(token, grant.clone()));
+            *peer.known.lock() = Some(Known::new(token, grant.clone(), changes));
         }
         Ok(grant)
     }
 
     /// What the credential allows. Back ends, whose tokens have an admin right, are not slowed down.
-    pub(super) fn grant(&self, door: Door) -> Result<Arc<Grant>, Refusal> {
+    pub(super) async fn grant(&self, door: Door) -> Result<Arc<Grant>, Refusal> {
         let token = self.credential(door)?.ok_or_else(|| Refused::new(ErrorCode::TokenMissing, "a token is needed"))?;
-        let grant = self.verify(token)?;
+        let grant = self.verify(token).await?;
         if grant.admin == AdminRights::NONE {
             self.keep_pace(&self.context.paces.user, &grant.user, "requests_per_second_per_user")?;
         }
@@ -285,14 +323,14 @@ impl Ask {
 
     /// A grant that allows what a route of the rights table needs in `room`, or has an admin right
     /// that stands in for it.
-    pub(super) fn granted(
+    pub(super) async fn granted(
         &self,
         route: &str,
         door: Door,
         room: &RoomName,
         admin: Option<AdminRight>,
     ) -> Result<Arc<Grant>, Refusal> {
-        let grant = self.grant(door)?;
+        let grant = self.grant(door).await?;
         let verb = rights::rule_of(route).verb;
         let allowed = verb.is_some_and(|verb| grant.allows(room, verb));
         match verb {
@@ -303,8 +341,8 @@ impl Ask {
     }
 
     /// A grant with an admin right.
-    pub(super) fn admin(&self, door: Door, right: AdminRight) -> Result<Arc<Grant>, Refusal> {
-        let grant = self.grant(door)?;
+    pub(super) async fn admin(&self, door: Door, right: AdminRight) -> Result<Arc<Grant>, Refusal> {
+        let grant = self.grant(door).await?;
         if grant.has_admin(right) {
             return Ok(grant);
         }
@@ -397,7 +435,7 @@ mod tests {
     fn tokens_are_told_apart_by_each_of_their_bytes() {
         let token = "head.claims.signature";
         let user = UserName::new("ada").unwrap();
-        let known = Known::new(token, Arc::new(Grant::nobody(user)));
+        let known = Known::new(token, Arc::new(Grant::nobody(user)), 0);
         assert!(known.is(token));
         for at in 0..token.len() {
             let mut other = token.as_bytes().to_vec();

@@ -96,15 +96,15 @@ pub(crate) fn serve<'a>(
             match response.into_body() {
                 Body::Events(events) => {
                     // A task of its own is no larger than the stream needs.
-                    tokio::spawn(sse::serve(socket, out, *events, peer.place.clone()));
+                    tokio::spawn(sse::serve(socket, out, *events));
                     return None;
                 }
                 Body::Status(reader) => {
-                    tokio::spawn(status::serve(socket, out, *reader, peer.place.clone()));
+                    tokio::spawn(status::serve(socket, out, *reader));
                     return None;
                 }
                 Body::WebSocket(handshake) => {
-                    handshake.go_on(socket, out, Bytes::new());
+                    handshake.go_on(socket.into(), out, Bytes::new());
                     return None;
                 }
                 Body::Whole(body) => out.extend_from_slice(&body),
@@ -136,7 +136,7 @@ async fn hear(socket: &TcpStream) -> io::Result<Bytes> {
 
 /// The headers that say whether a request is plain, and those that these routes read: whatever else they are to read
 /// has to be added. Browsers send many more.
-const LOOKED_AT: [&str; 14] = [
+const LOOKED_AT: [&str; 16] = [
     "connection",
     "content-length",
     "transfer-encoding",
@@ -151,6 +151,8 @@ const LOOKED_AT: [&str; 14] = [
     "sec-websocket-version",
     "sec-fetch-site",
     "last-event-id",
+    "forwarded",
+    "x-forwarded-for",
 ];
 
 /// The routes.
@@ -231,7 +233,7 @@ impl Request {
     async fn begin(self, context: Arc<Context>, peer: Arc<Peer>) -> Begun {
         let body = futures_util::stream::empty::<Result<Bytes, warp::Error>>();
         let query = std::str::from_utf8(&self.query).unwrap_or_default();
-        let ask = Ask::new(context.clone(), Method::GET, self.headers, query, Some(peer), body);
+        let mut ask = Ask::new(context.clone(), Method::GET, self.headers, query, Some(peer), body);
         let response = match self.door {
             Door::WebSocket => upgrade::open(ask, true, |handshake| Body::WebSocket(Box::new(handshake))).await,
             Door::Events => feed::events(ask, |events| Body::Events(Box::new(events))).await,
@@ -338,12 +340,6 @@ impl Rewound {
     /// The socket, and what is left of what was read.
     pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
         (self.socket, self.early)
-    }
-}
-
-impl From<TcpStream> for Rewound {
-    fn from(socket: TcpStream) -> Self {
-        Self { early: Bytes::new(), socket }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
 pub(super) async fn events<B: From<String>>(ask: Ask, carry: impl FnOnce(Events) -> B) -> Response<B> {
     on(ask, &[Method::GET], |ask| async move {
         let Subscription { feed, until, .. } = subscribe(&ask, "GET /v1/events").await?;
-        Ok(event_stream(carry(Events::new(feed, until))))
+        Ok(event_stream(carry(Events::new(feed, until, ask.place))))
     })
     .await
 }
@@ -31,8 +31,8 @@ pub(super) async fn events<B: From<String>>(ask: Ask, carry: impl FnOnce(Events)
 pub(super) async fn status<B: From<String>>(ask: Ask, carry: impl FnOnce(Reader) -> B) -> Response<B> {
     on(ask, &[Method::GET], |ask| async move {
         let open = ask.context.hub.config().dev;
-        let grant = if open { None } else { Some(ask.admin(Door::Get, AdminRight::Status)?) };
-        Ok(event_stream(carry(ask.context.status.open(grant.as_deref())?)))
+        let grant = if open { None } else { Some(ask.admin(Door::Get, AdminRight::Status).await?) };
+        Ok(event_stream(carry(ask.context.status.open(grant.as_deref(), ask.place.clone())?)))
     })
     .await
 }
@@ -66,7 +66,7 @@ pub(super) async fn begin_poll(ask: &Ask) -> Result<LongPoll, Refusal> {
     let (default, max) = (limits.poll_wait_ms as f64 / 1000.0, limits.poll_wait_max_ms as f64 / 1000.0);
     let wait = Duration::from_secs_f64(ask.number("wait", default, [0.0, max])?);
     let Subscription { feed, until, has_cursor } = subscribe(ask, "GET /v1/poll").await?;
-    Ok(LongPoll::new(feed, has_cursor, wait, until))
+    Ok(LongPoll::new(feed, has_cursor, wait, until, ask.place.clone()))
 }
 
 struct Subscription {
@@ -78,7 +78,7 @@ struct Subscription {
 }
 
 async fn subscribe(ask: &Ask, route: &str) -> Result<Subscription, Refusal> {
-    let grant = ask.grant(Door::Get)?;
+    let grant = ask.grant(Door::Get).await?;
     let rooms = rooms(ask, &grant, route)?;
     let start = start(ask)?;
     let has_cursor = start.cursor.is_some() || start.oldest || !start.since.is_empty();

@@ -28,6 +28,7 @@ use crate::{
     config::Limits,
     hub::Hub,
     pace::Pace,
+    proxies::Proxies,
     session::Refusal,
     transport::{
         sse,
@@ -44,6 +45,8 @@ pub struct Context {
     pub verifier: Arc<Verifier>,
     /// Which pages may come.
     pub origins: Arc<OriginRules>,
+    /// Who may say whom it speaks for.
+    pub proxies: Arc<Proxies>,
     /// What a WebSocket needs.
     pub sockets: Arc<ws::Setting>,
     /// How fast requests may come.
@@ -115,8 +118,14 @@ pub fn routes(context: Arc<Context>) -> BoxedFilter<(Response,)> {
 }
 
 /// Makes a request fit for the routes. `CONNECT host:80` names no path, and warp panics on that; as
-/// a request for `*`, which no route serves, it is refused like any other.
-pub fn ensure_path<B>(request: &mut http::Request<B>) {
+/// a request for `*`, which no route serves, it is refused like any other. Over HTTP/2 the host stands beside the path
+/// (RFC 9113 section 8.3.1), where no route looks for it.
+pub fn complete<B>(request: &mut http::Request<B>) {
+    if !request.headers().contains_key(header::HOST)
+        && let Some(host) = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok())
+    {
+        request.headers_mut().insert(header::HOST, host);
+    }
     if request.uri().path_and_query().is_none() {
         *request.uri_mut() = Uri::from_static("*");
     }
@@ -152,7 +161,7 @@ async fn broken(rejection: Rejection) -> Result<Response, Rejection> {
 
 /// Lets a route answer for the methods it has; others get 405, preflights their answer. No `async fn`, which would hold the
 /// request twice.
-fn on<B, F>(ask: Ask, allowed: &[Method], run: impl FnOnce(Ask) -> F) -> impl Future<Output = http::Response<B>>
+fn on<B, F>(mut ask: Ask, allowed: &[Method], run: impl FnOnce(Ask) -> F) -> impl Future<Output = http::Response<B>>
 where
     B: From<String>,
     F: Future<Output = Answer<B>>,

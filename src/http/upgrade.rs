@@ -8,13 +8,18 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use rallypoint_protocol::{Encoding, ErrorCode, codec::Refused};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{ask::Ask, direct::Rewound, on};
 use crate::{
     auth::credentials::Door,
     ceilings::Place,
-    transport::ws::{self, Opening},
+    transport::{
+        socket::Socket,
+        tls::Tls,
+        ws::{self, Opening},
+    },
 };
 
 /// A WebSocket that may be opened.
@@ -28,7 +33,7 @@ pub(super) struct Handshake {
 impl Handshake {
     /// Goes on as a task of its own. `head` is what of the answer is not out yet, `early` what was read behind the
     /// request.
-    pub(super) fn go_on(self, socket: TcpStream, head: Vec<u8>, early: Bytes) {
+    pub(super) fn go_on(self, socket: Socket, head: Vec<u8>, early: Bytes) {
         let Self { encoding, opening, setting, place } = self;
         tokio::spawn(ws::run(socket, head, early, encoding, opening, setting, place));
     }
@@ -53,13 +58,13 @@ pub(super) async fn open<B: From<String>>(
         }
         let opening = match ask.credential(Door::WebSocket) {
             Ok(None) => Opening::Asked,
-            Ok(Some(token)) => match ask.context.sockets.verify(token) {
+            Ok(Some(token)) => match ask.context.sockets.admit(token).await {
                 Ok(grant) => Opening::Granted(Box::new(grant)),
                 Err(refused) => refuse(&ask, refused)?,
             },
             Err(code) => refuse(&ask, code.into())?,
         };
-        let place = ask.peer.as_ref().map(|peer| peer.place.clone());
+        let place = ask.place.clone();
         let handshake = Handshake { encoding, opening, setting: ask.context.sockets.clone(), place };
         Ok(switching(&key, (!echo).then_some(encoding), carry(handshake)))
     })
@@ -90,14 +95,21 @@ fn refuse(ask: &Ask, refused: Refused) -> Result<Opening, Refused> {
 
 /// A task of its own lets hyper's buffers go.
 fn take_over(upgraded: Upgraded, handshake: Handshake) {
-    match downcast::<TokioIo<Rewound>>(upgraded) {
+    let upgraded = match downcast::<TokioIo<Rewound>>(upgraded) {
         Ok(parts) => {
             let (socket, unread) = parts.io.into_inner().into_parts();
             // One read may have brought more than hyper's buffer holds.
             let early = if unread.is_empty() { parts.read_buf } else { [parts.read_buf, unread].concat().into() };
-            handshake.go_on(socket, Vec::new(), early);
+            return handshake.go_on(socket.into(), Vec::new(), early);
         }
-        Err(_) => tracing::error!("an upgraded connection is not a TCP stream"),
+        Err(upgraded) => upgraded,
+    };
+    match downcast::<TokioIo<TlsStream<TcpStream>>>(upgraded) {
+        Ok(parts) => {
+            let socket = Socket::Tls(Box::new(Tls::new(parts.io.into_inner())));
+            handshake.go_on(socket, Vec::new(), parts.read_buf);
+        }
+        Err(_) => tracing::error!("an upgraded connection is none of ours"),
     }
 }
 

@@ -20,6 +20,16 @@ use crate::{
 pub trait Carrier: Send + Sync {
     /// Writes what the kernel takes now, [`io::ErrorKind::WouldBlock`] when it takes nothing.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Sends on what it took and still has, [`io::ErrorKind::WouldBlock`] when that is not all.
+    fn try_flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Whether only the connection's own task may write.
+    fn is_its_owners(&self) -> bool {
+        false
+    }
 }
 
 /// One write carries at most this much, unless it is a single frame.
@@ -45,6 +55,8 @@ struct State {
     outbox: Outbox,
     /// In the list of the current turn already.
     marked: bool,
+    /// Flushed by somebody who may not write: the owner is to.
+    due: bool,
     /// Since when the kernel takes nothing; only the owner's task writes then.
     blocked: Option<Millis>,
     closing: Option<CloseCode>,
@@ -58,6 +70,8 @@ struct State {
 pub struct Standing {
     /// Since when the kernel takes nothing.
     pub blocked: Option<Millis>,
+    /// The owner is to write.
+    pub due: bool,
     /// Why it is being closed.
     pub closing: Option<CloseCode>,
     /// Nothing waits to be written.
@@ -109,8 +123,9 @@ impl<C: Carrier + ?Sized> Link<C> {
         let state = self.state.lock();
         Standing {
             blocked: state.blocked,
+            due: state.due,
             closing: state.closing,
-            drained: state.outbox.is_empty(),
+            drained: state.outbox.is_empty() && state.blocked.is_none(),
             broken: state.broken,
         }
     }
@@ -120,26 +135,38 @@ impl<C: Carrier + ?Sized> Link<C> {
         &self.owner
     }
 
-    /// Writes what waits, unless the kernel said that it wants nothing.
+    /// Writes what waits, unless the kernel said that it wants nothing, or has the owner do it.
     pub fn flush(&self) {
         let mut state = self.state.lock();
         state.marked = false;
-        if state.blocked.is_none() {
+        if state.blocked.is_some() {
+            return;
+        }
+        if self.carrier.is_its_owners() {
+            state.due = true;
+            self.owner.wake();
+        } else {
             self.write(&mut state);
         }
     }
 
-    /// The owner's flush after the kernel became ready again.
-    pub fn flush_ready(&self) {
+    /// The owner's flush: after the kernel became ready again, or when it is due.
+    pub fn flush_by_owner(&self) {
         let mut state = self.state.lock();
         self.write(&mut state);
     }
 
     fn write(&self, state: &mut State) {
-        while !state.outbox.is_empty() && !state.broken {
-            let written = SCRATCH.with_borrow_mut(|scratch| self.carrier.try_write(state.outbox.next(scratch)));
+        state.due = false;
+        while !state.broken {
+            let written = if state.outbox.is_empty() {
+                self.carrier.try_flush().map(|()| None)
+            } else {
+                SCRATCH.with_borrow_mut(|scratch| self.carrier.try_write(state.outbox.next(scratch))).map(Some)
+            };
             match written {
-                Ok(written) => {
+                Ok(None) => break,
+                Ok(Some(written)) => {
                     let of_frames = written.saturating_sub(state.outbox.head());
                     self.terms.metrics.bytes_sent.inc_by(of_frames as u64);
                     self.terms.metrics.frames_sent.inc_by(state.outbox.advance(written).into());

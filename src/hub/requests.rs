@@ -43,6 +43,16 @@ pub struct Errand {
     what: What,
 }
 
+impl Errand {
+    /// The access token that it brings, whose key may have to be fetched first.
+    pub(crate) fn token(&self) -> Option<&str> {
+        match &self.what {
+            What::Refresh(token) => Some(token),
+            _ => None,
+        }
+    }
+}
+
 enum What {
     Refresh(String),
     Join(RoomName, Option<Position>),

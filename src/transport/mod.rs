@@ -4,6 +4,7 @@ pub mod poll;
 pub(crate) mod socket;
 pub mod sse;
 pub mod status;
+pub(crate) mod tls;
 pub mod ws;
 
 use std::{

@@ -1,12 +1,13 @@
 //! A feed as long poll: one answer as soon as there is anything, or an empty one after a while.
 
-use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use rallypoint_protocol::{ErrorCode, event::Millis};
 use tokio::time::{Instant, Sleep};
 
 use super::{Open, poll_alarm};
 use crate::{
+    ceilings::Place,
     hub::feeds::{Feed, Item},
     metrics::Transport,
 };
@@ -21,13 +22,16 @@ pub struct LongPoll {
     /// It does not wait: nobody asked it to, or the client is to have a cursor first.
     at_once: bool,
     _open: Open,
+    /// Given back with the answer.
+    _place: Option<Arc<Place>>,
 }
 
 impl LongPoll {
     /// A poll that waits up to `wait`. `until` is when the token no longer carries it.
-    pub fn new(feed: Feed, has_cursor: bool, wait: Duration, until: Millis) -> Self {
+    pub fn new(feed: Feed, has_cursor: bool, wait: Duration, until: Millis, place: Option<Arc<Place>>) -> Self {
         let open = Open::new(feed.hub().metrics().open(Transport::Poll));
-        Self { feed, end: Instant::now() + wait, until, at_once: !has_cursor || wait.is_zero(), _open: open }
+        let (end, at_once) = (Instant::now() + wait, !has_cursor || wait.is_zero());
+        Self { feed, end, until, at_once, _open: open, _place: place }
     }
 
     /// Waits for something to answer, and answers in JSON. `sleep` is any timer: a connection that polls again and again

@@ -1,11 +1,17 @@
-//! What the transports do with a TCP socket: read into the buffer that a thread's connections share, write with one
-//! call, and close without losing what was written last.
+//! What the transports do with a socket: read into the buffer that a thread's connections share, write with one call, and
+//! close without losing what was written last. A [`Socket`] may speak TLS; the feeds write to a plain one only, since over
+//! TLS it is hyper that does it for them.
 
-use std::{cell::RefCell, io};
+use std::{
+    cell::RefCell,
+    io,
+    task::{Context, Poll},
+};
 
 use rustix::net::{RecvFlags, SendFlags};
 use tokio::{io::Interest, net::TcpStream};
 
+use super::tls::Tls;
 use crate::hub::link::Carrier;
 
 /// One read takes at most this much; the buffer belongs to the thread, not to the connection.
@@ -48,6 +54,86 @@ impl Carrier for TcpStream {
             Err(rustix::io::Errno::AGAIN) => Self::try_write(self, bytes),
             sent => Ok(sent?),
         }
+    }
+}
+
+/// The socket of a WebSocket.
+pub(crate) enum Socket {
+    /// As it is.
+    Plain(TcpStream),
+    /// Over TLS.
+    Tls(Box<Tls>),
+}
+
+impl From<TcpStream> for Socket {
+    fn from(socket: TcpStream) -> Self {
+        Self::Plain(socket)
+    }
+}
+
+impl Socket {
+    /// Whether there may be something to read.
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(tcp) => tcp.poll_read_ready(cx),
+            Self::Tls(tls) => tls.poll_read_ready(cx),
+        }
+    }
+
+    /// Whether the kernel may take something.
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tcp().poll_write_ready(cx)
+    }
+
+    /// Reads as [`read`] does.
+    pub(crate) fn read(&self, take: impl FnOnce(&mut [u8])) -> io::Result<()> {
+        match self {
+            Self::Plain(tcp) => read(tcp, take),
+            Self::Tls(tls) => with_buffer(|buffer| {
+                let len = tls.read(buffer)?;
+                take(&mut buffer[..len]);
+                Ok(())
+            }),
+        }
+    }
+
+    /// Tells the other end that no more comes. A plain socket says it by closing.
+    pub(crate) fn say_goodbye(&self) {
+        if let Self::Tls(tls) = self {
+            tls.say_goodbye();
+        }
+    }
+
+    /// Closes as [`linger`] does.
+    pub(crate) async fn linger(&self) {
+        linger(self.tcp()).await;
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => &tls.tcp,
+        }
+    }
+}
+
+impl Carrier for Socket {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(tcp) => Carrier::try_write(tcp, bytes),
+            Self::Tls(tls) => tls.try_write(bytes),
+        }
+    }
+
+    fn try_flush(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(tls) => tls.try_flush(),
+        }
+    }
+
+    fn is_its_owners(&self) -> bool {
+        matches!(self, Self::Tls(_))
     }
 }
 

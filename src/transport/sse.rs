@@ -43,6 +43,8 @@ pub struct Events {
     until: Millis,
     heartbeat: Millis,
     _open: Open,
+    /// Given back with the stream.
+    _place: Option<Arc<Place>>,
 }
 
 /// What comes after a step.
@@ -58,11 +60,11 @@ enum Next {
 
 impl Events {
     /// A stream that has not said anything. `until` is when the token no longer carries it.
-    pub fn new(feed: Feed, until: Millis) -> Self {
+    pub fn new(feed: Feed, until: Millis, place: Option<Arc<Place>>) -> Self {
         let hub = feed.hub();
         let open = Open::new(hub.metrics().open(Transport::Sse));
         let heartbeat = hub.now().after(hub.limits().sse_heartbeat_ms);
-        Self { feed, until, heartbeat, _open: open }
+        Self { feed, until, heartbeat, _open: open, _place: place }
     }
 
     /// The first block.
@@ -166,18 +168,12 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::default();
 }
 
-/// Runs the stream over a socket, as chunks (RFC 9112 section 7.1) after `head`, that of the answer. `place` is given
-/// back with the connection.
+/// Runs the stream over a socket, as chunks (RFC 9112 section 7.1) after `head`, that of the answer.
 ///
 /// When thousands of streams hear an event, none of their memory is in a cache, and fetching it is most of what an event
 /// costs here. So the future is small, what is rare in it is on the heap, and timer and socket are left alone until there
 /// may be something to hear from them.
-pub fn serve(
-    socket: TcpStream,
-    mut head: Vec<u8>,
-    mut events: Events,
-    place: Arc<Place>,
-) -> impl Future<Output = ()> + Send {
+pub fn serve(socket: TcpStream, mut head: Vec<u8>, mut events: Events) -> impl Future<Output = ()> + Send {
     let greeting = events.greeting();
     chunk(&mut head, |out| out.extend_from_slice(&greeting));
     // Not an `async fn`, which would hold each argument twice.
@@ -219,7 +215,6 @@ pub fn serve(
                 }
             }
         }
-        drop(place);
     }
 }
 

@@ -52,7 +52,7 @@ impl Status {
     }
 
     /// A reader; without a grant it is one of those whom nobody asked for a token.
-    pub(crate) fn open(self: &Arc<Self>, grant: Option<&Grant>) -> Result<Reader, Refused> {
+    pub(crate) fn open(self: &Arc<Self>, grant: Option<&Grant>, seat: Option<Arc<Place>>) -> Result<Reader, Refused> {
         let hub = &self.hub;
         let place = Onlooker::enter(hub, grant.map(|grant| &grant.user))?;
         let until = grant.map(|grant| Millis(grant.expires_at_ms).after(hub.limits().expiry_grace_ms));
@@ -63,7 +63,7 @@ impl Status {
             *sampler = Some(tokio::spawn(self.clone().measure()));
         }
         let open = Open::new(hub.metrics().open(Transport::Status));
-        Ok(Reader { status: self.clone(), newest, place, until, _open: open })
+        Ok(Reader { status: self.clone(), newest, place, until, _open: open, _seat: seat })
     }
 
     /// Measures as long as somebody reads.
@@ -220,6 +220,8 @@ pub(crate) struct Reader {
     /// When the token no longer carries it.
     until: Option<Millis>,
     _open: Open,
+    /// Its place under the ceilings, given back with the stream.
+    _seat: Option<Arc<Place>>,
 }
 
 /// What a reader is told next.
@@ -270,8 +272,8 @@ impl Reader {
     }
 }
 
-/// Runs the stream over a socket, as chunks after `head`, that of the answer. `place` is given back with the connection.
-pub(crate) async fn serve(socket: TcpStream, head: Vec<u8>, mut reader: Reader, place: Arc<Place>) {
+/// Runs the stream over a socket, as chunks after `head`, that of the answer.
+pub(crate) async fn serve(socket: TcpStream, head: Vec<u8>, mut reader: Reader) {
     let mut out = head;
     chunk(&mut out, |out| out.extend(Reader::greeting()));
     let mut ear = Ear::default();
@@ -293,7 +295,6 @@ pub(crate) async fn serve(socket: TcpStream, head: Vec<u8>, mut reader: Reader, 
             }
         }
     }
-    drop(place);
 }
 
 /// Runs the stream as a body that hyper sends.
@@ -357,11 +358,11 @@ mod tests {
         let measures = || status.sampler.lock().is_some();
         assert!(!measures());
         for _ in 0..2 {
-            let (mut first, mut second) = (status.open(None).unwrap(), status.open(None).unwrap());
+            let (mut first, mut second) = (status.open(None, None).unwrap(), status.open(None, None).unwrap());
             assert!(measures());
             let events = told(&mut first).await;
             assert!(events.starts_with(b"event: cpu\ndata: {\"time\":"), "{events:?}");
-            let late = status.open(None).unwrap();
+            let late = status.open(None, None).unwrap();
             assert!(late.newest.has_changed().unwrap(), "who comes late need not wait");
             drop((first, late));
             assert_eq!(told(&mut second).await, events);
@@ -374,9 +375,9 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn nobody_is_let_in_by_a_server_that_goes_away() {
         let status = status();
-        let mut early = status.open(None).unwrap();
+        let mut early = status.open(None, None).unwrap();
         status.hub.drain().await;
-        assert_eq!(status.open(None).err().map(|refused| refused.code), Some(ErrorCode::ShuttingDown));
+        assert_eq!(status.open(None, None).err().map(|refused| refused.code), Some(ErrorCode::ShuttingDown));
         loop {
             if let Told::End(end) = early.next().await {
                 break assert!(end.starts_with(b"retry: "));
@@ -394,9 +395,9 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, from) = listener.accept().await.unwrap();
         let ceilings = Arc::new(Ceilings::new(status.hub.limits(), status.hub.metrics().clone(), status.hub.now()));
-        let place = ceilings.enter(from.ip(), status.hub.now()).unwrap_or_else(|away| panic!("{away:?}"));
-        tokio::spawn(serve(socket, b"head".to_vec(), status.open(None).unwrap(), place));
-        let mut body = pin!(stream(status.open(None).unwrap()));
+        let place = ceilings.enter(Some(from.ip()), status.hub.now()).unwrap_or_else(|away| panic!("{away:?}"));
+        tokio::spawn(serve(socket, b"head".to_vec(), status.open(None, Some(place)).unwrap()));
+        let mut body = pin!(stream(status.open(None, None).unwrap()));
         assert_eq!(readers(), 2);
         until("both to be let go", || {
             much();

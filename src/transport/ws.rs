@@ -26,10 +26,10 @@ use rallypoint_protocol::{
     request,
     server::Failed,
 };
-use tokio::{net::TcpStream, time::Sleep};
+use tokio::time::Sleep;
 
 use self::parser::{Fault, Parser, Said};
-use super::{Open, socket};
+use super::{Open, socket::Socket};
 use crate::{
     auth::{Grant, jwt::Verifier},
     ceilings::Place,
@@ -71,6 +71,12 @@ impl Setting {
         Self { hub, verifier, limits, echo: false }
     }
 
+    /// [`verify`](Self::verify), after its key was fetched if that was missing.
+    pub(crate) async fn admit(&self, token: &str) -> Result<Grant, Refused> {
+        self.verifier.prepare(token).await;
+        self.verify(token)
+    }
+
     /// What an access token allows now.
     pub fn verify(&self, token: &str) -> Result<Grant, Refused> {
         self.hub.admit(self.verifier.check(token, self.hub.now().0)?)
@@ -109,7 +115,7 @@ struct Busy {
 
 struct Connection {
     setting: Arc<Setting>,
-    link: Arc<Link<TcpStream>>,
+    link: Arc<Link<Socket>>,
     parser: Parser,
     phase: Phase,
     /// What is being carried out, when it could not be at once.
@@ -127,8 +133,8 @@ struct Connection {
 ///
 /// The future is what an idle connection costs most, so this is no `async fn`, whose arguments
 /// would be kept in it beside what is made of them.
-pub fn run(
-    socket: TcpStream,
+pub(crate) fn run(
+    socket: Socket,
     head: Vec<u8>,
     early: Bytes,
     encoding: Encoding,
@@ -157,7 +163,7 @@ pub fn run(
             connection.shared().begin_with(head);
         }
         match opening {
-            Opening::Granted(grant) => connection.open(*grant, None),
+            Opening::Granted(grant) => connection.open(std::future::ready(Ok(*grant)), None),
             Opening::Asked => {}
             Opening::Refused(refused) => connection.fail(refused),
         }
@@ -207,7 +213,7 @@ impl Connection {
             match poll_fn(|cx| self.poll_event(cx, sleep.as_mut())).await {
                 Event::Readable => self.read(),
                 Event::Writable => {
-                    self.link.flush_ready();
+                    self.link.flush_by_owner();
                     self.note_ping();
                 }
                 Event::Worked(done) => self.worked(done),
@@ -236,6 +242,9 @@ impl Connection {
             if let Poll::Ready(done) = busy.work.as_mut().poll(cx) {
                 return Poll::Ready(Event::Worked(done));
             }
+        }
+        if standing.due {
+            return Poll::Ready(Event::Writable);
         }
         if standing.blocked.is_some() {
             if self.link.carrier().poll_write_ready(cx).is_ready() {
@@ -328,7 +337,9 @@ impl Connection {
 
     /// Starts the clock of a ping once the flush that carried it is through.
     fn note_ping(&mut self) {
-        if self.link.standing().blocked.is_none()
+        let standing = self.link.standing();
+        if standing.blocked.is_none()
+            && !standing.due
             && let Some(payload) = self.ping.take()
         {
             self.pulse.sent(payload, self.hub().now());
@@ -337,7 +348,7 @@ impl Connection {
 
     fn read(&mut self) {
         let link = self.link.clone();
-        let read = socket::read(link.carrier(), |bytes| {
+        let read = link.carrier().read(|bytes| {
             if bytes.is_empty() {
                 self.ended = self.ended.or(Some(LeaveReason::Lost));
             }
@@ -389,7 +400,7 @@ impl Connection {
     fn broken_frame(&mut self, fault: Fault) {
         // A close drops what waits. What came before the fault was in order, and is answered no
         // matter whether the fault came in the same packet.
-        self.link.flush();
+        self.link.flush_by_owner();
         match fault {
             Fault::TooBig => self.fail(Refused::new(ErrorCode::TooBig, "the frame is larger than the limit")),
             Fault::BadText => self.shared().close(CloseCode::BadText, ""),
@@ -483,15 +494,16 @@ impl Connection {
     fn request(&mut self, request: Request, len: usize) {
         match (&self.phase, request) {
             (Phase::Waiting { .. }, Request::Auth { token, notifications_since }) => {
-                match self.setting.verify(&token) {
-                    Ok(grant) => self.open(grant, notifications_since),
-                    Err(refused) => self.fail(refused),
-                }
+                let setting = self.setting.clone();
+                self.open(async move { setting.admit(&token).await }, notifications_since);
             }
             (Phase::Waiting { .. }, Request::Resume(resume)) => {
                 let (setting, link) = (self.setting.clone(), self.shared());
                 self.phase = Phase::Opening;
                 self.begin(Box::pin(async move {
+                    if let Some(token) = &resume.jwt {
+                        setting.verifier.prepare(token).await;
+                    }
                     Some(setting.hub.resume(&resume, &link, &|token| setting.verify(token)).await)
                 }));
             }
@@ -518,10 +530,19 @@ impl Connection {
         }
     }
 
-    fn open(&mut self, grant: Grant, notifications_since: Option<Position>) {
+    fn open(
+        &mut self,
+        granted: impl Future<Output = Result<Grant, Refused>> + Send + 'static,
+        notifications_since: Option<Position>,
+    ) {
         let (hub, link) = (self.hub().clone(), self.shared());
         self.phase = Phase::Opening;
-        self.begin(Box::pin(async move { Some(hub.open_session(grant, &link, notifications_since).await) }));
+        self.begin(Box::pin(async move {
+            Some(match granted.await {
+                Ok(grant) => hub.open_session(grant, &link, notifications_since).await,
+                Err(refused) => Err(refused),
+            })
+        }));
     }
 
     /// Carries work out at once if it needs nothing from elsewhere, or keeps it until it has it.
@@ -581,9 +602,12 @@ impl Connection {
         }
         // Somebody else's turn may have promised to flush this link and not have come to it yet. What says why must be out
         // before the socket is shut.
-        self.link.flush();
+        self.link.flush_by_owner();
+        if !standing.broken {
+            self.link.carrier().say_goodbye();
+        }
         if !standing.broken && standing.closing.is_some() {
-            socket::linger(self.link.carrier()).await;
+            self.link.carrier().linger().await;
         }
     }
 }
@@ -591,6 +615,9 @@ impl Connection {
 fn perform(setting: Arc<Setting>, session: Arc<SessionCell>, errand: Errand) -> Work {
     Box::pin(async move {
         let hub = setting.hub.clone();
+        if let Some(token) = errand.token() {
+            setting.verifier.prepare(token).await;
+        }
         hub.perform(&session, errand, &|token| setting.verify(token)).await;
         None
     })
@@ -598,6 +625,8 @@ fn perform(setting: Arc<Setting>, session: Arc<SessionCell>, errand: Errand) -> 
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+
     use super::*;
     use crate::config::Config;
 
@@ -617,7 +646,7 @@ mod tests {
         let (socket, _) = listener.accept().await.unwrap();
         let setting = setting();
         let hub = setting.hub.clone();
-        let link = hub.link(Encoding::Json, socket);
+        let link = hub.link(Encoding::Json, socket.into());
         let connection = Connection {
             link,
             parser: Parser::default(),
@@ -684,11 +713,11 @@ mod tests {
     async fn a_connection_is_small() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let future = run(socket, Vec::new(), Bytes::new(), Encoding::Json, Opening::Asked, setting(), None);
+        let future = run(socket.into(), Vec::new(), Bytes::new(), Encoding::Json, Opening::Asked, setting(), None);
         let sizes = [
             ("future", size_of_val(&future)),
             ("parser", size_of::<Parser>()),
-            ("link", size_of::<Link<TcpStream>>()),
+            ("link", size_of::<Link<Socket>>()),
             ("session", size_of::<SessionCell>()),
             ("grant", size_of::<Grant>()),
             ("publication", size_of::<crate::room::history::Publication>()),

@@ -2,13 +2,14 @@
  * Other people's servers that some browser tests need: a TURN server (coturn) and a reverse proxy (nginx), on loopback.
  */
 
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import dgram from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { freePort, until } from './lib.mjs';
 
 /** Ports that a relay may take for its ends; each test run has one relay at a time. */
@@ -81,18 +82,8 @@ export async function startTurn(secret) {
 export async function startNginx(upstream, location) {
   const port = await freePort();
   const folder = await mkdtemp(join(tmpdir(), 'rallypoint-nginx-'));
-  const config = `
-daemon off;
-pid ${folder}/pid;
-error_log stderr warn;
-events { worker_connections 512; }
-http {
+  const config = `${head(folder)}
   access_log off;
-  client_body_temp_path ${folder}/body;
-  proxy_temp_path ${folder}/proxy;
-  fastcgi_temp_path ${folder}/fastcgi;
-  uwsgi_temp_path ${folder}/uwsgi;
-  scgi_temp_path ${folder}/scgi;
   server {
     listen 127.0.0.1:${port};
     location / {
@@ -103,12 +94,69 @@ http {
   }
 }
 `;
+  return { base: `http://127.0.0.1:${port}`, ...(await serve(folder, config, port)) };
+}
+
+/** nginx with this configuration; `reload` has it read again, `stop` removes its folder. */
+async function serve(folder, config, port) {
   await writeFile(`${folder}/nginx.conf`, config);
   const args = ['-p', folder, '-e', 'stderr', '-c', `${folder}/nginx.conf`];
   const server = await run('nginx', 'nginx', args, () => connects(port));
   return {
-    base: `http://127.0.0.1:${port}`,
     output: server.output,
+    reload: () => promisify(execFile)('nginx', [...args, '-s', 'reload']),
     stop: () => server.stop().finally(() => rm(folder, { recursive: true, force: true })),
   };
+}
+
+/** The part of a configuration that every nginx of the tests begins with. */
+const head = (folder) => `
+daemon off;
+pid ${folder}/pid;
+error_log stderr warn;
+events { worker_connections 512; }
+http {
+  client_body_temp_path ${folder}/body;
+  proxy_temp_path ${folder}/proxy;
+  fastcgi_temp_path ${folder}/fastcgi;
+  uwsgi_temp_path ${folder}/uwsgi;
+  scgi_temp_path ${folder}/scgi;
+`;
+
+/** nginx as docs/deploy/nginx.conf has it, but for its addresses and files. */
+export async function startDocumentedNginx(upstream, { certificate, key }) {
+  const port = await freePort();
+  const folder = await mkdtemp(join(tmpdir(), 'rallypoint-nginx-'));
+  let text = await readFile(new URL('../../docs/deploy/nginx.conf', import.meta.url), 'utf8');
+  const changes = [
+    ['listen 443 ssl http2', `listen 127.0.0.1:${port} ssl http2`],
+    ['    listen [::]:443 ssl http2;\n', ''],
+    ['server 127.0.0.1:3000', `server 127.0.0.1:${upstream}`],
+    ['/etc/letsencrypt/live/play.example/fullchain.pem', certificate],
+    ['/etc/letsencrypt/live/play.example/privkey.pem', key],
+    ['/var/log/nginx/rallypoint.log', `${folder}/access.log`],
+  ];
+  for (const [documented, here] of changes) {
+    if (text.split(documented).length !== 2) throw new Error(`not once in docs/deploy/nginx.conf: ${documented}`);
+    text = text.replace(documented, here);
+  }
+  const server = await serve(folder, `${head(folder)}\n${text}\n}\n`, port);
+  return { base: `https://127.0.0.1:${port}`, port, log: () => readFile(`${folder}/access.log`, 'utf8'), ...server };
+}
+
+const openssl = (...args) => promisify(execFile)('openssl', args);
+
+/** A folder with a certificate that vouches for itself; `renew` puts another in its place. */
+export async function certificate() {
+  const folder = await mkdtemp(join(tmpdir(), 'rallypoint-tls-'));
+  const files = { certificate: join(folder, 'certificate.pem'), key: join(folder, 'key.pem') };
+  const renew = async () => {
+    const [certificate, key] = [`${files.certificate}.new`, `${files.key}.new`];
+    await openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+      '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', key, '-out', certificate);
+    await rename(key, files.key);
+    await rename(certificate, files.certificate);
+  };
+  await renew();
+  return { ...files, renew, remove: () => rm(folder, { recursive: true, force: true }) };
 }

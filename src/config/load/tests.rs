@@ -31,8 +31,15 @@ fn env(variables: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
     owned.into_iter()
 }
 
-const DEV: Overrides =
-    Overrides { dev: true, dev_insecure: false, listen: None, metrics_listen: None, log_format: None };
+const DEV: Overrides = Overrides {
+    dev: true,
+    dev_insecure: false,
+    listen: None,
+    metrics_listen: None,
+    tls_certificate: None,
+    tls_key: None,
+    log_format: None,
+};
 
 /// Loads a file with this text. The name in messages is cut down to `file`.
 fn load_text(text: &str, variables: &[(&str, &str)], overrides: Overrides) -> Result<Config, String> {
@@ -93,13 +100,13 @@ fn the_example_is_the_defaults() {
         let schema::Kind::Section(section) = kind else { continue };
         for (inner, kind) in schema::keys(section) {
             if !matches!(kind, schema::Kind::Sections(_))
-                && !["audience", "resume_secret", "resume_secret_file"].contains(&inner)
+                && !["audience", "resume_secret", "resume_secret_file", "certificate_file", "key_file"].contains(&inner)
             {
                 assert!(table[key].get(inner).is_some(), "{key}.{inner}");
             }
         }
     }
-    for key in ["listen", "dev", "dev_insecure", "pages", "origins"] {
+    for key in ["listen", "dev", "dev_insecure", "pages", "origins", "forwarded_header"] {
         assert!(table.contains_key(key), "{key}");
     }
 }

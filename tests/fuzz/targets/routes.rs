@@ -18,7 +18,7 @@ use rallypoint::{
         claims::{NotifyClaim, RoomClaim},
     },
     config::Config,
-    http::{Context, Paces, ensure_path, routes},
+    http::{Context, Paces, complete, routes},
     hub::Hub,
     metrics::Metrics,
     transport::{status::Status, ws},
@@ -83,8 +83,8 @@ fn answer(mut request: Request<Full<Bytes>>) -> (Response<()>, Vec<u8>) {
         let paces = Arc::new(Paces::new(hub.limits()));
         let status = Status::new(hub.clone());
         let (verifier, origins) = (world.verifier.clone(), world.origins.clone());
-        let context = Context { hub, verifier, origins, sockets, paces, status };
-        ensure_path(&mut request);
+        let context = Context { hub, verifier, origins, proxies: Default::default(), sockets, paces, status };
+        complete(&mut request);
         let response = warp::service(routes(context.into())).call(request).await.expect("routes answer everything");
         let (head, mut body) = response.into_parts();
         let mut bytes = Vec::new();

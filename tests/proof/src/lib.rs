@@ -5,11 +5,13 @@
 //! - [`check`] proves from such a record that nothing was lost, doubled, reordered or silently skipped;
 //! - [`hostile`] are attacks, each with what it must be answered;
 //! - [`stalled`] are members that stop reading, and those who share a room with them;
+//! - [`certificate`] makes certificates, and clients that trust them;
 //! - [`ws`] is the framing of WebSockets, for all who speak it without a library;
 //! - [`run`] holds what the programs share: the server as a process, and the clients that are recorded.
 //!
 //! The proxy and the checker know nothing of each other: the checker finds a fault of the server whoever caused it.
 
+pub mod certificate;
 pub mod check;
 pub mod history;
 pub mod hostile;

@@ -40,6 +40,9 @@ struct Options {
     /// One room and few clients: a history that a person can read
     #[arg(long)]
     small: bool,
+    /// Between the proxy and the server TLS is spoken
+    #[arg(long)]
+    tls: bool,
     /// Where a history that breaks a promise is left
     #[arg(long, default_value = "target")]
     out: PathBuf,
@@ -71,7 +74,8 @@ async fn run(options: &Options, folder: &Path) -> io::Result<bool> {
         every: options.every.unwrap_or((options.cuts / 20).max(100)),
         seed: options.seed,
         scale: if options.small { Scale::SMALL } else { Scale::FULL },
-        log: folder.join("server.log"),
+        tls: options.tls,
+        folder: folder.to_owned(),
     };
     let Done { history, counts, took } = course.run().await?;
     let begin = Instant::now();

@@ -4,6 +4,7 @@
 //! follows from the seed and n alone ([`Mix::plan`]), so a run can be had again as far as the clients connect in the
 //! same order. It reads nothing of what it carries but the heads of HTTP requests that may be doubled.
 
+pub mod bridge;
 mod copy;
 mod pipe;
 pub mod plan;

@@ -68,8 +68,10 @@ pub struct Course {
     pub seed: u64,
     /// Who takes part.
     pub scale: Scale,
-    /// Where the server's log goes.
-    pub log: PathBuf,
+    /// Whether the server speaks TLS.
+    pub tls: bool,
+    /// Where the server's log and files go.
+    pub folder: PathBuf,
 }
 
 /// What a run leaves behind.
@@ -86,7 +88,10 @@ pub struct Done {
 impl Course {
     /// Runs it. An error means that it could not be run; what the server did wrong is in the history.
     pub async fn run(self) -> io::Result<Done> {
-        let setup = Setup::new(&self.server, SETTINGS, self.log.clone())?;
+        let mut setup = Setup::new(&self.server, SETTINGS, self.folder.join("server.log"))?;
+        if self.tls {
+            setup = setup.over_tls(&self.folder)?;
+        }
         let mut stage = Stage::open(setup, MIX, self.seed, &self.scale).await?;
         self.drive(&mut stage).await?;
         let (counts, took) = (stage.proxy.counts(), stage.elapsed());

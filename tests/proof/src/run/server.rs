@@ -6,6 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,6 +17,10 @@ use tokio::{
     time::timeout,
 };
 
+use crate::certificate::Identity;
+
+/// The variables for the two files of [`Identity::files`].
+const FILES: [&str; 2] = ["RALLYPOINT_TLS__CERTIFICATE_FILE", "RALLYPOINT_TLS__KEY_FILE"];
 /// How long the server may take to start, and to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -40,6 +45,8 @@ pub struct Setup {
     pub address: SocketAddr,
     /// Settings that differ from the defaults, as environment variables.
     pub settings: Vec<(&'static str, String)>,
+    /// What it shows to whoever connects, if it is to speak TLS.
+    pub identity: Option<Arc<Identity>>,
     /// Where its log goes.
     pub log: PathBuf,
 }
@@ -49,7 +56,19 @@ impl Setup {
     pub fn new(binary: &Path, settings: &[(&'static str, &str)], log: PathBuf) -> io::Result<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let settings = settings.iter().map(|&(key, value)| (key, value.to_owned())).collect();
-        Ok(Self { binary: binary.to_owned(), address, settings, log })
+        Ok(Self { binary: binary.to_owned(), address, settings, identity: None, log })
+    }
+
+    /// The same, over TLS, with a new certificate in this folder.
+    pub fn over_tls(mut self, folder: &Path) -> io::Result<Self> {
+        let identity = Identity::new()?;
+        identity.put(folder)?;
+        for (variable, file) in FILES.into_iter().zip(Identity::files(folder)) {
+            let file = file.to_str().ok_or(io::ErrorKind::InvalidFilename)?;
+            self.settings.push((variable, file.to_owned()));
+        }
+        self.identity = Some(Arc::new(identity));
+        Ok(self)
     }
 
     /// Starts the server and waits until it listens.

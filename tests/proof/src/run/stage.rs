@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     process::ExitStatus,
     sync::Arc,
     time::{Duration, Instant},
@@ -25,8 +26,9 @@ use super::{
     world::{Phase, Room, World},
 };
 use crate::{
+    certificate::connector,
     history::{ClientNo, History, LogNo, Recorder, Role, What, unix_ms},
-    proxy::{Cut, Mix, Proxy},
+    proxy::{Cut, Mix, Proxy, bridge::Bridge},
 };
 
 /// Between two looks at a condition that announces itself to nobody.
@@ -42,7 +44,9 @@ pub struct Stage {
     pub setup: Setup,
     /// The server that runs.
     pub server: Server,
-    /// What stands in front of it.
+    /// What stands in front of it when it speaks TLS.
+    bridge: Option<Bridge>,
+    /// What stands in front of that.
     pub proxy: Proxy,
     /// What the clients share.
     pub world: Arc<World>,
@@ -71,7 +75,12 @@ impl Stage {
         // The proxy tells the world of its cuts, and the world knows the proxy's address.
         let (tell, mut told) = mpsc::unbounded_channel();
         let (hold, tell) = (mix.hold, move |fault| _ = tell.send(fault));
-        let proxy = Proxy::start(setup.address, move |number| mix.plan(seed, number), tell).await?;
+        let bridge = match &setup.identity {
+            Some(identity) => Some(Bridge::start(setup.address, connector(&[identity], &[b"http/1.1"])?).await?),
+            None => None,
+        };
+        let server_at = bridge.as_ref().map_or(setup.address, Bridge::address);
+        let proxy = Proxy::start(server_at, move |number| mix.plan(seed, number), tell).await?;
         let (directory, door) = (Directory::default(), proxy.address());
         let world = Arc::new(World { recorder, directory, door, seed, rooms, phase: phases });
         let own = Arc::clone(&world);
@@ -85,8 +94,13 @@ impl Stage {
                 own.recorder.put(run, What::Fault { connection: fault.connection, cut });
             }
         });
-        let cast = Cast::enter(&world, setup.address, scale).await?;
-        Ok(Self { setup, server, proxy, world, hold, run, begin: Instant::now(), phase, cast, noting })
+        let cast = Cast::enter(&world, server_at, scale).await?;
+        Ok(Self { setup, server, bridge, proxy, world, hold, run, begin: Instant::now(), phase, cast, noting })
+    }
+
+    /// Where the server is reached without the proxy.
+    fn address(&self) -> SocketAddr {
+        self.bridge.as_ref().map_or(self.setup.address, Bridge::address)
     }
 
     /// How long ago everybody was let in.
@@ -163,7 +177,7 @@ impl Stage {
         }
         // Whoever was cut before it had a resume token left a session behind, which leaves its rooms later.
         let deadline = Instant::now() + SETTLE;
-        while Gauges::read(self.setup.address).await?.of("sessions_lost") > 0.0 && Instant::now() < deadline {
+        while Gauges::read(self.address()).await?.of("sessions_lost") > 0.0 && Instant::now() < deadline {
             sleep(LOOK).await;
         }
         let heads = self.heads(&users).await?;
@@ -196,7 +210,7 @@ impl Stage {
 
     /// Where every log stands, asked of the server itself. A user's own log tells it with one more notification.
     async fn heads(&self, users: &[(String, LogNo)]) -> io::Result<Vec<(LogNo, rallypoint_protocol::Position)>> {
-        let address = self.setup.address;
+        let address = self.address();
         let token = http::token(address, "referee").await?;
         let mut heads = Vec::new();
         for room in &self.world.rooms {
