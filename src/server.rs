@@ -298,10 +298,14 @@ fn converse(
                     Box::pin(converse_through_hyper(socket, peer, routes, hub, leaving)).await;
                 }
             }
+            // All of it in one box: a session of TLS is large, too.
             Way::Tls(tls) => {
-                if let Some(socket) = Box::pin(shake_hands(socket, &tls, &hub)).await {
-                    Box::pin(converse_through_hyper(socket, peer, routes, hub, leaving)).await;
-                }
+                let over_tls = async move {
+                    if let Some(socket) = shake_hands(socket, &tls, &hub).await {
+                        converse_through_hyper(socket, peer, routes, hub, leaving).await;
+                    }
+                };
+                Box::pin(over_tls).await;
             }
         }
     }
