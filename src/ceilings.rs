@@ -143,16 +143,17 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut door = self.ceilings.door.lock();
         if let Some(ip) = &self.ip {
             if let Some(mut of_ip) = self.ceilings.by_ip.get_mut(ip) {
                 *of_ip -= 1;
             }
             self.ceilings.by_ip.remove_if(ip, |_, of_ip| *of_ip == 0);
         }
+        // A guest behind a proxy has no socket of its own, and nothing to do at the door.
         if self.socket.is_some() {
             return;
         }
+        let mut door = self.ceilings.door.lock();
         door.open -= 1;
         self.ceilings.metrics.sockets.dec();
         if door.open == 0 {
