@@ -80,6 +80,8 @@ pub struct Metrics {
     pub sessions: Gauge,
     /// Sessions whose socket is lost and that may come back.
     pub sessions_lost: Gauge,
+    /// Tickets that this node keeps.
+    pub tickets: Gauge,
     /// Attempts to take a lost session up again.
     pub resumes: Family<Outcome, Counter>,
     /// Rooms on this node.
@@ -143,6 +145,7 @@ impl Metrics {
         registry.register("jwks_fetches", "Key sets asked for, by outcome", m.key_sets.clone());
         registry.register("sessions", "Sessions", m.sessions.clone());
         registry.register("sessions_lost", "Sessions that wait for their client", m.sessions_lost.clone());
+        registry.register("tickets", "Tickets that this node keeps", m.tickets.clone());
         registry.register("resumes", "Attempts to take a session up again, by outcome", m.resumes.clone());
         registry.register("rooms", "Rooms on this node", m.rooms.clone());
         registry.register("members", "Members of all rooms", m.members.clone());

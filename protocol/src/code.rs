@@ -94,6 +94,8 @@ error_codes! {
     CredentialNotAccepted = 709, "credential-not-accepted", 401, false;
     /// The user has another session, and the token says that this is one too many.
     DuplicateRefused = 710, "duplicate-refused", 409, false;
+    /// The ticket does not open this door: it has ended, was used, or was made for something else.
+    TicketRefused = 711, "ticket-refused", 401, false;
 
     /// No such route.
     NotFound = 800, "not-found", 404, false;
@@ -301,7 +303,8 @@ impl CloseCode {
             ErrorCode::TokenMissing
             | ErrorCode::TokenInvalid
             | ErrorCode::CredentialNotAccepted
-            | ErrorCode::TwoCredentials => Self::BadToken,
+            | ErrorCode::TwoCredentials
+            | ErrorCode::TicketRefused => Self::BadToken,
             ErrorCode::DuplicateRefused => Self::DuplicateRefused,
             ErrorCode::AuthTimeout => Self::AuthTimeout,
             ErrorCode::SessionUnknown => Self::SessionUnknown,

@@ -10,8 +10,10 @@ use super::OriginRules;
 pub enum Door {
     /// A WebSocket handshake.
     WebSocket,
-    /// GET and HEAD: feeds and reading.
+    /// GET and HEAD.
     Get,
+    /// A feed: GET that a ticket opens, too.
+    Feed,
     /// POST and DELETE.
     Write,
 }
@@ -28,6 +30,8 @@ pub struct Presented<'a> {
     pub cookies: Vec<&'a str>,
     /// The values of `?token=`, decoded.
     pub query: Vec<&'a str>,
+    /// The values of `?ticket=`, decoded.
+    pub tickets: Vec<&'a str>,
     /// `Origin`.
     pub origin: Option<&'a str>,
     /// `Sec-Fetch-Site`.
@@ -44,11 +48,21 @@ impl Presented<'_> {
             subprotocols: Vec::new(),
             cookies: Vec::new(),
             query: Vec::new(),
+            tickets: Vec::new(),
             origin: None,
             sec_fetch_site: None,
             door,
         }
     }
+}
+
+/// The one thing that says who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential<'a> {
+    /// A JWT.
+    Token(&'a str),
+    /// What a token was exchanged for.
+    Ticket(&'a str),
 }
 
 /// Which places count.
@@ -62,21 +76,21 @@ pub struct CredentialRules<'a> {
     pub origins: &'a OriginRules,
 }
 
-/// The token of the request, if it has one.
+/// The credential of the request, if it has one.
 ///
-/// Fails with [`ErrorCode::TwoCredentials`] when two places hold different tokens,
+/// Fails with [`ErrorCode::TwoCredentials`] when two places hold different ones,
 /// [`ErrorCode::TokenInvalid`] when `Authorization` is not `Bearer` and one token, and
-/// [`ErrorCode::CredentialNotAccepted`] for `?token=` while that is off, or when the only
-/// credential is a cookie that may not be used.
-pub fn gather<'a>(presented: &Presented<'a>, rules: &CredentialRules<'_>) -> Result<Option<&'a str>, ErrorCode> {
+/// [`ErrorCode::CredentialNotAccepted`] for `?token=` while that is off, for `?ticket=` where none
+/// counts, or when the only credential is a cookie that may not be used.
+pub fn gather<'a>(presented: &Presented<'a>, rules: &CredentialRules<'_>) -> Result<Option<Credential<'a>>, ErrorCode> {
     let mut found = None;
     for header in &presented.authorization {
-        keep(&mut found, bearer(header)?)?;
+        keep(&mut found, Credential::Token(bearer(header)?))?;
     }
     if presented.door == Door::WebSocket {
         for offer in presented.subprotocols.iter().flat_map(|line| line.split(',')) {
             if let Some(token) = offer.trim_matches([' ', '\t']).strip_prefix("bearer.") {
-                keep(&mut found, one_word(token)?)?;
+                keep(&mut found, Credential::Token(one_word(token)?))?;
             }
         }
     }
@@ -84,14 +98,20 @@ pub fn gather<'a>(presented: &Presented<'a>, rules: &CredentialRules<'_>) -> Res
         if !rules.query {
             return Err(ErrorCode::CredentialNotAccepted);
         }
-        keep(&mut found, one_word(token)?)?;
+        keep(&mut found, Credential::Token(one_word(token)?))?;
+    }
+    for ticket in &presented.tickets {
+        if !matches!(presented.door, Door::WebSocket | Door::Feed) {
+            return Err(ErrorCode::CredentialNotAccepted);
+        }
+        keep(&mut found, Credential::Ticket(ticket))?;
     }
     // A browser adds cookies without being asked, so one that may not be used is overlooked beside
     // another credential; alone it is refused aloud, or its owner would seek the fault elsewhere.
     let usable = cookie_counts(presented, rules);
     for token in presented.cookies.iter().flat_map(|line| cookies(line, rules.cookie)) {
         if usable {
-            keep(&mut found, token)?;
+            keep(&mut found, Credential::Token(token))?;
         } else if found.is_none() {
             return Err(ErrorCode::CredentialNotAccepted);
         }
@@ -99,11 +119,11 @@ pub fn gather<'a>(presented: &Presented<'a>, rules: &CredentialRules<'_>) -> Res
     Ok(found)
 }
 
-fn keep<'a>(found: &mut Option<&'a str>, token: &'a str) -> Result<(), ErrorCode> {
+fn keep<'a>(found: &mut Option<Credential<'a>>, credential: Credential<'a>) -> Result<(), ErrorCode> {
     match found {
-        Some(other) if *other != token => Err(ErrorCode::TwoCredentials),
+        Some(other) if *other != credential => Err(ErrorCode::TwoCredentials),
         _ => {
-            *found = Some(token);
+            *found = Some(credential);
             Ok(())
         }
     }
@@ -150,7 +170,7 @@ fn cookie_counts(presented: &Presented<'_>, rules: &CredentialRules<'_>) -> bool
         Some(origin) => rules.origins.allows_cookies(origin),
         // Browsers send no Origin with a same-origin GET; this header cannot be forged by a page.
         None => {
-            presented.door == Door::Get
+            matches!(presented.door, Door::Get | Door::Feed)
                 && rules.origins.cookies_possible()
                 && presented.sec_fetch_site == Some("same-origin")
         }
@@ -169,7 +189,12 @@ mod tests {
         let origins: Vec<_> = origins.iter().map(|&rule| rule.to_owned()).collect();
         let origins = OriginRules::new(&origins, false, true).unwrap();
         let rules = CredentialRules { cookie: "rallypoint_token", query, origins: &origins };
-        gather(&presented, &rules).map(|token| token.map(str::to_owned))
+        gather(&presented, &rules).map(|found| {
+            found.map(|found| match found {
+                Credential::Token(token) => token.to_owned(),
+                Credential::Ticket(ticket) => format!("ticket {ticket}"),
+            })
+        })
     }
 
     fn outcome(presented: Presented<'_>) -> Result<Option<String>, ErrorCode> {
@@ -281,6 +306,28 @@ mod tests {
         assert_eq!(outcome_with(&[], true, empty), Err(ErrorCode::TokenInvalid));
         let twice = Presented { query: vec!["t1", "t2"], ..presented };
         assert_eq!(outcome_with(&[], true, twice), Err(ErrorCode::TwoCredentials));
+    }
+
+    #[test]
+    fn tickets_open_feeds_and_websockets_only() {
+        let table = [
+            (Door::Feed, token("ticket t1")),
+            (Door::WebSocket, token("ticket t1")),
+            (Door::Get, Err(ErrorCode::CredentialNotAccepted)),
+            (Door::Write, Err(ErrorCode::CredentialNotAccepted)),
+        ];
+        for (door, expected) in table {
+            let presented = Presented { tickets: vec!["t1"], ..Presented::nothing(door) };
+            assert_eq!(outcome(presented), expected, "{door:?}");
+        }
+        let two = || Err(ErrorCode::TwoCredentials);
+        let base = || Presented { tickets: vec!["t1"], origin: ORIGIN, ..Presented::nothing(Door::Feed) };
+        assert_eq!(outcome(Presented { authorization: vec!["Bearer t1"], ..base() }), two(), "a ticket is no token");
+        assert_eq!(outcome(Presented { tickets: vec!["t1", "t2"], ..base() }), two());
+        assert_eq!(outcome(Presented { tickets: vec!["t1", "t1"], ..base() }), token("ticket t1"));
+        assert_eq!(outcome(Presented { cookies: vec![COOKIE], ..base() }), two());
+        let unusable = Presented { cookies: vec![COOKIE], origin: EVIL, ..base() };
+        assert_eq!(outcome(unusable), token("ticket t1"), "overlooked as beside a token");
     }
 
     #[test]

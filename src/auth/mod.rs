@@ -188,6 +188,16 @@ impl Grant {
             .fold(Verbs::NONE, |verbs, entry| verbs.union(entry.verbs))
     }
 
+    /// What a ticket carries of it: nothing but rights in rooms, in these only if any are named.
+    pub(crate) fn of_ticket(&self, rooms: Option<&[RoomName]>) -> Self {
+        let entry = |room: &RoomName| {
+            let pattern = Pattern::new(room.as_str()).expect("every room's name is a pattern");
+            RoomGrant { pattern, role: None, verbs: self.verbs(room) }
+        };
+        let rooms = rooms.map_or_else(|| self.rooms.clone(), |rooms| rooms.iter().map(entry).collect());
+        Self { rooms, notify: Box::default(), admin: AdminRights::NONE, ..self.clone() }
+    }
+
     /// Whether the token allows this in this room.
     pub fn allows(&self, room: &RoomName, verb: Verb) -> bool {
         self.verbs(room).has(verb)

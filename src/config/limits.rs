@@ -78,6 +78,12 @@ settings! {
         connections_per_ip: usize = 1000, 1..=10_000_000;
         /// Connections of one user.
         connections_per_user: usize = 16, 1..=100_000;
+        /// Tickets that this node keeps.
+        tickets: usize = 100_000, 1..=10_000_000;
+        /// Tickets of one user; a new one takes the place of the one that was used least recently.
+        tickets_per_user: usize = 64, 1..=1_000_000;
+        /// From the issue of a ticket to its first use.
+        ticket_first_use_ms: u64 = 30_000, 1000..=600_000;
         /// Bytes of all event logs on this node.
         log_bytes: usize = 268_435_456, 1_048_576..=1_099_511_627_776;
         /// How long connections are given to leave when the server stops.

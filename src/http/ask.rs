@@ -30,10 +30,11 @@ use super::Context;
 use crate::{
     auth::{
         AdminRight, AdminRights, Grant,
-        credentials::{self, CredentialRules, Door, Presented},
+        credentials::{self, Credential, CredentialRules, Door, Presented},
     },
     broker::Dedup,
     ceilings::{Place, TurnedAway},
+    hub::tickets::{Home, Purpose},
     pace::Pace,
     session::Refusal,
 };
@@ -272,8 +273,8 @@ impl Ask {
         })
     }
 
-    /// The one credential of the request, as text.
-    pub(super) fn credential(&self, door: Door) -> Result<Option<&str>, ErrorCode> {
+    /// The one credential of the request.
+    pub(super) fn credential(&self, door: Door) -> Result<Option<Credential<'_>>, ErrorCode> {
         let auth = &self.context.hub.config().auth;
         let query = auth.query_token || self.context.hub.config().dev;
         let rules = CredentialRules { cookie: &auth.cookie, query, origins: &self.context.origins };
@@ -282,6 +283,7 @@ impl Ask {
             subprotocols: self.lines(header::SEC_WEBSOCKET_PROTOCOL),
             cookies: self.lines(header::COOKIE),
             query: self.params("token").collect(),
+            tickets: self.params("ticket").collect(),
             origin: self.origin(),
             sec_fetch_site: self.header(SEC_FETCH_SITE),
             door,
@@ -313,12 +315,39 @@ impl Ask {
 
     /// What the credential allows. Back ends, whose tokens have an admin right, are not slowed down.
     pub(super) async fn grant(&self, door: Door) -> Result<Arc<Grant>, Refusal> {
-        let token = self.credential(door)?.ok_or_else(|| Refused::new(ErrorCode::TokenMissing, "a token is needed"))?;
+        match self.credential(door)? {
+            Some(Credential::Token(token)) => self.grant_of(token).await,
+            Some(Credential::Ticket(_)) => Err(ErrorCode::CredentialNotAccepted.into()),
+            None => Err(token_missing().into()),
+        }
+    }
+
+    async fn grant_of(&self, token: &str) -> Result<Arc<Grant>, Refusal> {
         let grant = self.verify(token).await?;
         if grant.admin == AdminRights::NONE {
             self.keep_pace(&self.context.paces.user, &grant.user, "requests_per_second_per_user")?;
         }
         Ok(grant)
+    }
+
+    /// As [`grant`](Self::grant), for a feed, which a ticket opens as well: that is returned beside what it allows.
+    pub(super) async fn feed_grant(&self, purpose: Purpose) -> Result<(Arc<Grant>, Option<&str>), Refusal> {
+        match self.credential(Door::Feed)? {
+            Some(Credential::Token(token)) => Ok((self.grant_of(token).await?, None)),
+            Some(Credential::Ticket(ticket)) => {
+                let Context { hub, paces, .. } = &*self.context;
+                let grant = hub.tickets().grant(ticket, purpose, &self.home(), self.now)?;
+                self.keep_pace(&paces.user, &grant.user, "requests_per_second_per_user")?;
+                Ok((hub.admit(grant)?, Some(ticket)))
+            }
+            None => Err(token_missing().into()),
+        }
+    }
+
+    /// The page that asks.
+    pub(super) fn home(&self) -> Home {
+        let is_own = self.header(SEC_FETCH_SITE) == Some("same-origin");
+        Home { origin: self.origin().map(Into::into), is_own }
     }
 
     /// A grant that allows what a route of the rights table needs in `room`, or has an admin right
@@ -388,6 +417,10 @@ impl Ask {
         }
         Ok(Some(Dedup(format!("{user}\n{key}").into())))
     }
+}
+
+fn token_missing() -> Refused {
+    Refused::new(ErrorCode::TokenMissing, "a token is needed")
 }
 
 /// The pairs of a query, at most one more than are accepted.

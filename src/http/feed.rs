@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     auth::{AdminRight, Grant, credentials::Door},
-    hub::feeds::{Feed, Start},
+    hub::{
+        feeds::{Feed, Start},
+        tickets::Purpose,
+    },
     session::Refusal,
     transport::{poll::LongPoll, sse::Events, status::Reader},
 };
@@ -21,7 +24,7 @@ use crate::{
 /// `GET /v1/events`; `carry` makes a body of the stream.
 pub(super) async fn events<B: From<String>>(ask: Ask, carry: impl FnOnce(Events) -> B) -> Response<B> {
     on(ask, &[Method::GET], |ask| async move {
-        let Subscription { feed, until, .. } = subscribe(&ask, "GET /v1/events").await?;
+        let Subscription { feed, until, .. } = subscribe(&ask, Purpose::Events).await?;
         Ok(event_stream(carry(Events::new(feed, until, ask.place))))
     })
     .await
@@ -65,7 +68,7 @@ pub(super) async fn begin_poll(ask: &Ask) -> Result<LongPoll, Refusal> {
     #[expect(clippy::cast_precision_loss, reason = "waits are below a minute")]
     let (default, max) = (limits.poll_wait_ms as f64 / 1000.0, limits.poll_wait_max_ms as f64 / 1000.0);
     let wait = Duration::from_secs_f64(ask.number("wait", default, [0.0, max])?);
-    let Subscription { feed, until, has_cursor } = subscribe(ask, "GET /v1/poll").await?;
+    let Subscription { feed, until, has_cursor } = subscribe(ask, Purpose::Poll).await?;
     Ok(LongPoll::new(feed, has_cursor, wait, until, ask.place.clone()))
 }
 
@@ -77,8 +80,9 @@ struct Subscription {
     until: Millis,
 }
 
-async fn subscribe(ask: &Ask, route: &str) -> Result<Subscription, Refusal> {
-    let grant = ask.grant(Door::Get).await?;
+async fn subscribe(ask: &Ask, purpose: Purpose) -> Result<Subscription, Refusal> {
+    let (grant, ticket) = ask.feed_grant(purpose).await?;
+    let route = if purpose == Purpose::Poll { "GET /v1/poll" } else { "GET /v1/events" };
     let rooms = rooms(ask, &grant, route)?;
     let start = start(ask)?;
     let has_cursor = start.cursor.is_some() || start.oldest || !start.since.is_empty();
@@ -87,6 +91,9 @@ async fn subscribe(ask: &Ask, route: &str) -> Result<Subscription, Refusal> {
         Some(_) => Some(ask.number("state", 0.0, [f64::MIN_POSITIVE, request::STATE_HZ_MAX])?),
     };
     let mut feed = Feed::open(&ask.context.hub, &grant, &rooms, &start, state, ask.now).await?;
+    if let Some(ticket) = ticket {
+        ask.context.hub.tickets().opened(ticket, &rooms, feed.wake(), ask.now)?;
+    }
     feed.set_state_versions(&state_versions(ask)?);
     let until = Millis(grant.expires_at_ms).after(ask.context.hub.limits().expiry_grace_ms);
     Ok(Subscription { feed, has_cursor, until })

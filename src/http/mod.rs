@@ -8,6 +8,7 @@ mod dev;
 pub(crate) mod direct;
 mod feed;
 mod problem;
+mod tickets;
 mod upgrade;
 
 use std::{net::IpAddr, sync::Arc};
@@ -103,6 +104,7 @@ pub fn routes(context: Arc<Context>) -> BoxedFilter<(Response,)> {
     let member = warp::path!("v1" / "rooms" / Segment / "members" / Segment).and(ask.clone()).then(api::member);
     let notify = warp::path!("v1" / "users" / Segment / "notifications").and(ask.clone()).then(api::notify);
     let sessions = warp::path!("v1" / "users" / Segment / "sessions").and(ask.clone()).then(api::sessions);
+    let ticket = warp::path!("v1" / "tickets").and(ask.clone()).then(tickets::issue);
     let ice = warp::path!("v1" / "ice-servers").and(ask.clone()).then(api::ice_servers);
     let dev = warp::path!("dev" / "token").and(ask.clone()).then(dev::token);
     let health = warp::path!("healthz").and(ask.clone()).then(api::healthy);
@@ -112,7 +114,7 @@ pub fn routes(context: Arc<Context>) -> BoxedFilter<(Response,)> {
 
     let doors = socket.or(events).unify().or(status).unify().or(poll).unify().boxed();
     let back_end = rooms.or(room).unify().or(publish).unify().or(members).unify().or(member).unify().boxed();
-    let users = notify.or(sessions).unify().or(ice).unify().or(dev).unify().boxed();
+    let users = notify.or(sessions).unify().or(ticket).unify().or(ice).unify().or(dev).unify().boxed();
     let operator = health.or(ready).unify().or(metrics).unify().boxed();
     doors.or(back_end).unify().or(users).unify().or(operator).unify().or(page).unify().recover(broken).unify().boxed()
 }

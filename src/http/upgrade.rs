@@ -13,7 +13,10 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{ask::Ask, direct::Rewound, on};
 use crate::{
-    auth::credentials::Door,
+    auth::{
+        Grant,
+        credentials::{Credential, Door},
+    },
     ceilings::Place,
     transport::{
         socket::Socket,
@@ -58,7 +61,7 @@ pub(super) async fn open<B: From<String>>(
         }
         let opening = match ask.credential(Door::WebSocket) {
             Ok(None) => Opening::Asked,
-            Ok(Some(token)) => match ask.context.sockets.admit(token).await {
+            Ok(Some(credential)) => match admit(&ask, credential).await {
                 Ok(grant) => Opening::Granted(Box::new(grant)),
                 Err(refused) => refuse(&ask, refused)?,
             },
@@ -85,6 +88,17 @@ pub(super) async fn open_through_hyper(ask: Ask, upgrade: Option<OnUpgrade>) -> 
         String::new().into()
     })
     .await
+}
+
+/// What the credential allows now.
+async fn admit(ask: &Ask, credential: Credential<'_>) -> Result<Grant, Refused> {
+    match credential {
+        Credential::Token(token) => ask.context.sockets.admit(token).await,
+        Credential::Ticket(ticket) => {
+            let hub = &ask.context.hub;
+            hub.admit(hub.tickets().spend(ticket, &ask.home(), ask.now)?)
+        }
+    }
 }
 
 /// A browser cannot read the status of a failed upgrade: with an `Origin` it gets the upgrade and

@@ -167,6 +167,8 @@ impl Hub {
     pub async fn kick_user(self: &Arc<Self>, user: &UserName, generation: Option<u64>) -> usize {
         if let Some(generation) = generation {
             self.users.call_in(user, generation);
+        } else {
+            self.tickets.revoke(user);
         }
         let stays = |session: &Arc<SessionCell>| {
             generation.is_some_and(|generation| session.lock().grant().generation >= generation)

@@ -16,6 +16,7 @@ mod resume;
 pub mod rooms;
 mod row;
 pub mod sessions;
+pub(crate) mod tickets;
 mod ticks;
 mod timer;
 pub mod turn;
@@ -59,6 +60,7 @@ use link::{Carrier, Link};
 use lost::Lost;
 use rooms::{RoomCell, Rooms};
 use sessions::SessionCell;
+use tickets::Tickets;
 use timer::Timer;
 use turn::Turn;
 use users::Users;
@@ -82,6 +84,7 @@ pub struct Hub {
     started: Millis,
     lost: Lost,
     ice: Ice,
+    tickets: Tickets,
     draining: AtomicBool,
     /// How many connections there were when it began to drain.
     crowd: AtomicU64,
@@ -127,6 +130,7 @@ impl Hub {
             started: clock.now(),
             lost: Lost::default(),
             ice: Ice::new(&config.ice),
+            tickets: Tickets::new(limits, metrics.clone()),
             metrics,
             link_terms,
             rooms: Rooms::new(limits.rooms),
@@ -403,6 +407,11 @@ impl Hub {
             return Ok(grant);
         }
         Err(Refused::new(ErrorCode::TokenExpired, "a newer generation of this user's tokens is in use"))
+    }
+
+    /// Tickets that were issued.
+    pub(crate) fn tickets(&self) -> &Tickets {
+        &self.tickets
     }
 
     /// The ICE servers that a token is given.

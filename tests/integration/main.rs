@@ -15,4 +15,5 @@ mod service;
 mod spectators;
 mod status;
 mod support;
+mod tickets;
 mod tls;

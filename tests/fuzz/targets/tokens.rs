@@ -106,8 +106,8 @@ fn check_token(token: &str) {
 /// Each line goes to one place, in turn; the credential that is found must stand in one of them.
 fn check_places(text: &str) {
     let lines: Vec<_> = text.split('\n').collect();
-    let of = |place| lines.iter().copied().skip(place).step_by(6).filter(|line| !line.is_empty());
-    for door in [Door::WebSocket, Door::Get, Door::Write] {
+    let of = |place| lines.iter().copied().skip(place).step_by(7).filter(|line| !line.is_empty());
+    for door in [Door::WebSocket, Door::Get, Door::Feed, Door::Write] {
         let presented = Presented {
             authorization: of(0).collect(),
             subprotocols: of(1).collect(),
@@ -115,17 +115,25 @@ fn check_places(text: &str) {
             query: of(3).collect(),
             origin: of(4).next(),
             sec_fetch_site: of(5).next(),
+            tickets: of(6).collect(),
             door,
         };
         let rules = CredentialRules { cookie: "rallypoint_token", query: true, origins: &RULES };
-        let Ok(Some(token)) = credentials::gather(&presented, &rules) else { continue };
+        let token = match credentials::gather(&presented, &rules) {
+            Ok(Some(Credential::Token(token))) => token,
+            Ok(Some(Credential::Ticket(ticket))) => {
+                assert!(matches!(door, Door::WebSocket | Door::Feed) && of(6).any(|place| place == ticket));
+                continue;
+            }
+            _ => continue,
+        };
         assert!(!token.is_empty());
         assert!((0..4).flat_map(of).any(|place| place.contains(token)));
         // Without another credential it came as a cookie, and then one of our pages sent it.
         let origin = presented.origin;
         let bare = Presented { cookies: Vec::new(), ..presented };
         if credentials::gather(&bare, &rules) == Ok(None) {
-            assert!(origin.map_or(door == Door::Get, |origin| RULES.allows_cookies(origin)));
+            assert!(origin.map_or(matches!(door, Door::Get | Door::Feed), |origin| RULES.allows_cookies(origin)));
         }
     }
 }
