@@ -17,6 +17,7 @@ pub mod histogram;
 pub mod http;
 pub mod hub;
 pub mod ice;
+mod load;
 pub mod log;
 mod machine;
 pub mod metrics;

@@ -76,6 +76,14 @@ pub struct Metrics {
     key_sets: Family<Outcome, Counter>,
     /// Handshakes of TLS that failed.
     pub tls_failed: Counter,
+    /// Whether new guests are refused, by the limit that is reached.
+    shedding: Family<LimitLabel, Gauge>,
+    /// Resident memory of the process.
+    pub resident_bytes: Gauge,
+    /// How much of it there may be.
+    pub resident_bytes_max: Gauge,
+    /// Share of the processors that the process keeps busy.
+    pub cpu_busy: Gauge<f64, AtomicU64>,
     /// Sessions.
     pub sessions: Gauge,
     /// Sessions whose socket is lost and that may come back.
@@ -143,6 +151,10 @@ impl Metrics {
         registry.register("tls_certificate_loads", "Certificates read anew, by outcome", loads);
         registry.register("tls_handshakes_failed", "Handshakes of TLS that failed", m.tls_failed.clone());
         registry.register("jwks_fetches", "Key sets asked for, by outcome", m.key_sets.clone());
+        registry.register("shedding", "Whether new guests are refused, by the limit's key", m.shedding.clone());
+        registry.register("resident_bytes", "Resident memory of the process", m.resident_bytes.clone());
+        registry.register("resident_bytes_max", "Resident memory that there may be", m.resident_bytes_max.clone());
+        registry.register("cpu_busy", "Share of the processors that the process keeps busy", m.cpu_busy.clone());
         registry.register("sessions", "Sessions", m.sessions.clone());
         registry.register("sessions_lost", "Sessions that wait for their client", m.sessions_lost.clone());
         registry.register("tickets", "Tickets that this node keeps", m.tickets.clone());
@@ -196,6 +208,11 @@ impl Metrics {
     /// Counts what a limit held back.
     pub fn limited(&self, limit: &'static str) {
         self.limited.get_or_create(&LimitLabel { limit }).inc();
+    }
+
+    /// Notes whether a limit has new guests refused.
+    pub fn shedding(&self, limit: &'static str, is_reached: bool) {
+        self.shedding.get_or_create(&LimitLabel { limit }).set(is_reached.into());
     }
 
     /// Counts a certificate read anew.

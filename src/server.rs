@@ -140,6 +140,10 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let hub = self.context.hub.clone();
         let timers = tokio::spawn(hub.clone().run_timers());
+        let load = tokio::spawn({
+            let hub = hub.clone();
+            async move { hub.load().follow().await }
+        });
         let (leave, left) = watch::channel(());
         let context = Arc::new(self.context);
         let certificates = self.tls.clone().map(|tls| tokio::spawn(tls.follow()));
@@ -172,7 +176,7 @@ impl Server {
             tracing::warn!("some connections did not end within the drain time");
         }
         timers.abort();
-        certificates.into_iter().chain(operator).chain([keys]).for_each(|task| task.abort());
+        certificates.into_iter().chain(operator).chain([keys, load]).for_each(|task| task.abort());
     }
 }
 

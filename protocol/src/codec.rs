@@ -65,12 +65,20 @@ pub struct Refused {
     pub message: Cow<'static, str>,
     /// The room it was about, where one could be read.
     pub room: Option<RoomName>,
+    /// In how many milliseconds it might not be refused; `None` where waiting does not help.
+    pub retry_after: Option<u64>,
 }
 
 impl Refused {
     /// A refusal that answers no request in particular.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { re: None, code, message: message.into(), room: None }
+        Self { re: None, code, message: message.into(), room: None, retry_after: code.retry_after_ms() }
+    }
+
+    /// The same refusal, by somebody who knows better how long to wait.
+    #[must_use]
+    pub fn for_now(self, retry_after: u64) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
     }
 
     /// The same refusal as the answer to a request.

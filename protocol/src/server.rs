@@ -118,7 +118,7 @@ impl Failed {
             code: refused.code,
             name: refused.code.name().to_owned(),
             message: refused.message.clone().into_owned(),
-            retry_after: None,
+            retry_after: refused.retry_after,
             room: if refused.re.is_none() { refused.room.clone() } else { None },
             count: None,
         }

@@ -78,6 +78,11 @@ settings! {
         connections_per_ip: usize = 1000, 1..=10_000_000;
         /// Connections of one user.
         connections_per_user: usize = 16, 1..=100_000;
+        /// Resident memory from nearly which on no new guest is taken on; 0: nine tenths of what the machine, or the
+        /// control group that the server runs in, has.
+        memory: usize = 0, 0..=1_099_511_627_776;
+        /// Per cent of the processors from which on no new guest is taken on; 100: however busy they are.
+        cpu_percent: u64 = 90, 10..=100;
         /// Tickets that this node keeps.
         tickets: usize = 100_000, 1..=10_000_000;
         /// Tickets of one user; a new one takes the place of the one that was used least recently.

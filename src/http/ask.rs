@@ -240,7 +240,7 @@ impl Ask {
         {
             let place = peer.place.behind(from).map_err(|TurnedAway { code, limit, wait }| {
                 let refused = Refused::new(code, format!("too many connections: limits.{limit}"));
-                Refusal { retry_after: Some(wait), limit: Some(limit), ..refused.into() }
+                Refusal { limit: Some(limit), ..refused.for_now(wait).into() }
             })?;
             self.place = Some(place);
         }
@@ -269,7 +269,7 @@ impl Ask {
     ) -> Result<(), Refusal> {
         pace.take(key, self.now).map_err(|wait| {
             let refused = Refused::new(ErrorCode::RateLimited, format!("too fast: limits.{limit}"));
-            Refusal { retry_after: Some(wait), limit: Some(limit), ..refused.into() }
+            Refusal { limit: Some(limit), ..refused.for_now(wait).into() }
         })
     }
 

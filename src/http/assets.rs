@@ -57,7 +57,7 @@ pub(super) async fn page(tail: Tail, ask: Ask, served: bool) -> Response {
             _ if name.starts_with("v1/") => "no such route; a `/` within a name is written %2F",
             _ => "no such route",
         };
-        return problem::reply(&Refused::new(ErrorCode::NotFound, hint), None);
+        return problem::reply(&Refused::new(ErrorCode::NotFound, hint));
     };
     on_open(ask, &[Method::GET, Method::HEAD], |_| async move { Ok(response) }).await
 }

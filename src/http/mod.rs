@@ -219,11 +219,11 @@ impl Page {
     /// The answer as a response that the page may read, if it is one of ours.
     fn response<B: From<String>>(&self, context: &Context, answer: Answer<B>) -> http::Response<B> {
         let (origins, metrics) = (&context.origins, context.hub.metrics());
-        let mut response = answer.unwrap_or_else(|Refusal { refused, retry_after, limit, .. }| {
+        let mut response = answer.unwrap_or_else(|Refusal { refused, limit, .. }| {
             tracing::debug!(code = refused.code.number(), detail = &*refused.message, "refused");
             metrics.refuse(refused.code);
             limit.into_iter().for_each(|limit| metrics.limited(limit));
-            problem::reply(&refused, retry_after)
+            problem::reply(&refused)
         });
         let headers = response.headers_mut();
         headers.append(header::VARY, HeaderValue::from_static("Origin"));

@@ -4,8 +4,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 use rallypoint_protocol::{ErrorCode, codec::Refused};
 use serde_json::json;
 
-/// An error as a response. `retry_after` is in milliseconds.
-pub(super) fn reply<B: From<String>>(refused: &Refused, retry_after: Option<u64>) -> Response<B> {
+/// An error as a response.
+pub(super) fn reply<B: From<String>>(refused: &Refused) -> Response<B> {
     let code = refused.code;
     let mut body = json!({
         "type": "about:blank",
@@ -14,7 +14,7 @@ pub(super) fn reply<B: From<String>>(refused: &Refused, retry_after: Option<u64>
         "code": code,
         "detail": refused.message,
     });
-    let wait = retry_after.or(code.retry_after_ms());
+    let wait = refused.retry_after;
     if let Some(wait) = wait {
         body["retry_after"] = wait.into();
     }
@@ -34,5 +34,5 @@ pub(super) fn reply<B: From<String>>(refused: &Refused, retry_after: Option<u64>
 
 /// An error in its own words.
 pub(super) fn of<B: From<String>>(code: ErrorCode) -> Response<B> {
-    reply(&code.into(), None)
+    reply(&code.into())
 }

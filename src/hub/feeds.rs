@@ -235,6 +235,10 @@ impl Feed {
         state_hz: Option<f64>,
         now: Millis,
     ) -> Result<Self, Refused> {
+        // Whoever comes back is no new guest.
+        if start.cursor.is_none() {
+            hub.load().admit()?;
+        }
         let (Reader { id, wake, .. }, user) = enter(hub, &grant.user, true)?;
         let own = RoomName::of_user(&grant.user);
         let own_key = LogKey::of(&own);

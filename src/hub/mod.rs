@@ -47,6 +47,7 @@ use crate::{
     },
     config::{Config, Limits},
     ice::{Given, Ice},
+    load::Load,
     metrics::Metrics,
     room::{RoomSettings, history::Bounds, history::Publication},
     session::{
@@ -85,6 +86,7 @@ pub struct Hub {
     lost: Lost,
     ice: Ice,
     tickets: Tickets,
+    load: Load,
     draining: AtomicBool,
     /// How many connections there were when it began to drain.
     crowd: AtomicU64,
@@ -131,6 +133,7 @@ impl Hub {
             lost: Lost::default(),
             ice: Ice::new(&config.ice),
             tickets: Tickets::new(limits, metrics.clone()),
+            load: Load::new(limits, metrics.clone()),
             metrics,
             link_terms,
             rooms: Rooms::new(limits.rooms),
@@ -263,13 +266,14 @@ impl Hub {
         })
     }
 
-    /// Makes a session and greets it. Refused before anything exists if the user has too many.
+    /// Makes a session and greets it. Refused before anything exists if the user has too many, or the node bears no more.
     pub async fn open_session(
         self: &Arc<Self>,
         grant: Grant,
         link: &Arc<Link>,
         notifications_since: Option<Position>,
     ) -> Result<Arc<SessionCell>, Refused> {
+        self.load.admit()?;
         let (id, peer) = (Uuid::new_v4(), PeerId::random());
         let entered = self.enter_session(id, peer, Tokens::new(), Arc::new(grant), link, notifications_since).await?;
         Ok(entered.expect("nobody else has this id"))
@@ -407,6 +411,11 @@ impl Hub {
             return Ok(grant);
         }
         Err(Refused::new(ErrorCode::TokenExpired, "a newer generation of this user's tokens is in use"))
+    }
+
+    /// What the node bears.
+    pub(crate) fn load(&self) -> &Load {
+        &self.load
     }
 
     /// Tickets that were issued.

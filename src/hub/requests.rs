@@ -128,20 +128,19 @@ impl Hub {
     /// Tells a session that something was refused: always when it asked with an id, now and then
     /// when it did not.
     pub fn refuse(&self, session: &Arc<SessionCell>, refusal: Refusal) {
-        let Refusal { refused, retry_after, limit, closes } = refusal;
+        let Refusal { refused, limit, closes } = refusal;
         self.metrics().refuse(refused.code);
         if let Some(limit) = limit {
             self.metrics().limited(limit);
         }
-        let retry_after = retry_after.or(refused.code.retry_after_ms());
-        let mut failed = Failed { retry_after, ..Failed::of(&refused) };
+        let mut failed = Failed::of(&refused);
         if closes {
             return session.close_after(&ServerMessage::Error(failed), CloseCode::Rate, "went on above its rate");
         }
         match refused.re {
             // An id that was not new has its own answer, or had it long ago.
             Some(_) if refused.code == ErrorCode::BadId => {}
-            Some(re) => session.lock().answered(re, Answer::Refused(Box::new(refused), retry_after)),
+            Some(re) => session.lock().answered(re, Answer::Refused(Box::new(refused))),
             None => match session.lock().report(&refused, self.now()) {
                 Some(count) => failed.count = Some(count),
                 None => return,
@@ -167,9 +166,7 @@ impl Hub {
     fn answer_again(&self, session: &Arc<SessionCell>, id: Option<u64>, answer: Answer) {
         let message = match (answer, id) {
             (Answer::Done(position), Some(re)) => ServerMessage::Ok(Done { re, position }),
-            (Answer::Refused(refused, retry_after), _) => {
-                ServerMessage::Error(Failed { retry_after, ..Failed::of(&refused) })
-            }
+            (Answer::Refused(refused), _) => ServerMessage::Error(Failed::of(&refused)),
             _ => return,
         };
         session.send(&message);

@@ -19,8 +19,8 @@ pub enum Answer {
     Pending,
     /// Done, and where the event stands if it made one.
     Done(Option<Position>),
-    /// Refused, and in how many milliseconds it might not be.
-    Refused(Box<Refused>, Option<u64>),
+    /// Refused.
+    Refused(Box<Refused>),
     /// A view of the room or roster. A repeated request gets a current one.
     View,
 }

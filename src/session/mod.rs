@@ -100,8 +100,6 @@ pub enum Verdict {
 pub struct Refusal {
     /// What to answer.
     pub refused: Refused,
-    /// Milliseconds until it may succeed.
-    pub retry_after: Option<u64>,
     /// Which of the limits it is about, as the configuration calls it.
     pub limit: Option<&'static str>,
     /// The client went on regardless for too long: its socket is to be closed.
@@ -111,13 +109,13 @@ pub struct Refusal {
 impl std::convert::From<TooFast> for Refusal {
     fn from(TooFast { wait, limit, persistent }: TooFast) -> Self {
         let refused = Refused::new(ErrorCode::RateLimited, "too fast; wait retry_after milliseconds");
-        Self { refused, retry_after: Some(wait), limit: Some(limit), closes: persistent }
+        Self { refused: refused.for_now(wait), limit: Some(limit), closes: persistent }
     }
 }
 
 impl<T: Into<Refused>> std::convert::From<T> for Refusal {
     fn from(refused: T) -> Self {
-        Self { refused: refused.into(), retry_after: None, limit: None, closes: false }
+        Self { refused: refused.into(), limit: None, closes: false }
     }
 }
 

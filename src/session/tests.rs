@@ -145,12 +145,12 @@ fn too_fast_is_told_when_to_come_back() {
     let ping = Request::Ping { id: None, t: None };
     assert_eq!(slow.handle(&ping, 1, Millis(0.0)), Ok(Verdict::Go));
     let refusal = slow.handle(&ping, 1, Millis(0.0)).unwrap_err();
-    assert_eq!((refusal.refused.code, refusal.retry_after), (ErrorCode::RateLimited, Some(100)));
+    assert_eq!((refusal.refused.code, refusal.refused.retry_after), (ErrorCode::RateLimited, Some(100)));
     assert_eq!(slow.handle(&ping, 1, Millis(100.0)), Ok(Verdict::Go));
     // The hasty request used its id up: sent again it is answered as before, not done.
     let hasty = Request::Ping { id: Some(1), t: None };
     let refusal = slow.handle(&hasty, 1, Millis(100.0)).unwrap_err();
-    let answer = Answer::Refused(Box::new(refusal.refused), refusal.retry_after);
+    let answer = Answer::Refused(Box::new(refusal.refused));
     slow.answered(1, answer.clone());
     assert_eq!(slow.handle(&hasty, 1, Millis(1000.0)), Ok(Verdict::Again(answer)));
     let large = slow.handle(&ping, 2000, Millis(2000.0)).unwrap_err();

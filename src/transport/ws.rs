@@ -486,8 +486,7 @@ impl Connection {
         let code = CloseCode::of_error(refused.code);
         self.metrics().refuse(refused.code);
         let detail = refused.message.clone();
-        let retry_after = refused.code.retry_after_ms();
-        let last = ServerMessage::Error(Failed { retry_after, ..Failed::of(&Refused { re: None, ..refused }) });
+        let last = ServerMessage::Error(Failed::of(&Refused { re: None, ..refused }));
         self.shared().close_after(Some(&last), code, &detail);
     }
 

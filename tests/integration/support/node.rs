@@ -170,5 +170,7 @@ fn usual() -> Config {
     config.auth.admin_audience = ADMIN_AUDIENCE.to_owned();
     config.auth.keys = vec![KeyConfig::of_secret(SECRET)];
     config.limits.drain_ms = 1000;
+    // All tests of this program are one process to a server.
+    config.limits.cpu_percent = 100;
     config
 }

@@ -213,7 +213,7 @@ impl Hub {
         ledger.answers.judged(place, id, &verdict);
         let result = match verdict {
             Ok(Verdict::Again(Answer::Done(position))) => Ok(position),
-            Ok(Verdict::Again(Answer::Refused(refused, _))) => Err(Refusal::from(*refused)),
+            Ok(Verdict::Again(Answer::Refused(refused))) => Err(Refusal::from(*refused)),
             Ok(Verdict::Again(_)) => return,
             Ok(Verdict::Go) => {
                 if matches!(request, Request::Join { .. }) {
@@ -234,13 +234,13 @@ impl Hub {
         };
         let (code, seq) = match result {
             Ok(position) => (0, position.map_or(0, |position| position.seq)),
-            Err(Refusal { refused, retry_after, closes, .. }) => {
+            Err(Refusal { refused, closes, .. }) => {
                 if closes && let Standing::Here(at) = self.places[place].standing {
                     return self.close(at, 4302);
                 }
                 let code = u64::from(refused.code.number());
                 if refused.code != ErrorCode::BadId {
-                    self.places[place].session.answered(id, Answer::Refused(Box::new(refused), retry_after));
+                    self.places[place].session.answered(id, Answer::Refused(Box::new(refused)));
                 }
                 (code, 0)
             }
