@@ -1,7 +1,7 @@
 # The whole day's work. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run pages test test-fast check fuzz conformance build-release arena history restart soak hostile stalled bench compare memory stall clean
+.PHONY: help run pages test test-fast check fuzz conformance build-release arena history restart soak hostile stalled overload echo bench compare memory stall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,14 @@ hostile: build-release ## attack after attack next to a normal pair: what is ans
 stalled: build-release ## members that stop reading: memory, and what the others notice (PAIRS=3)
 	cargo build --release --package rallypoint-proof
 	@BUILT=release PAIRS=$(or $(PAIRS),3) tests/run.sh stalled
+
+overload: build-release ## three times as many guests as there is room for: what old and new ones notice (ONLY="memory" ROUNDS=3 QUICK=1)
+	cargo build --release --package rallypoint-proof
+	@BUILT=release ONLY="$(ONLY)" ROUNDS=$(or $(ROUNDS),3) QUICK="$(QUICK)" tests/run.sh overload
+
+echo: build-release ## the round trip of one message, in the clear and over TLS
+	cargo build --release --package rallypoint-proof
+	@"$${CARGO_TARGET_DIR:-target}/release/echo" --server "$${CARGO_TARGET_DIR:-target}/release/rallypoint"
 
 bench: ## this server next to the field, workload by workload (QUICK=1 ONLY="fan-out" PAIRS=7 OUT=folder)
 	@tests/bench/run.sh $(if $(QUICK),--quick) --pairs $(or $(PAIRS),7) --only "$(ONLY)" $(if $(OUT),--out "$(OUT)")

@@ -17,6 +17,8 @@ use crate::{
 
 /// Descriptors that are not for guests: logs, listeners, key files.
 const SPARE_DESCRIPTORS: u64 = 64;
+/// Connections to the port for metrics; they take spare descriptors.
+const OPERATOR_CONNECTIONS: usize = 16;
 
 /// How many connections there may be, in all and from one address.
 pub struct Ceilings {
@@ -70,6 +72,21 @@ impl Ceilings {
             door: Mutex::new(Door { open: 0, bucket: Bucket::full(accepts, now) }),
             by_ip: DashMap::new(),
             accepts_of_ip: Pace::new(limits.accepts_per_second_per_ip, limits.accepts_burst_per_ip),
+            empty: tokio::sync::Notify::new(),
+            metrics,
+        }
+    }
+
+    /// For a port of the operator's own, which is reached when the guests' is full.
+    pub(crate) fn of_operator(metrics: Arc<Metrics>, now: Millis) -> Self {
+        let rate = Rate { per_second: OPERATOR_CONNECTIONS as f64, burst: OPERATOR_CONNECTIONS as f64 };
+        Self {
+            max: OPERATOR_CONNECTIONS,
+            max_per_ip: OPERATOR_CONNECTIONS,
+            accepts: rate,
+            door: Mutex::new(Door { open: 0, bucket: Bucket::full(rate, now) }),
+            by_ip: DashMap::new(),
+            accepts_of_ip: Pace::new(rate.per_second, rate.burst),
             empty: tokio::sync::Notify::new(),
             metrics,
         }

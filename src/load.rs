@@ -1,5 +1,6 @@
-//! What the server bears: at a ceiling of memory or processor no new guest is taken on, so that those who are here
-//! notice nothing. Lost sessions and feeds that come back are not new.
+//! What the server bears: near a ceiling of memory or processor no new guest is taken on, so that those who are here
+//! notice nothing. Lost sessions and feeds that come back are not new. If memory grows all the same, by what guests say,
+//! logs take no more.
 
 use std::{
     collections::VecDeque,
@@ -31,11 +32,13 @@ const WAIT_SPREAD_MS: u64 = 4000;
 
 /// What can run out, in the order of the bits that say so.
 const CEILINGS: [&str; 2] = ["memory", "cpu_percent"];
+/// Set where the whole of the memory is used.
+const FULL: u8 = 1 << CEILINGS.len();
 
 /// Whether new guests are taken on.
 pub(crate) struct Load {
     ceilings: Ceilings,
-    /// A bit for each ceiling that is reached.
+    /// A bit for each ceiling that is near, and [`FULL`].
     reached: AtomicU8,
     metrics: Arc<Metrics>,
 }
@@ -65,9 +68,21 @@ impl Load {
             return Ok(());
         }
         let limit = CEILINGS[reached.trailing_zeros() as usize % CEILINGS.len()];
+        Err(self.refuse(limit, "no new guest"))
+    }
+
+    /// Lets something into a log that a guest says, or tells when to try again.
+    pub(crate) fn take_event(&self) -> Result<(), Refused> {
+        match self.reached.load(Ordering::Relaxed) & FULL {
+            0 => Ok(()),
+            _ => Err(self.refuse("memory", "no new event")),
+        }
+    }
+
+    fn refuse(&self, limit: &'static str, what: &str) -> Refused {
         self.metrics.limited(limit);
         let wait = WAIT_MS + Uuid::new_v4().as_u64_pair().1 % WAIT_SPREAD_MS;
-        Err(Refused::new(ErrorCode::Overloaded, format!("no new guest for now: limits.{limit}")).for_now(wait))
+        Refused::new(ErrorCode::Overloaded, format!("{what} for now: limits.{limit}")).for_now(wait)
     }
 
     /// Measures for as long as the server runs.
@@ -92,10 +107,10 @@ impl Load {
         }
     }
 
-    fn take(&self, Verdict { reached, memory }: Verdict, busy: f64) {
+    fn take(&self, Verdict { reached, full, memory }: Verdict, busy: f64) {
         self.metrics.cpu_busy.set(busy);
         self.metrics.resident_bytes.set(i64::try_from(memory).unwrap_or(i64::MAX));
-        let bits = reached.iter().rev().fold(0, |bits, &is| bits << 1 | u8::from(is));
+        let bits = reached.iter().rev().fold(u8::from(full), |bits, &is| bits << 1 | u8::from(is));
         let before = self.reached.swap(bits, Ordering::Relaxed);
         for (bit, limit) in CEILINGS.into_iter().enumerate() {
             let (was, is) = (before >> bit & 1 == 1, reached[bit]);
@@ -117,16 +132,19 @@ struct Judge {
     ceilings: Ceilings,
     busy: VecDeque<f64>,
     reached: [bool; 2],
+    full: bool,
 }
 
 struct Verdict {
+    /// In the order of [`CEILINGS`].
     reached: [bool; 2],
+    full: bool,
     memory: u64,
 }
 
 impl Judge {
     fn new(ceilings: Ceilings) -> Self {
-        Self { ceilings, busy: VecDeque::with_capacity(BUSY_OF), reached: [false; 2] }
+        Self { ceilings, busy: VecDeque::with_capacity(BUSY_OF), reached: [false; 2], full: false }
     }
 
     /// How busy the processors were lately.
@@ -145,11 +163,12 @@ impl Judge {
         let Ceilings { memory: most, busy: busiest } = self.ceilings;
         #[expect(clippy::cast_precision_loss, reason = "to within some bytes")]
         let shares = [memory as f64 / most, self.busy() / busiest];
+        self.full = shares[0] >= if self.full { 0.95 } else { 1.0 };
         let bounds = [[0.90, 0.95], [0.90, 1.0]];
         for ((reached, share), [calm, full]) in self.reached.iter_mut().zip(shares).zip(bounds) {
             *reached = share >= if *reached { calm } else { full };
         }
-        Verdict { reached: self.reached, memory }
+        Verdict { reached: self.reached, full: self.full, memory }
     }
 }
 
@@ -193,6 +212,8 @@ mod tests {
         let mut judge = judge();
         let mut at = |mib: u64| judge.judge(mib * MIB, 0.0).reached[0];
         assert_eq!([at(50), at(94), at(95), at(91), at(89), at(94)], [false, false, true, true, false, false]);
+        let mut full = |mib: u64| judge.judge(mib * MIB, 0.0).full;
+        assert_eq!([full(99), full(100), full(96), full(94), full(99)], [false, true, true, false, false]);
     }
 
     #[test]
@@ -208,7 +229,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new());
         let limits = Limits { memory: (100 * MIB) as usize, ..Limits::default() };
         let load = Load::new(&limits, metrics.clone());
-        let set = |reached| load.take(Verdict { reached, memory: 7 }, 0.5);
+        let set = |reached| load.take(Verdict { reached, full: false, memory: 7 }, 0.5);
         assert_eq!(load.admit(), Ok(()));
         for (reached, limit) in [([true, false], "limits.memory"), ([false, true], "limits.cpu_percent")] {
             set(reached);
@@ -222,8 +243,11 @@ mod tests {
         }
         set([true, true]);
         assert!(load.admit().unwrap_err().message.contains("limits.memory"));
+        assert_eq!(load.take_event(), Ok(()));
+        load.take(Verdict { reached: [true, false], full: true, memory: 7 }, 0.5);
+        assert!(load.take_event().unwrap_err().message.contains("no new event for now: limits.memory"));
         set([false, false]);
-        assert_eq!(load.admit(), Ok(()));
+        assert_eq!((load.admit(), load.take_event()), (Ok(()), Ok(())));
         assert_eq!((metrics.resident_bytes_max.get(), metrics.resident_bytes.get()), (100 << 20, 7));
     }
 

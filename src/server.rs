@@ -20,6 +20,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
+    task::{JoinError, JoinHandle},
 };
 use tokio_rustls::server::TlsStream;
 use tower_service::Service as _;
@@ -151,9 +152,10 @@ impl Server {
         let ceilings = self.ceilings.clone();
         let doors =
             Doors { ceilings, hub: hub.clone(), leaving: left, proxies: context.proxies.clone(), way: Way::Bare };
-        let operator = self.metrics_listener.map(|listener| {
+        let mut operator = self.metrics_listener.map(|listener| {
             let routes = routes::metrics_routes(context.clone());
-            tokio::spawn(accept(listener, routes, doors.clone()))
+            let ceilings = Arc::new(Ceilings::of_operator(hub.metrics().clone(), hub.now()));
+            tokio::spawn(accept(listener, routes, Doors { ceilings, ..doors.clone() }))
         });
         let way = self.tls.map_or_else(|| Way::Direct(context.clone()), Way::Tls);
         let doors = Doors { way, ..doors };
@@ -165,8 +167,9 @@ impl Server {
                 // Nobody knocks in vain: once it is over the port is closed.
                 _ = accepting.await;
             }
-            // A server that takes nobody in any more had better be started again.
+            // A server that takes nobody in any more, or tells nobody how it is, had better be started again.
             ended = &mut accepting => tracing::error!(?ended, "nobody is accepted any more"),
+            ended = ended(operator.as_mut()) => tracing::error!(?ended, "nobody is accepted for metrics any more"),
         }
         tracing::info!("stopping");
         hub.drain().await;
@@ -177,6 +180,14 @@ impl Server {
         }
         timers.abort();
         certificates.into_iter().chain(operator).chain([keys, load]).for_each(|task| task.abort());
+    }
+}
+
+/// Waits for the end of a task, for ever if there is none.
+async fn ended(task: Option<&mut JoinHandle<()>>) -> Result<(), JoinError> {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -421,15 +432,19 @@ fn tune(socket: &TcpSocket, limits: &Limits) {
 mod tests {
     use super::*;
 
-    /// It had better be started again than live on where nobody reaches it.
+    /// It had better be started again than live on where nobody reaches it, or knows how it is.
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_server_stops_when_its_port_is_closed() {
-        let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
-        config.auth.dev = true;
-        let server = Server::bind(config).await.unwrap();
-        let port = rustix::io::dup(&server.listener).unwrap();
-        let running = tokio::spawn(server.run(std::future::pending()));
-        rustix::net::shutdown(&port, rustix::net::Shutdown::Both).unwrap();
-        tokio::time::timeout(Duration::from_secs(60), running).await.expect("it stops").unwrap();
+    async fn a_server_stops_when_a_port_of_it_is_closed() {
+        for of_operator in [false, true] {
+            let free = ([127, 0, 0, 1], 0).into();
+            let mut config = Config { listen: free, metrics_listen: Some(free), ..Config::default() };
+            config.auth.dev = true;
+            let server = Server::bind(config).await.unwrap();
+            let listener = if of_operator { server.metrics_listener.as_ref().unwrap() } else { &server.listener };
+            let port = rustix::io::dup(listener).unwrap();
+            let running = tokio::spawn(server.run(std::future::pending()));
+            rustix::net::shutdown(&port, rustix::net::Shutdown::Both).unwrap();
+            tokio::time::timeout(Duration::from_secs(60), running).await.expect("it stops").unwrap();
+        }
     }
 }

@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 . tests/packages.sh
 GROUPS_OF_ALL=(pages check build unit integration doc example-config vectors client conformance browser arena history bench fuzz)
 # Known by name, and run only when they are named.
-GROUPS_ON_DEMAND=(restart soak hostile stalled)
+GROUPS_ON_DEMAND=(restart soak hostile stalled overload)
 BUILT=${BUILT:-}
 TARGET=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 SCRATCH=$(mktemp -d)
@@ -208,6 +208,7 @@ group_history() {
   local history=("$built/history" --server "$built/rallypoint" --n "${N:-300}" --seed "${SEED:-}" --out "$TARGET")
   step "the history" "${history[@]}"
   step "the history over TLS" "${history[@]}" --tls
+  step "an echo, in the clear and over TLS" "$built/echo" --server "$built/rallypoint"
 }
 
 # The benchmarks as they are shortest: every payload arrives, and nothing is asked about time. `make bench` and `make
@@ -245,6 +246,15 @@ group_stalled() {
   [[ -n $BUILT ]] || build
   local built=$TARGET/${BUILT:-debug}
   step "stalled members" "$built/stalled" --server "$built/rallypoint" --pairs "${PAIRS:-3}"
+}
+
+# Three times as many guests as there is room for, at each ceiling; `make overload`. QUICK=1 is smaller and asks nothing
+# about time.
+group_overload() {
+  [[ -n $BUILT ]] || build
+  local built=$TARGET/${BUILT:-debug}
+  step "more guests than there is room for" "$built/overload" --server "$built/rallypoint" --only "${ONLY:-}" \
+    --rounds "${ROUNDS:-3}" ${QUICK:+--quick}
 }
 
 # ------------------------------------------------------------------------------------ what they use

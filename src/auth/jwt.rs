@@ -167,7 +167,9 @@ impl Verifier {
                 set.follow(&metrics, || _ = own.changes.fetch_add(1, Ordering::Release)).await;
             });
         }
-        while following.join_next().await.is_some() {}
+        while let Some(ended) = following.join_next().await {
+            tracing::error!(?ended, "a key set is kept up to date no more");
+        }
     }
 
     /// Whether there is any key at all: sets may not have been fetched yet.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rallypoint_protocol::{
     CloseCode, ErrorCode, EventBody, Kind, PeerId, Position, RoomName, UserName,
+    codec::Refused,
     event::{Entry, From, LeaveReason},
 };
 use serde::Serialize;
@@ -47,7 +48,8 @@ impl Hub {
         data: Box<RawValue>,
         from: From,
         dedup: Option<Dedup>,
-    ) -> Result<Position, ErrorCode> {
+    ) -> Result<Position, Refused> {
+        self.load.take_event()?;
         let body = if kind.as_str() == "message" {
             let text: TextOnly = serde_json::from_str(data.get()).map_err(|_| ErrorCode::Malformed)?;
             EventBody::Message { text: text.text }
@@ -64,7 +66,8 @@ impl Hub {
         message: Box<str>,
         data: Option<Box<RawValue>>,
         dedup: Option<Dedup>,
-    ) -> Result<(usize, Position), ErrorCode> {
+    ) -> Result<(usize, Position), Refused> {
+        self.load.take_event()?;
         let log = RoomName::of_user(user);
         let here = self.users.count(user);
         let published = self.publish(&log, EventBody::Notification { message, data }, None, dedup).await?;

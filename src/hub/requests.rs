@@ -248,6 +248,7 @@ impl Hub {
         room: &RoomName,
         body: EventBody,
     ) -> Result<Reply, Refusal> {
+        self.load.take_event()?;
         let author = session.lock().author();
         let _joined = place_of(session, room)?;
         let published = self.publish(room, body, Some(author), None).await?;

@@ -7,6 +7,7 @@ mod house;
 mod ice;
 mod jwks;
 mod moves;
+mod overload;
 mod pages;
 mod proxies;
 mod refusals;

@@ -4,6 +4,7 @@
 //! - [`history`] records what every client sent and saw;
 //! - [`check`] proves from such a record that nothing was lost, doubled, reordered or silently skipped;
 //! - [`hostile`] are attacks, each with what it must be answered;
+//! - [`overload`] are crowds of newcomers at each ceiling of a server, and those who were there before;
 //! - [`stalled`] are members that stop reading, and those who share a room with them;
 //! - [`certificate`] makes certificates, and clients that trust them;
 //! - [`ws`] is the framing of WebSockets, for all who speak it without a library;
@@ -16,6 +17,7 @@ pub mod check;
 pub mod history;
 pub mod hostile;
 pub mod options;
+pub mod overload;
 pub mod proxy;
 pub mod run;
 pub mod seed;

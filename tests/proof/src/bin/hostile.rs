@@ -89,7 +89,7 @@ async fn run(options: &Options) -> io::Result<bool> {
         SETTINGS.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
     );
     let ground = Ground::new(setup.address).await?;
-    let pair = Pair::start(setup.address).await?;
+    let pair = Pair::start(setup.address, 0).await?;
     sleep(CALM).await;
     let calm = pair.measured().await.map_err(io::Error::other)?;
     println!("the pair alone: p50 {:.2} ms, p99 {:.2} ms of {} moves", calm.p50, calm.p99, calm.count);

@@ -24,7 +24,6 @@ use crate::run::{
 const STEP: Duration = Duration::from_millis(20);
 /// How long a move may be on its way before it counts as lost.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
-const ROOM: &str = "normal";
 
 #[derive(Debug, Default)]
 struct Course {
@@ -64,20 +63,21 @@ impl Latency {
 }
 
 impl Pair {
-    /// Connects both and begins to move.
-    pub async fn start(door: SocketAddr) -> io::Result<Self> {
+    /// Connects both of the pair with this number and begins to move.
+    pub async fn start(door: SocketAddr, number: usize) -> io::Result<Self> {
+        let room = format!("normal/{number}");
         let course = Arc::new(Mutex::new(Course::default()));
         let mut wires = Vec::new();
         for user in ["ada", "bob"] {
-            let token = http::token(door, user).await?;
+            let token = http::token(door, &format!("{user}-{number}")).await?;
             let socket = connect(door, Ipv4Addr::LOCALHOST, None).await?;
             let mut wire = Wire::open(socket, Some(&token), Encoding::Json).await?;
             wire.said("connected").await?;
-            wire.join(1, ROOM).await?;
+            wire.join(1, &room).await?;
             wires.push(wire);
         }
         let (Some(bob), Some(ada)) = (wires.pop(), wires.pop()) else { return Err(io::ErrorKind::NotFound.into()) };
-        let tasks = [tokio::spawn(guard(course.clone(), moves(ada, course.clone()))), {
+        let tasks = [tokio::spawn(guard(course.clone(), moves(ada, room, course.clone()))), {
             tokio::spawn(guard(course.clone(), sees(bob, course.clone())))
         }];
         Ok(Self { course, tasks })
@@ -85,6 +85,11 @@ impl Pair {
 
     /// What was measured since the last call; waits until every move sent so far has arrived.
     pub async fn measured(&self) -> Result<Latency, String> {
+        self.latencies().await.map(Latency::of)
+    }
+
+    /// The same, one by one.
+    pub async fn latencies(&self) -> Result<Vec<f64>, String> {
         let begin = Instant::now();
         let last = lock(&self.course).sent.back().map(|&(seq, _)| seq);
         loop {
@@ -94,7 +99,7 @@ impl Pair {
                     return Err(format!("the normal pair is broken: {why}"));
                 }
                 if last.is_none_or(|last| course.arrived >= last) {
-                    return Ok(Latency::of(std::mem::take(&mut course.latencies)));
+                    return Ok(std::mem::take(&mut course.latencies));
                 }
             }
             if begin.elapsed() > ARRIVES_WITHIN {
@@ -121,7 +126,7 @@ async fn guard(course: Arc<Mutex<Course>>, run: impl Future<Output = io::Result<
     }
 }
 
-async fn moves(mut wire: Wire, course: Arc<Mutex<Course>>) -> io::Result<()> {
+async fn moves(mut wire: Wire, room: String, course: Arc<Mutex<Course>>) -> io::Result<()> {
     let mut steps = interval(STEP);
     steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seq = 0;
@@ -131,7 +136,7 @@ async fn moves(mut wire: Wire, course: Arc<Mutex<Course>>) -> io::Result<()> {
             _ = steps.tick() => {
                 seq += 1;
                 lock(&course).sent.push_back((seq, Instant::now()));
-                let step = json!({ "type": "move", "room": ROOM, "seq": seq, "reliable": true, "data": { "x": seq } });
+                let step = json!({ "type": "move", "room": room, "seq": seq, "reliable": true, "data": { "x": seq } });
                 wire.say(&step).await?;
             }
         }

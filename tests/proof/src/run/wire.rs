@@ -10,7 +10,7 @@ use std::{
 use rallypoint_protocol::{Encoding, ServerMessage};
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
@@ -62,32 +62,62 @@ pub enum Heard {
 
 /// An open WebSocket.
 #[derive(Debug)]
-pub struct Wire {
-    socket: TcpStream,
+pub struct Wire<S = TcpStream> {
+    socket: S,
     encoding: Encoding,
     unread: Vec<u8>,
     /// Whether native pings are answered.
     pub answers: bool,
 }
 
-impl Wire {
-    /// Opens a WebSocket, with a token in the handshake or without. A refusal is an error that names the status.
-    pub async fn open(socket: TcpStream, token: Option<&str>, encoding: Encoding) -> io::Result<Self> {
-        let bearer = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
-        let head = format!(
-            "GET /v1/ws HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
-             sec-websocket-protocol: {}\r\n{bearer}\r\n",
-            encoding.subprotocol()
-        );
+/// The head of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The status.
+    pub status: u16,
+    /// `Retry-After`, seconds.
+    pub retry_after: Option<u64>,
+}
+
+impl Head {
+    fn parse(text: &str) -> Option<Self> {
+        let status = text.get(9..12)?.parse().ok()?;
+        let after = text.lines().filter_map(|line| line.split_once(':'));
+        let mut after = after.filter(|(name, _)| name.eq_ignore_ascii_case("retry-after"));
+        Some(Self { status, retry_after: after.next().and_then(|(_, value)| value.trim().parse().ok()) })
+    }
+}
+
+/// The lines of a handshake behind those with a credential.
+pub fn upgrade(encoding: Encoding) -> String {
+    format!(
+        "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-protocol: {}\r\n",
+        encoding.subprotocol()
+    )
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// Sends a `GET` with these lines and reads the head of the answer. If that is a 101, a WebSocket follows.
+    pub async fn begin(socket: S, path: &str, lines: &str, encoding: Encoding) -> io::Result<(Head, Self)> {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{lines}\r\n");
         let mut wire = Self { socket, encoding, unread: Vec::new(), answers: true };
-        wire.socket.write_all(head.as_bytes()).await?;
-        let end = timeout(PATIENCE, wire.head()).await.map_err(|_| ErrorKind::TimedOut)??;
-        let status = String::from_utf8_lossy(wire.unread.get(9..12).unwrap_or_default()).into_owned();
-        if status != "101" {
-            return Err(io::Error::other(format!("the handshake was answered with {status}")));
-        }
+        // Whoever was turned away at the door was answered before it asked.
+        let asked = wire.socket.write_all(request.as_bytes()).await;
+        let end = timeout(PATIENCE, wire.head()).await.map_err(|_| ErrorKind::TimedOut)?;
+        let end = end.map_err(|error| asked.err().unwrap_or(error))?;
+        let head = Head::parse(&String::from_utf8_lossy(&wire.unread[..end])).ok_or(ErrorKind::InvalidData)?;
         wire.unread.drain(..end);
+        Ok((head, wire))
+    }
+
+    /// Opens a WebSocket, with a token in the handshake or without. A refusal is an error that names the status.
+    pub async fn open(socket: S, token: Option<&str>, encoding: Encoding) -> io::Result<Self> {
+        let bearer = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let (head, wire) = Self::begin(socket, "/v1/ws", &(bearer + &upgrade(encoding)), encoding).await?;
+        if head.status != 101 {
+            return Err(io::Error::other(format!("the handshake was answered with {}", head.status)));
+        }
         Ok(wire)
     }
 
@@ -202,7 +232,9 @@ impl Wire {
         self.say(&serde_json::json!({ "type": "join", "id": id, "room": room })).await?;
         self.said("joined").await
     }
+}
 
+impl Wire {
     /// The socket, for an end that is no goodbye.
     pub fn into_socket(self) -> TcpStream {
         self.socket
