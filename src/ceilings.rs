@@ -9,6 +9,7 @@ use rallypoint_protocol::{code::ErrorCode, event::Millis};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::{
+    audit::Caller,
     config::Limits,
     metrics::Metrics,
     pace::Pace,
@@ -115,7 +116,7 @@ impl Ceilings {
         ip.map_or(Ok(()), |ip| self.count(ip))?;
         door.open += 1;
         self.metrics.sockets.inc();
-        Ok(Arc::new(Place { ceilings: self.clone(), ip, socket: None }))
+        Ok(Arc::new(Place { ceilings: self.clone(), ip, socket: None, caller: None }))
     }
 
     /// Counts one more from this address, if there may be.
@@ -146,15 +147,28 @@ pub struct Place {
     ceilings: Arc<Ceilings>,
     /// Which address it counts for.
     ip: Option<IpAddr>,
-    /// The proxy's connection, if this is the place of a guest behind one.
+    /// The place that this one goes with: that of the proxy's connection, if this is a guest's behind one.
     socket: Option<Arc<Self>>,
+    /// Who asked for what the place is for, where somebody wants to know.
+    caller: Option<Arc<Caller>>,
 }
 
 impl Place {
     /// A place for a guest of this address behind the proxy whose place this is.
     pub(crate) fn behind(self: &Arc<Self>, ip: IpAddr) -> Result<Arc<Self>, TurnedAway> {
         self.ceilings.count(ip)?;
-        Ok(Arc::new(Self { ceilings: self.ceilings.clone(), ip: Some(ip), socket: Some(self.clone()) }))
+        let ceilings = self.ceilings.clone();
+        Ok(Arc::new(Self { ceilings, ip: Some(ip), socket: Some(self.clone()), caller: None }))
+    }
+
+    /// The same place, and who asked for what it is for.
+    pub(crate) fn of(self: &Arc<Self>, caller: Arc<Caller>) -> Arc<Self> {
+        Arc::new(Self { ceilings: self.ceilings.clone(), ip: None, socket: Some(self.clone()), caller: Some(caller) })
+    }
+
+    /// Who asked for what the place is for.
+    pub(crate) fn caller(&self) -> Option<&Arc<Caller>> {
+        self.caller.as_ref()
     }
 }
 
@@ -166,7 +180,7 @@ impl Drop for Place {
             }
             self.ceilings.by_ip.remove_if(ip, |_, of_ip| *of_ip == 0);
         }
-        // A guest behind a proxy has no socket of its own, and nothing to do at the door.
+        // What goes with another place has no socket of its own, and nothing to do at the door.
         if self.socket.is_some() {
             return;
         }

@@ -7,12 +7,14 @@
 //! main -> server -> http -> transport -> hub -> { session, room, broker } -> protocol
 //! ```
 
+pub mod audit;
 pub mod auth;
 pub mod broker;
 pub mod ceilings;
 pub mod command;
 pub mod config;
 pub mod frame;
+mod hangup;
 pub mod histogram;
 pub mod http;
 pub mod hub;
@@ -29,3 +31,4 @@ pub mod server;
 pub mod session;
 pub mod tls;
 pub mod transport;
+pub mod webhooks;

@@ -14,8 +14,9 @@ pub struct Thinned {
     kinds: Mutex<HashMap<Identifier, Kind>>,
 }
 
+/// What is known of the lines of one kind.
 #[derive(Default)]
-struct Kind {
+pub(crate) struct Kind {
     second: u64,
     lines: u64,
     left_out: u64,
@@ -23,7 +24,7 @@ struct Kind {
 
 /// What to do with a line.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     Write,
     /// Write it; since it was last written, so many like it were not.
     WriteAfter(u64),
@@ -31,7 +32,8 @@ enum Verdict {
 }
 
 impl Kind {
-    fn judge(&mut self, second: u64, per_second: u64) -> Verdict {
+    /// Whether one more is written.
+    pub(crate) fn judge(&mut self, second: u64, per_second: u64) -> Verdict {
         if self.second != second {
             (self.second, self.lines) = (second, 0);
         }
@@ -44,6 +46,13 @@ impl Kind {
             0 => Verdict::Write,
             left_out => Verdict::WriteAfter(left_out),
         }
+    }
+}
+
+impl Kind {
+    /// Lines that were left out since one was written.
+    pub(crate) fn left_out(&self) -> u64 {
+        self.left_out
     }
 }
 

@@ -77,8 +77,6 @@ fn tell_systemd(state: NotifyState<'_>) {
 /// Waits for SIGTERM or SIGINT; from now on neither ends the process by itself.
 fn stop_signal() -> impl Future<Output = ()> {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    // SIGHUP has the certificate looked at. Where there is none it must not end the server, as it would by default.
-    _ = signal(SignalKind::hangup());
     async {
         let (Ok(mut term), Ok(mut int)) = signals else { return std::future::pending().await };
         tokio::select! {

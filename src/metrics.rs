@@ -46,9 +46,22 @@ struct LaneLabel {
 /// A label set of one word.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Outcome {
-    /// Of a resume `resumed`, `reset`, `revived` or `refused`; of a certificate `taken` or `refused`; of a key
+    /// Of a line of the audit log `written`, `dropped` or `left-out`; of a resume `resumed`, `reset`, `revived` or `refused`; of a certificate `taken` or `refused`; of a key
     /// set `taken`, `same` or `failed`.
     pub outcome: &'static str,
+}
+
+/// A label set of one webhook.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HookLabel {
+    hook: String,
+}
+
+/// A label set of what became of the events of one webhook.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HookOutcome {
+    hook: String,
+    outcome: &'static str,
 }
 
 /// A label set of one limit.
@@ -74,6 +87,12 @@ pub struct Metrics {
     certificate_loads: Family<Outcome, Counter>,
     /// Key sets asked for, by outcome.
     key_sets: Family<Outcome, Counter>,
+    /// Lines of the audit log, by outcome.
+    audit: Family<Outcome, Counter>,
+    /// Events for webhooks by what became of them, how many wait, and for how long the oldest has.
+    webhooks: Family<HookOutcome, Counter>,
+    webhooks_queued: Family<HookLabel, Gauge>,
+    webhooks_oldest: Family<HookLabel, Gauge<f64, AtomicU64>>,
     /// Handshakes of TLS that failed.
     pub tls_failed: Counter,
     /// Whether new guests are refused, by the limit that is reached.
@@ -155,6 +174,11 @@ impl Metrics {
         registry.register("resident_bytes", "Resident memory of the process", m.resident_bytes.clone());
         registry.register("resident_bytes_max", "Resident memory that there may be", m.resident_bytes_max.clone());
         registry.register("cpu_busy", "Share of the processors that the process keeps busy", m.cpu_busy.clone());
+        registry.register("audit_lines", "Lines of the audit log, by what became of them", m.audit.clone());
+        registry.register("webhooks", "Events for webhooks, by what became of them", m.webhooks.clone());
+        registry.register("webhooks_queued", "Events that wait for a webhook", m.webhooks_queued.clone());
+        let oldest = m.webhooks_oldest.clone();
+        registry.register("webhooks_oldest_seconds", "How long the oldest event for a webhook has waited", oldest);
         registry.register("sessions", "Sessions", m.sessions.clone());
         registry.register("sessions_lost", "Sessions that wait for their client", m.sessions_lost.clone());
         registry.register("tickets", "Tickets that this node keeps", m.tickets.clone());
@@ -223,6 +247,23 @@ impl Metrics {
     /// Counts a key set that was asked for.
     pub fn key_sets(&self, outcome: &'static str) {
         self.key_sets.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts lines of the audit log.
+    pub fn audit(&self, outcome: &'static str, count: u64) {
+        self.audit.get_or_create(&Outcome { outcome }).inc_by(count);
+    }
+
+    /// Counts events of a webhook.
+    pub fn webhooks(&self, hook: &str, outcome: &'static str, count: u64) {
+        self.webhooks.get_or_create(&HookOutcome { hook: hook.to_owned(), outcome }).inc_by(count);
+    }
+
+    /// Notes how many events wait for a webhook, and how long the oldest has, in seconds.
+    pub fn webhooks_wait(&self, hook: &str, queued: usize, oldest: f64) {
+        let label = HookLabel { hook: hook.to_owned() };
+        self.webhooks_queued.get_or_create(&label).set(i64::try_from(queued).unwrap_or(i64::MAX));
+        self.webhooks_oldest.get_or_create(&label).set(oldest);
     }
 
     /// Counts a close.

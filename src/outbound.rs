@@ -4,20 +4,25 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 use thiserror::Error;
+use tokio::time::Instant;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 
 /// How long an answer may take, from the connection to its last byte.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a connection that nobody uses is kept.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// What is read of an answer whose body says nothing to us, so that the connection can be used again.
+const UNREAD_MAX: usize = 64 * 1024;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -61,17 +66,29 @@ impl Outbound {
         max: usize,
     ) -> Result<Response<Bytes>, OutboundError> {
         let exchange = async {
-            let unreachable = |error: &dyn std::error::Error| OutboundError::Unreachable(told(error));
-            let (head, body) = self.client.request(request).await.map_err(|error| unreachable(&error))?.into_parts();
+            let (head, body) = self.begin(request).await?.into_parts();
             let whole = Limited::new(body, max).collect().await.map_err(|error| {
                 match error.downcast::<LengthLimitError>() {
                     Ok(_) => OutboundError::TooLong(max),
-                    Err(error) => unreachable(&*error),
+                    Err(error) => OutboundError::Unreachable(told(&*error)),
                 }
             })?;
             Ok(Response::from_parts(head, whole.to_bytes()))
         };
         tokio::time::timeout(DEADLINE, exchange).await.map_err(|_| OutboundError::Late)?
+    }
+
+    /// Sends a request whose answer is in its head. Its body is of no interest, however long or late.
+    pub(crate) async fn ask(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, HeaderMap), OutboundError> {
+        let begin = Instant::now();
+        let begun = tokio::time::timeout_at(begin + DEADLINE, self.begin(request)).await;
+        let (head, body) = begun.map_err(|_| OutboundError::Late)??.into_parts();
+        _ = tokio::time::timeout_at(begin + DEADLINE, Limited::new(body, UNREAD_MAX).collect()).await;
+        Ok((head.status, head.headers))
+    }
+
+    async fn begin(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, OutboundError> {
+        self.client.request(request).await.map_err(|error| OutboundError::Unreachable(told(&error)))
     }
 }
 

@@ -21,22 +21,26 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     task::{JoinError, JoinHandle},
+    time::Instant,
 };
 use tokio_rustls::server::TlsStream;
 use tower_service::Service as _;
 use warp::{filters::BoxedFilter, reply::Response};
 
 use crate::{
+    audit::{Audit, AuditError},
     auth::{OriginRules, ResumeKey, jwt::Verifier},
     ceilings::{Ceilings, Place, TurnedAway},
     config::Config,
     config::Limits,
+    hangup::Hangup,
     http::{self as routes, Context, Paces, Peer, direct},
-    hub::Hub,
+    hub::{Hub, clock::Clock, witness::Witness},
     metrics::Metrics,
     proxies::Proxies,
     tls::{Tls, TlsError},
     transport::{socket::linger, status::Status, ws},
+    webhooks::{WebhookError, Webhooks},
 };
 
 /// hyper's read buffer per HTTP connection; it cannot be smaller.
@@ -61,6 +65,12 @@ pub enum StartError {
     /// TLS is asked for and cannot be spoken.
     #[error("tls: {0}")]
     Tls(#[from] TlsError),
+    /// The audit log cannot be written.
+    #[error("audit.file: {0}")]
+    Audit(#[from] AuditError),
+    /// A webhook of the configuration cannot be used.
+    #[error("webhooks: {0}")]
+    Webhooks(#[from] WebhookError),
     /// A trusted proxy of the configuration cannot be read.
     #[error("{0}")]
     Proxies(#[from] crate::proxies::BadProxy),
@@ -76,6 +86,7 @@ pub struct Server {
     context: Context,
     ceilings: Arc<Ceilings>,
     tls: Option<Arc<Tls>>,
+    hangup: Hangup,
 }
 
 impl Server {
@@ -92,7 +103,10 @@ impl Server {
         if !resume_key.is_lasting() && config.limits.resume_grace_ms > 0 {
             tracing::warn!("without auth.resume_secret no session survives a restart of this server");
         }
-        let hub = Hub::new(Arc::new(config), metrics.clone(), resume_key);
+        let clock = Clock::start();
+        let audit = Audit::new(&config.audit, &metrics)?;
+        let witness = Witness::new(clock, audit, Webhooks::new(&config.webhooks, clock, &metrics)?);
+        let hub = Hub::witnessed(Arc::new(config), metrics.clone(), resume_key, witness);
         let ceilings = Arc::new(Ceilings::new(hub.limits(), metrics, hub.now()));
         let paces = Arc::new(Paces::new(hub.limits()));
         hub.metrics().started.set(hub.now().0 / 1000.0);
@@ -102,7 +116,7 @@ impl Server {
         let sockets = Arc::new(ws::Setting::new(hub.clone(), verifier.clone()));
         let status = Status::new(hub.clone());
         let context = Context { hub, verifier, origins, proxies, sockets, paces, status };
-        Ok(Self { listener, metrics_listener, context, ceilings, tls })
+        Ok(Self { listener, metrics_listener, context, ceilings, tls, hangup: Hangup::listen() })
     }
 
     /// Makes it an echo for tests of the connection alone: a WebSocket needs neither token nor
@@ -147,8 +161,12 @@ impl Server {
         });
         let (leave, left) = watch::channel(());
         let context = Arc::new(self.context);
-        let certificates = self.tls.clone().map(|tls| tokio::spawn(tls.follow()));
+        let certificates = self.tls.clone().map(|tls| tokio::spawn(tls.follow(self.hangup.clone())));
+        let audit = hub.witness().audit().cloned();
+        let records = audit.clone().map(|audit| tokio::spawn(follow(audit, self.hangup.clone())));
         let keys = tokio::spawn(context.verifier.clone().follow(hub.metrics().clone()));
+        let webhooks = hub.witness().webhooks().cloned();
+        let hooks = webhooks.as_ref().map(|webhooks| webhooks.follow()).unwrap_or_default();
         let ceilings = self.ceilings.clone();
         let doors =
             Doors { ceilings, hub: hub.clone(), leaving: left, proxies: context.proxies.clone(), way: Way::Bare };
@@ -174,12 +192,24 @@ impl Server {
         tracing::info!("stopping");
         hub.drain().await;
         drop(leave);
-        let drain = Duration::from_millis(hub.limits().drain_ms);
+        if let Some(webhooks) = &webhooks {
+            webhooks.hurry();
+        }
+        let (begun, drain) = (Instant::now(), Duration::from_millis(hub.limits().drain_ms));
         if tokio::time::timeout(drain, self.ceilings.emptied()).await.is_err() {
             tracing::warn!("some connections did not end within the drain time");
         }
+        if let Some(webhooks) = webhooks {
+            // They have gone on meanwhile; the last guests may have left in the last moment.
+            webhooks.drain(drain.saturating_sub(begun.elapsed())).await;
+        }
         timers.abort();
-        certificates.into_iter().chain(operator).chain([keys, load]).for_each(|task| task.abort());
+        let tasks = certificates.into_iter().chain(operator).chain([keys, load]).chain(hooks).chain(records);
+        tasks.for_each(|task| task.abort());
+        if let Some(audit) = audit {
+            // A thread that may wait: for a pipe that nobody reads, for instance.
+            _ = tokio::task::spawn_blocking(move || audit.close(hub.now())).await;
+        }
     }
 }
 
@@ -221,6 +251,14 @@ pub fn dev_warning(server: &Server) -> String {
     )
 }
 
+/// Has the audit log follow its file's name.
+async fn follow(audit: Arc<Audit>, mut hangup: Hangup) {
+    loop {
+        hangup.heard().await;
+        audit.reopen();
+    }
+}
+
 /// What every connection needs.
 #[derive(Clone)]
 struct Doors {
@@ -255,7 +293,10 @@ async fn accept(listener: TcpListener, routes: BoxedFilter<(Response,)>, doors: 
         match listener.accept().await {
             Ok((socket, from)) => match doors.enter(from) {
                 Ok(place) => _ = tokio::spawn(converse(socket, from, place, routes.clone(), doors.clone())),
-                Err(away) => turn_away(&socket, away),
+                Err(away) => {
+                    doors.hub.witness().turned_away(from.ip(), away.code);
+                    turn_away(&socket, away);
+                }
             },
             Err(error) if is_closed(&error) => return,
             Err(error) => {

@@ -13,7 +13,6 @@ use std::{
 use parking_lot::RwLock;
 use serde::Deserialize;
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -25,7 +24,7 @@ use tokio_rustls::{
     },
 };
 
-use crate::metrics::Metrics;
+use crate::{hangup::Hangup, metrics::Metrics};
 
 /// The section `[tls]`. Without files the port speaks plain HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -190,21 +189,14 @@ impl Tls {
     }
 
     /// Looks at the files now and then, and at once on SIGHUP; runs for as long as the server.
-    pub(crate) async fn follow(self: Arc<Self>) {
+    pub(crate) async fn follow(self: Arc<Self>, mut hangup: Hangup) {
         let mut seen = self.stamp();
         let mut due = tokio::time::interval(Duration::from_millis(self.config.reload_ms));
         due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut asked = signal(SignalKind::hangup()).ok();
         loop {
-            let hangup = async {
-                match &mut asked {
-                    Some(asked) => asked.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
             let told = tokio::select! {
                 _ = due.tick() => false,
-                _ = hangup => true,
+                () = hangup.heard() => true,
             };
             let stamp = self.stamp();
             if told || stamp != seen {

@@ -147,7 +147,8 @@ impl KeyConfig {
     }
 }
 
-pub(super) fn one_of(text: Option<&str>, file: Option<&Path>) -> Result<Option<String>, KeyError> {
+/// A secret or key that is given as text or in a file.
+pub(crate) fn one_of(text: Option<&str>, file: Option<&Path>) -> Result<Option<String>, KeyError> {
     match (text, file) {
         (Some(_), Some(_)) => Err(KeyError::Both),
         (Some(text), None) => Ok(Some(text.to_owned())),

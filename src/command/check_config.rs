@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{Config, ConfigError, Overrides, environment, load};
+use crate::config::{AuditTo, Config, ConfigError, Overrides, environment, load};
 
 /// The flags of `rallypoint check-config`.
 #[derive(Debug, Args)]
@@ -48,7 +48,7 @@ fn summary(config: &Config) -> String {
     let development = if config.dev { " (development mode: its public secret opens the door)" } else { "" };
     format!(
         "  listen    {}{development}\n  tls       {}\n  metrics   {}\n  origins   {}\n  audience  {}\n  keys      {} ({})\n  \
-         key sets  {} ({})\n  rooms     {} rules\n  ice       {} servers",
+         key sets  {} ({})\n  rooms     {} rules\n  ice       {} servers\n  webhooks  {}\n  audit     {}",
         config.listen,
         certificate(config),
         config.metrics_listen.map_or_else(|| "with a token".to_owned(), |address| address.to_string()),
@@ -60,7 +60,19 @@ fn summary(config: &Config) -> String {
         list(&sets),
         config.rooms.len(),
         config.ice.len(),
+        list(&config.webhooks.iter().filter_map(|hook| hook.called()).collect::<Vec<_>>()),
+        audit(config),
     )
+}
+
+/// Where the audit log goes.
+fn audit(config: &Config) -> String {
+    match (config.audit.to, &config.audit.file) {
+        (AuditTo::File, Some(file)) => file.display().to_string(),
+        (AuditTo::Off | AuditTo::File, _) => "off".to_owned(),
+        (AuditTo::Stdout, _) => "standard output".to_owned(),
+        (AuditTo::Stderr, _) => "standard error".to_owned(),
+    }
 }
 
 /// The certificate in a line; what is wrong with it was found before.
@@ -90,6 +102,10 @@ fn notes(config: &Config) -> Vec<String> {
         && identity.days_left(std::time::SystemTime::now()) < CERTIFICATE_DAYS
     {
         notes.push("the certificate ends soon, or has ended: a new one in the same files is taken up by itself".into());
+    }
+    for hook in config.webhooks.iter().filter(|hook| hook.is_in_the_clear()) {
+        let called = hook.called().unwrap_or_default();
+        notes.push(format!("the webhook {called} is sent in the clear: names of users can be read on the way"));
     }
     for (at, rule) in config.rooms.iter().enumerate() {
         if let Some(before) = config.rooms[..at].iter().position(|before| before.pattern.includes(&rule.pattern)) {
@@ -133,10 +149,19 @@ mod tests {
         assert!(notes(&config).iter().any(|note| note.contains("no [[ice]]")), "{:?}", notes(&config));
         config.origins = vec!["https://app.example".to_owned()];
         assert!(notes(&config).iter().any(|note| note.contains("the pages at /")), "{:?}", notes(&config));
-        let dev = [("RALLYPOINT_DEV", "true"), ("RALLYPOINT_ICE__0__URLS", "stun:stun.example")];
+        let dev = [
+            ("RALLYPOINT_DEV", "true"),
+            ("RALLYPOINT_ICE__0__URLS", "stun:stun.example"),
+            ("RALLYPOINT_WEBHOOKS__0__URL", "http://receiver:8080/"),
+            ("RALLYPOINT_WEBHOOKS__0__SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ];
         config =
             load(None, dev.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter(), Overrides::default())
                 .unwrap();
+        let [note] = &notes(&config)[..] else { panic!("{:?}", notes(&config)) };
+        assert!(note.contains("the webhook receiver:8080 is sent in the clear"), "{note}");
+        assert!(summary(&config).contains("webhooks  receiver:8080"), "{}", summary(&config));
+        config.webhooks.clear();
         assert_eq!(notes(&config), [""; 0]);
     }
 }

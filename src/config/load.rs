@@ -169,6 +169,12 @@ fn resolve_files(table: &mut Table, base: &Path) {
         resolve(tls, "certificate_file");
         resolve(tls, "key_file");
     }
+    if let Some(audit) = table.get_mut("audit") {
+        resolve(audit, "file");
+    }
+    for hook in table.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
+        resolve(hook, "secret_file");
+    }
     let Some(auth) = table.get_mut("auth") else { return };
     resolve(auth, "resume_secret_file");
     for key in auth.get_mut("keys").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -232,10 +238,14 @@ fn check(config: &Config, layers: &mut Layers) {
     if let Err(error) = config.tls.load() {
         layers.report("tls".to_owned(), error.to_string());
     }
+    if let Some(problem) = config.audit.problem() {
+        layers.report("audit.file".to_owned(), problem.to_string());
+    }
     check_origins(config, layers);
     check_proxies(config, layers);
     check_auth(config, layers);
     check_ice(config, layers);
+    check_webhooks(config, layers);
 }
 
 fn relate(layers: &mut Layers, good: bool, key: &str, other: &str, relation: &str) {
@@ -330,6 +340,19 @@ fn check_ice(config: &Config, layers: &mut Layers) {
         if let Some((key, message)) = server.problem() {
             let entry = format!("ice[{index}]");
             layers.report(key.map_or(entry.clone(), |key| format!("{entry}.{key}")), message);
+        }
+    }
+}
+
+fn check_webhooks(config: &Config, layers: &mut Layers) {
+    for (index, hook) in config.webhooks.iter().enumerate() {
+        if let Some((key, error)) = hook.problem() {
+            layers.report(format!("webhooks[{index}].{key}"), error.to_string());
+        }
+        // Metrics and the log tell them apart by their names.
+        if config.webhooks[..index].iter().any(|other| other.called() == hook.called()) {
+            let message = "is that of another webhook; the host of `url` counts as the name where none is given";
+            layers.report(format!("webhooks[{index}].name"), message.to_owned());
         }
     }
 }

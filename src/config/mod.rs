@@ -19,11 +19,13 @@ pub use self::{
     load::{ConfigError, Overrides, Problem, environment, load},
 };
 pub use crate::{
+    audit::{AuditConfig, AuditTo},
     auth::{AuthConfig, KeyConfig, Pattern},
     ice::IceConfig,
     proxies::ForwardedHeader,
     room::settings::RoomSettings,
     tls::TlsConfig,
+    webhooks::WebhookConfig,
 };
 
 /// The configuration of a server.
@@ -44,6 +46,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// Where it is written who came, went and was refused.
+    pub audit: AuditConfig,
     /// Web pages that may talk to this server, see [`OriginRules`](crate::auth::OriginRules).
     pub origins: Vec<String>,
     /// Proxies that may say whom they speak for: addresses and networks, see [`Proxies`](crate::proxies::Proxies).
@@ -62,6 +66,8 @@ pub struct Config {
     pub user: UserSettings,
     /// STUN and TURN servers for clients.
     pub ice: Vec<IceConfig>,
+    /// Who is told of joins and leaves.
+    pub webhooks: Vec<WebhookConfig>,
 }
 
 impl Default for Config {
@@ -74,6 +80,7 @@ impl Default for Config {
             pages: true,
             tls: TlsConfig::default(),
             log: LogConfig::default(),
+            audit: AuditConfig::default(),
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),
@@ -83,6 +90,7 @@ impl Default for Config {
             rooms: Vec::new(),
             user: UserSettings::default(),
             ice: Vec::new(),
+            webhooks: Vec::new(),
         }
     }
 }

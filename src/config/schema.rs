@@ -7,9 +7,11 @@ use toml::{Table, Value};
 
 use super::{Limits, Pattern, RoomSettings, UserSettings};
 use crate::{
+    audit::AuditTo,
     auth::{jwks::JwksConfig, keys::Algorithm},
     proxies::ForwardedHeader,
     tls::TlsConfig,
+    webhooks::WebhookConfig,
 };
 
 /// The kind of a key's value.
@@ -50,16 +52,24 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Kind)> {
             ("forwarded_header", Word(ForwardedHeader::NAMES)),
             ("tls", Section("tls")),
             ("log", Section("log")),
+            ("audit", Section("audit")),
             ("auth", Section("auth")),
             ("limits", Section("limits")),
             ("room", Section("room")),
             ("rooms", Sections("rooms")),
             ("user", Section("user")),
             ("ice", Sections("ice")),
+            ("webhooks", Sections("webhooks")),
         ],
         "log" => {
             vec![("format", Word(&["text", "json"])), ("filter", Text), ("lines_per_second", Kind::Number(1, 100_000))]
         }
+        "audit" => vec![
+            ("to", Word(AuditTo::NAMES)),
+            ("file", Text),
+            ("refusals_per_second", Kind::Number(1, 100_000)),
+            ("lines_per_second", Kind::Number(1, 1_000_000)),
+        ],
         "tls" => {
             let [least, most] = TlsConfig::RELOAD_RANGE;
             vec![("certificate_file", Text), ("key_file", Text), ("reload_ms", Kind::Number(least, most))]
@@ -107,6 +117,11 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Kind)> {
             ("secret", Text),
             ("ttl_ms", Kind::Number(60_000, 604_800_000)),
         ],
+        "webhooks" => {
+            let texts = ["url", "name", "secret", "secret_file"].map(|key| (key, Text));
+            let lists = [("events", List), ("rooms", List)];
+            texts.into_iter().chain(lists).chain(numbers(WebhookConfig::RANGES)).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -117,6 +132,7 @@ fn required(section: &str) -> &'static [&'static str] {
         "auth.keys" => &["algorithm"],
         "rooms" => &["match"],
         "ice" => &["urls"],
+        "webhooks" => &["url"],
         _ => &[],
     }
 }

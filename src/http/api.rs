@@ -11,7 +11,10 @@ use super::{
     ask::{self, Ask},
     json as reply, on,
 };
-use crate::auth::{AdminRight, credentials::Door};
+use crate::{
+    audit::What,
+    auth::{AdminRight, credentials::Door},
+};
 
 #[derive(Deserialize)]
 struct EventBody {
@@ -49,7 +52,8 @@ pub(super) async fn publish(room: Segment, ask: Ask) -> Response {
         let data = rallypoint_protocol::codec::keep(data)?;
         let dedup = ask.dedup(&grant.user)?;
         let hub = &ask.context.hub;
-        let position = hub.publish_http(&room, kind, data, ask::author(&grant), dedup).await?;
+        let position = hub.publish_http(&room, kind.clone(), data, ask::author(&grant), dedup).await?;
+        ask.tell(What::Published { room: &room, kind: &kind, position });
         Ok(reply(StatusCode::CREATED, &json!({ "position": position })))
     })
     .await
@@ -73,6 +77,7 @@ pub(super) async fn notify(user: Segment, ask: Ask) -> Response {
         let data = data.map(rallypoint_protocol::codec::keep).transpose()?;
         let dedup = ask.dedup(&grant.user)?;
         let (sent, position) = ask.context.hub.notify(&user, message.into(), data, dedup).await?;
+        ask.tell(What::Notified { to: &user, sent, position });
         Ok(reply(StatusCode::OK, &json!({ "sent": sent, "position": position })))
     })
     .await
@@ -118,6 +123,7 @@ pub(super) async fn member(room: Segment, peer: Segment, ask: Ask) -> Response {
         let route = "DELETE /v1/rooms/{room}/members/{peer}";
         ask.granted(route, Door::Write, &room, Some(AdminRight::Kick)).await?;
         ask.context.hub.kick_member(&room, peer).await?;
+        ask.tell(What::MemberKicked { room: &room, peer });
         Ok(StatusCode::NO_CONTENT.into_response())
     })
     .await
@@ -133,6 +139,7 @@ pub(super) async fn sessions(user: Segment, ask: Ask) -> Response {
             Some(_) => Some(ask.number("gen", 0, [0, rallypoint_protocol::SAFE_INTEGER_MAX])?),
         };
         let closed = ask.context.hub.kick_user(&user, generation).await;
+        ask.tell(What::UserKicked { to: &user, generation, closed });
         Ok(reply(StatusCode::OK, &json!({ "closed": closed })))
     })
     .await

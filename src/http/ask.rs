@@ -28,6 +28,7 @@ use serde::de::DeserializeOwned;
 
 use super::Context;
 use crate::{
+    audit::{Caller, What},
     auth::{
         AdminRight, AdminRights, Grant,
         credentials::{self, Credential, CredentialRules, Door, Presented},
@@ -141,6 +142,8 @@ pub(super) struct Ask {
     pub(super) peer: Option<Arc<Peer>>,
     /// Its place under the ceilings: the connection's, or behind a proxy one of its own.
     pub(super) place: Option<Arc<Place>>,
+    /// The same for the audit log, where there is one.
+    pub(super) caller: Option<Arc<Caller>>,
     body: Body,
 }
 
@@ -151,9 +154,10 @@ const ORIGIN_SHOWN: usize = 100;
 const QUERY_MAX: usize = 64;
 
 impl Ask {
-    /// Puts a request together.
+    /// Puts a request together. `route` is how the specification calls its path.
     pub(super) fn new<B: Buf>(
         context: Arc<Context>,
+        route: &'static str,
         method: Method,
         headers: HeaderMap,
         query: &str,
@@ -165,7 +169,16 @@ impl Ask {
         let body = Box::pin(body.map(move |part| part.map(whole)));
         let now = context.hub.now();
         let place = peer.as_ref().map(|peer| peer.place.clone());
-        Self { context, method, headers, query, now, peer, place, body }
+        let mut ask = Self { context, method, headers, query, now, peer, place, caller: None, body };
+        if ask.context.hub.witness().audit().is_some() {
+            ask.caller = Some(Arc::new(Caller::new(ask.from(), ask.origin(), &ask.method, route)));
+        }
+        ask
+    }
+
+    /// Tells the audit log what came of it, where there is one.
+    pub(super) fn tell(&self, what: What<'_>) {
+        self.context.hub.witness().asked(self.caller.as_ref(), what);
     }
 
     /// A header as text.
@@ -324,6 +337,7 @@ impl Ask {
 
     async fn grant_of(&self, token: &str) -> Result<Arc<Grant>, Refusal> {
         let grant = self.verify(token).await?;
+        self.caller.iter().for_each(|caller| caller.is(&grant.user));
         if grant.admin == AdminRights::NONE {
             self.keep_pace(&self.context.paces.user, &grant.user, "requests_per_second_per_user")?;
         }
@@ -337,6 +351,7 @@ impl Ask {
             Some(Credential::Ticket(ticket)) => {
                 let Context { hub, paces, .. } = &*self.context;
                 let grant = hub.tickets().grant(ticket, purpose, &self.home(), self.now)?;
+                self.caller.iter().for_each(|caller| caller.is(&grant.user));
                 self.keep_pace(&paces.user, &grant.user, "requests_per_second_per_user")?;
                 Ok((hub.admit(grant)?, Some(ticket)))
             }

@@ -52,6 +52,7 @@ pub(super) async fn page(tail: Tail, ask: Ask, served: bool) -> Response {
     let found = if served { find(name, &ask.headers, embedded) } else { None };
     let Some(response) = found else {
         ask.context.hub.metrics().refuse(ErrorCode::NotFound);
+        ask.context.hub.witness().refused_to(ask.caller.as_ref(), ErrorCode::NotFound);
         let hint = match name {
             "index" => "the pages are switched off",
             _ if name.starts_with("v1/") => "no such route; a `/` within a name is written %2F",

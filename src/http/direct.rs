@@ -164,6 +164,17 @@ enum Door {
     Status,
 }
 
+impl Door {
+    fn path(self) -> &'static str {
+        match self {
+            Self::WebSocket => "/v1/ws",
+            Self::Events => "/v1/events",
+            Self::Poll => "/v1/poll",
+            Self::Status => "/v1/status",
+        }
+    }
+}
+
 /// A request that is answered here.
 struct Request {
     door: Door,
@@ -192,13 +203,8 @@ impl Request {
             return None;
         }
         let (path, query) = parsed.path.map(|target| target.split_once('?').unwrap_or((target, "")))?;
-        let door = match path {
-            "/v1/ws" => Door::WebSocket,
-            "/v1/events" => Door::Events,
-            "/v1/poll" => Door::Poll,
-            "/v1/status" => Door::Status,
-            _ => return None,
-        };
+        let known = [Door::WebSocket, Door::Events, Door::Poll, Door::Status];
+        let door = known.into_iter().find(|door| door.path() == path)?;
         // What has no place in a query (RFC 3986 section 3.4) is for hyper to refuse. Without a way out of the loop many
         // bytes are looked at in one go.
         let fits = |byte: u8| {
@@ -233,7 +239,7 @@ impl Request {
     async fn begin(self, context: Arc<Context>, peer: Arc<Peer>) -> Begun {
         let body = futures_util::stream::empty::<Result<Bytes, warp::Error>>();
         let query = std::str::from_utf8(&self.query).unwrap_or_default();
-        let mut ask = Ask::new(context.clone(), Method::GET, self.headers, query, Some(peer), body);
+        let mut ask = Ask::new(context.clone(), self.door.path(), Method::GET, self.headers, query, Some(peer), body);
         let response = match self.door {
             Door::WebSocket => upgrade::open(ask, true, |handshake| Body::WebSocket(Box::new(handshake))).await,
             Door::Events => feed::events(ask, |events| Body::Events(Box::new(events))).await,

@@ -25,6 +25,7 @@ pub use ask::Peer;
 use ask::{Ask, Segment};
 
 use crate::{
+    audit::Caller,
     auth::{OriginRules, jwt::Verifier},
     config::Limits,
     hub::Hub,
@@ -86,31 +87,39 @@ pub fn has_pages() -> bool {
 /// Every route of the one port. Paths come first, methods second: a wrong path is 404, a wrong
 /// method 405.
 pub fn routes(context: Arc<Context>) -> BoxedFilter<(Response,)> {
-    let ask = ask_filter(context.clone());
     let pages = context.hub.config().pages;
+    let ask = |route| ask_filter(context.clone(), route);
 
-    let socket = warp::path!("v1" / "ws").and(ask.clone()).and(warp::ext::optional()).then(upgrade::open_through_hyper);
+    let socket =
+        warp::path!("v1" / "ws").and(ask("/v1/ws")).and(warp::ext::optional()).then(upgrade::open_through_hyper);
     let events = warp::path!("v1" / "events")
-        .and(ask.clone())
+        .and(ask("/v1/events"))
         .then(|ask| feed::events(ask, |events| warp::reply::stream(sse::stream(events)).into_response().into_body()));
-    let status = warp::path!("v1" / "status").and(ask.clone()).then(|ask| {
+    let status = warp::path!("v1" / "status").and(ask("/v1/status")).then(|ask| {
         feed::status(ask, |reader| warp::reply::stream(status::stream(reader)).into_response().into_body())
     });
-    let poll = warp::path!("v1" / "poll").and(ask.clone()).then(feed::poll);
-    let rooms = warp::path!("v1" / "rooms").and(ask.clone()).then(api::rooms);
-    let room = warp::path!("v1" / "rooms" / Segment).and(ask.clone()).then(api::room);
-    let publish = warp::path!("v1" / "rooms" / Segment / "events").and(ask.clone()).then(api::publish);
-    let members = warp::path!("v1" / "rooms" / Segment / "members").and(ask.clone()).then(api::members);
-    let member = warp::path!("v1" / "rooms" / Segment / "members" / Segment).and(ask.clone()).then(api::member);
-    let notify = warp::path!("v1" / "users" / Segment / "notifications").and(ask.clone()).then(api::notify);
-    let sessions = warp::path!("v1" / "users" / Segment / "sessions").and(ask.clone()).then(api::sessions);
-    let ticket = warp::path!("v1" / "tickets").and(ask.clone()).then(tickets::issue);
-    let ice = warp::path!("v1" / "ice-servers").and(ask.clone()).then(api::ice_servers);
-    let dev = warp::path!("dev" / "token").and(ask.clone()).then(dev::token);
-    let health = warp::path!("healthz").and(ask.clone()).then(api::healthy);
-    let ready = warp::path!("readyz").and(ask.clone()).then(api::ready);
-    let metrics = warp::path!("metrics").and(ask.clone()).then(api::metrics);
-    let page = warp::path::tail().and(ask).then(move |tail, ask| assets::page(tail, ask, pages));
+    let poll = warp::path!("v1" / "poll").and(ask("/v1/poll")).then(feed::poll);
+    let rooms = warp::path!("v1" / "rooms").and(ask("/v1/rooms")).then(api::rooms);
+    let room = warp::path!("v1" / "rooms" / Segment).and(ask("/v1/rooms/{room}")).then(api::room);
+    let publish =
+        warp::path!("v1" / "rooms" / Segment / "events").and(ask("/v1/rooms/{room}/events")).then(api::publish);
+    let members =
+        warp::path!("v1" / "rooms" / Segment / "members").and(ask("/v1/rooms/{room}/members")).then(api::members);
+    let member = warp::path!("v1" / "rooms" / Segment / "members" / Segment)
+        .and(ask("/v1/rooms/{room}/members/{peer}"))
+        .then(api::member);
+    let notify = warp::path!("v1" / "users" / Segment / "notifications")
+        .and(ask("/v1/users/{user}/notifications"))
+        .then(api::notify);
+    let sessions =
+        warp::path!("v1" / "users" / Segment / "sessions").and(ask("/v1/users/{user}/sessions")).then(api::sessions);
+    let ticket = warp::path!("v1" / "tickets").and(ask("/v1/tickets")).then(tickets::issue);
+    let ice = warp::path!("v1" / "ice-servers").and(ask("/v1/ice-servers")).then(api::ice_servers);
+    let dev = warp::path!("dev" / "token").and(ask("/dev/token")).then(dev::token);
+    let health = warp::path!("healthz").and(ask("/healthz")).then(api::healthy);
+    let ready = warp::path!("readyz").and(ask("/readyz")).then(api::ready);
+    let metrics = warp::path!("metrics").and(ask("/metrics")).then(api::metrics);
+    let page = warp::path::tail().and(ask("/{path}")).then(move |tail, ask| assets::page(tail, ask, pages));
 
     let doors = socket.or(events).unify().or(status).unify().or(poll).unify().boxed();
     let back_end = rooms.or(room).unify().or(publish).unify().or(members).unify().or(member).unify().boxed();
@@ -135,12 +144,13 @@ pub fn complete<B>(request: &mut http::Request<B>) {
 
 /// Only `/metrics`, for a port of its own.
 pub fn metrics_routes(context: Arc<Context>) -> BoxedFilter<(Response,)> {
-    warp::path!("metrics").and(ask_filter(context)).then(api::metrics_open).recover(broken).unify().boxed()
+    warp::path!("metrics").and(ask_filter(context, "/metrics")).then(api::metrics_open).recover(broken).unify().boxed()
 }
 
 /// Extracts the [`Ask`] of a request.
 fn ask_filter(
     context: Arc<Context>,
+    route: &'static str,
 ) -> impl Filter<Extract = (Ask,), Error = Rejection> + Clone + Send + Sync + 'static {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     let context = warp::any().map(move || context.clone());
@@ -150,8 +160,8 @@ fn ask_filter(
         .and(query)
         .and(warp::ext::optional())
         .and(warp::body::stream())
-        .map(|context, method, headers, query: String, peer, body| {
-            Ask::new(context, method, headers, &query, peer, body)
+        .map(move |context, method, headers, query: String, peer, body| {
+            Ask::new(context, route, method, headers, &query, peer, body)
         })
 }
 
@@ -208,12 +218,17 @@ where
     response
 }
 
-/// The page that a request comes from, if it says so.
-struct Page(Option<HeaderValue>);
+/// What of a request its answer depends on.
+struct Page {
+    /// The page that it comes from, if it says so.
+    origin: Option<HeaderValue>,
+    caller: Option<Arc<Caller>>,
+}
 
 impl Page {
     fn of(ask: &Ask) -> Self {
-        Self(ask.origin().and_then(|origin| HeaderValue::from_str(origin).ok()))
+        let origin = ask.origin().and_then(|origin| HeaderValue::from_str(origin).ok());
+        Self { origin, caller: ask.caller.clone() }
     }
 
     /// The answer as a response that the page may read, if it is one of ours.
@@ -222,12 +237,13 @@ impl Page {
         let mut response = answer.unwrap_or_else(|Refusal { refused, limit, .. }| {
             tracing::debug!(code = refused.code.number(), detail = &*refused.message, "refused");
             metrics.refuse(refused.code);
+            context.hub.witness().refused_to(self.caller.as_ref(), refused.code);
             limit.into_iter().for_each(|limit| metrics.limited(limit));
             problem::reply(&refused)
         });
         let headers = response.headers_mut();
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
-        if let Some(origin) = &self.0
+        if let Some(origin) = &self.origin
             && origin.to_str().is_ok_and(|text| origins.check(Some(text)).is_ok())
         {
             let cookies = origin.to_str().is_ok_and(|text| origins.allows_cookies(text));

@@ -67,7 +67,10 @@ pub(super) async fn open<B: From<String>>(
             },
             Err(code) => refuse(&ask, code.into())?,
         };
-        let place = ask.place.clone();
+        let place = match (ask.place.clone(), ask.caller.clone()) {
+            (Some(place), Some(caller)) => Some(place.of(caller)),
+            (place, _) => place,
+        };
         let handshake = Handshake { encoding, opening, setting: ask.context.sockets.clone(), place };
         Ok(switching(&key, (!echo).then_some(encoding), carry(handshake)))
     })

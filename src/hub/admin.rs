@@ -144,11 +144,11 @@ impl Hub {
             let _turn = Turn::begin();
             let Some(mut state) = cell.lock() else { return };
             if !state.room.is_gathering() {
-                self.leave_room(cell, &mut state, peer)
+                self.leave_room(cell, &mut state, peer, reason)
             } else {
                 let entry = state.room.member(peer).map(|member| member.entry.clone());
                 if let (Some(seat), Some(entry)) = (state.unseat(peer), entry) {
-                    self.leave_room(cell, &mut state, peer);
+                    self.leave_room(cell, &mut state, peer, reason);
                     state.tell_removed(cell, &seat, &entry, reason, self.now());
                     seat.session.lock().stand(cell.name());
                 }

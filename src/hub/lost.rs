@@ -71,13 +71,20 @@ impl Lost {
 }
 
 impl Hub {
-    /// The socket of `link` is gone. The session waits for its client, or ends if that is what the
+    /// The socket of `link` is gone, closed with `code`. The session waits for its client, or ends if that is what the
     /// close meant.
-    pub async fn part(self: &Arc<Self>, session: &Arc<SessionCell>, link: &Arc<Link>, reason: LeaveReason, ends: bool) {
+    pub async fn part(
+        self: &Arc<Self>,
+        session: &Arc<SessionCell>,
+        link: &Arc<Link>,
+        reason: LeaveReason,
+        ends: bool,
+        code: u16,
+    ) {
         let grace_ms = self.limits().resume_grace_ms;
         if ends || grace_ms == 0 {
             if session.lose(link, Standing::Ended) {
-                self.end_session(session, reason).await;
+                self.end_session(session, reason, Some(code)).await;
             }
             return;
         }
@@ -85,6 +92,7 @@ impl Hub {
         if !session.lose(link, Standing::Lost { loss, reason }) {
             return;
         }
+        self.witness.lost(session, code);
         self.lost.add(loss, self.now().after(grace_ms), session.clone());
         if session.loss() != Some(loss) {
             // It came back, or ended, before it was added.
@@ -110,7 +118,7 @@ impl Hub {
                 self.metrics.limited("lost");
             }
             if let Some(reason) = session.give_up(loss) {
-                self.end_session(&session, reason).await;
+                self.end_session(&session, reason, None).await;
             }
         }
     }
@@ -132,7 +140,7 @@ impl Hub {
             Some(Standing::Lost { loss, .. }) => self.lost.remove(loss),
             Some(_) => {}
         }
-        self.end_session(session, reason).await;
+        self.end_session(session, reason, Some(code.number())).await;
     }
 
     /// Ends a session that was removed from its last room while its socket is lost.

@@ -21,6 +21,7 @@ mod ticks;
 mod timer;
 pub mod turn;
 mod users;
+pub mod witness;
 
 use std::{
     borrow::Borrow,
@@ -40,6 +41,7 @@ use rallypoint_protocol::{
 };
 
 use crate::{
+    audit::Caller,
     auth::{Grant, ResumeKey, ResumeToken},
     broker::{
         Broker, Dedup, Ends, Log, Published, Subscriber,
@@ -66,6 +68,7 @@ use timer::Timer;
 use turn::Turn;
 use users::Users;
 use uuid::Uuid;
+use witness::Witness;
 
 /// The shared state of a node.
 pub struct Hub {
@@ -87,6 +90,7 @@ pub struct Hub {
     ice: Ice,
     tickets: Tickets,
     load: Load,
+    witness: Arc<Witness>,
     draining: AtomicBool,
     /// How many connections there were when it began to drain.
     crowd: AtomicU64,
@@ -111,9 +115,14 @@ async fn caught_up(is_behind: impl Fn() -> bool, now: impl Fn() -> Millis) -> Re
 }
 
 impl Hub {
-    /// A node with the in-memory engine.
+    /// A node with the in-memory engine, and nobody who watches it.
     pub fn new(config: Arc<Config>, metrics: Arc<Metrics>, resume_key: ResumeKey) -> Arc<Self> {
-        let clock = Clock::start();
+        Self::witnessed(config, metrics, resume_key, Witness::default())
+    }
+
+    /// A node with the in-memory engine.
+    pub fn witnessed(config: Arc<Config>, metrics: Arc<Metrics>, resume_key: ResumeKey, witness: Witness) -> Arc<Self> {
+        let (clock, witness) = (witness.clock(), Arc::new(witness));
         let limits = &config.limits;
         let ceilings = Ceilings { bytes: limits.log_bytes, logs: limits.rooms.saturating_mul(2) };
         let rate = |per_second: f64, burst: f64| Rate { per_second, burst };
@@ -136,7 +145,8 @@ impl Hub {
             load: Load::new(limits, metrics.clone()),
             metrics,
             link_terms,
-            rooms: Rooms::new(limits.rooms),
+            rooms: Rooms::new(limits.rooms, witness.clone()),
+            witness,
             users: Users::default(),
             broker: Arc::new(Memory::new(ceilings, hub.clone())),
             timer: Timer::default(),
@@ -181,6 +191,11 @@ impl Hub {
     /// The engine.
     pub fn broker(&self) -> &Arc<dyn Broker> {
         &self.broker
+    }
+
+    /// Who is told of what happens.
+    pub fn witness(&self) -> &Witness {
+        &self.witness
     }
 
     pub(crate) fn users(&self) -> &Users {
@@ -272,11 +287,14 @@ impl Hub {
         grant: Grant,
         link: &Arc<Link>,
         notifications_since: Option<Position>,
+        caller: Option<&Arc<Caller>>,
     ) -> Result<Arc<SessionCell>, Refused> {
         self.load.admit()?;
         let (id, peer) = (Uuid::new_v4(), PeerId::random());
         let entered = self.enter_session(id, peer, Tokens::new(), Arc::new(grant), link, notifications_since).await?;
-        Ok(entered.expect("nobody else has this id"))
+        let session = entered.expect("nobody else has this id");
+        self.witness.opened(&session, caller);
+        Ok(session)
     }
 
     /// Makes a session that says who it is; `None` if it exists already.
@@ -429,12 +447,14 @@ impl Hub {
     }
 
     /// Ends a session: it leaves its rooms and is forgotten.
-    pub async fn end_session(self: &Arc<Self>, session: &Arc<SessionCell>, reason: LeaveReason) {
+    /// `code` is that of the close, if there was one right before.
+    pub async fn end_session(self: &Arc<Self>, session: &Arc<SessionCell>, reason: LeaveReason, code: Option<u16>) {
         self.users.leave_session(session);
         let seats: Vec<_> = session.lock().seats().to_vec();
         for seat in seats {
             self.give_up_seat(session, &seat, reason).await;
         }
+        self.witness.ended(session, code, reason);
         self.metrics.sessions.dec();
     }
 
@@ -549,6 +569,7 @@ impl Hub {
         set(&self.metrics.members, members);
         set(&self.metrics.spectators, spectators);
         set(&self.metrics.log_bytes, self.broker.bytes());
+        self.witness.observe();
     }
 }
 

@@ -40,6 +40,8 @@ enum Reply {
 /// A request that was let through and needs something from elsewhere: a log, most of the time.
 pub struct Errand {
     id: u64,
+    /// How the specification calls the message.
+    name: &'static str,
     what: What,
 }
 
@@ -75,15 +77,15 @@ impl Hub {
     /// is returned then is left to [`Hub::perform`].
     pub fn take(self: &Arc<Self>, session: &Arc<SessionCell>, request: Request, len: usize) -> Option<Errand> {
         let _turn = Turn::begin();
-        let id = request.id();
+        let (id, name) = (request.id(), request.name());
         let verdict = session.lock().handle(&request, len, self.now());
         match verdict {
             Ok(Verdict::Go) => match self.carry_out_at_once(session, request) {
-                Begun::Done(reply, room) => self.reply(session, id, room.as_ref(), reply),
-                Begun::Left(what) => return id.map(|id| Errand { id, what }),
+                Begun::Done(reply, room) => self.reply(session, id, name, room.as_ref(), reply),
+                Begun::Left(what) => return id.map(|id| Errand { id, name, what }),
             },
             Ok(Verdict::Again(answer)) => self.answer_again(session, id, answer),
-            Err(refusal) => self.refuse(session, refusal),
+            Err(refusal) => self.refuse(session, refusal, name),
         }
         None
     }
@@ -92,18 +94,19 @@ impl Hub {
     pub async fn perform(
         self: &Arc<Self>,
         session: &Arc<SessionCell>,
-        Errand { id, what }: Errand,
+        Errand { id, name, what }: Errand,
         verify: &(dyn Fn(&str) -> Result<Grant, Refused> + Send + Sync),
     ) {
         let reply = self.carry_out(session, id, what, verify).await;
         let _turn = Turn::begin();
-        self.reply(session, Some(id), None, reply);
+        self.reply(session, Some(id), name, None, reply);
     }
 
     fn reply(
         &self,
         session: &Arc<SessionCell>,
         id: Option<u64>,
+        name: &'static str,
         room: Option<&RoomName>,
         reply: Result<Reply, Refusal>,
     ) {
@@ -120,16 +123,17 @@ impl Hub {
             }
             (Ok(Reply::Done(_) | Reply::Sent | Reply::Silent), _) => {}
             (Err(refusal), _) => {
-                self.refuse(session, Refusal { refused: refusal.refused.about(id, room), ..refusal });
+                self.refuse(session, Refusal { refused: refusal.refused.about(id, room), ..refusal }, name);
             }
         }
     }
 
     /// Tells a session that something was refused: always when it asked with an id, now and then
-    /// when it did not.
-    pub fn refuse(&self, session: &Arc<SessionCell>, refusal: Refusal) {
+    /// when it did not. `name` is how the specification calls the message.
+    pub fn refuse(&self, session: &Arc<SessionCell>, refusal: Refusal, name: &'static str) {
         let Refusal { refused, limit, closes } = refusal;
         self.metrics().refuse(refused.code);
+        self.witness.refused(session, &refused, name);
         if let Some(limit) = limit {
             self.metrics().limited(limit);
         }
@@ -152,14 +156,14 @@ impl Hub {
     /// A frame that could not be read. It still counts against the rate, and uses its id up.
     pub fn refuse_unread(&self, session: &Arc<SessionCell>, refused: Refused, len: usize) {
         let refusal = session.lock().unread(refused, len, self.now());
-        self.refuse(session, refusal);
+        self.refuse(session, refusal, UNREAD);
     }
 
     /// A ping or pong frame of the client's. It counts against the rate and has no answer of ours.
     pub fn count_control(&self, session: &Arc<SessionCell>, len: usize) {
         let counted = session.lock().handle_control(len, self.now());
         if let Err(refusal) = counted {
-            self.refuse(session, refusal);
+            self.refuse(session, refusal, "a ping or pong frame");
         }
     }
 
@@ -352,7 +356,7 @@ impl Hub {
                 }
                 Part::Member => {
                     state.unseat(session.peer());
-                    self.leave_room(cell, &mut state, session.peer())
+                    self.leave_room(cell, &mut state, session.peer(), reason)
                 }
             }
         };
@@ -368,17 +372,19 @@ impl Hub {
         cell: &Arc<RoomCell>,
         state: &mut super::rooms::State,
         peer: PeerId,
+        reason: LeaveReason,
     ) -> Option<Gone> {
         let member = state.room.member(peer)?;
+        let (user, name) = (member.entry.user.clone(), member.entry.name.clone());
+        let gone = Gone { peer, handle: None, user, name };
         if !state.room.is_gathering() {
-            let (user, name) = (member.entry.user.clone(), member.entry.name.clone());
-            return Some(Gone { peer, handle: None, user, name });
+            return Some(gone);
         }
         if let Ok(Outcome::Exited { handle, typing }) = state.room.apply(Command::Exit(peer), self.now()) {
             if typing {
                 state.tell_typing(peer, false);
             }
-            state.forget(cell, handle);
+            state.forget(cell, handle, gone, reason);
             self.schedule(cell, state, None);
         }
         None
@@ -520,13 +526,16 @@ impl Hub {
                     self.give_up_seat(session, &seat, LeaveReason::Expired).await;
                     let refused = crate::session::forbidden(Verb::Watch).about(None, Some(&room));
                     let _turn = Turn::begin();
-                    self.refuse(session, refused.into());
+                    self.refuse(session, refused.into(), "refresh");
                 }
             }
         }
         Ok(())
     }
 }
+
+/// What the audit log calls a message that could not be read.
+const UNREAD: &str = "unreadable";
 
 /// To a request that made the session a member or watcher, repeated when it is none any more: whatever
 /// took the seat was later, and stands.

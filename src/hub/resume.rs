@@ -18,6 +18,7 @@ use super::{
     turn::Turn,
 };
 use crate::{
+    audit::Caller,
     auth::{Grant, ResumeToken},
     metrics::Outcome,
     session::{Part, Refusal, Seat, Session, kept::Tokens},
@@ -32,9 +33,10 @@ impl Hub {
         self: &Arc<Self>,
         resume: &Resume,
         link: &Arc<Link>,
+        caller: Option<&Arc<Caller>>,
         verify: &(dyn Fn(&str) -> Result<Grant, Refused> + Send + Sync),
     ) -> Result<Arc<SessionCell>, Refused> {
-        let done = self.try_resume(resume, link, verify).await;
+        let done = self.try_resume(resume, link, caller, verify).await;
         let outcome = done.as_ref().map_or("refused", |(_, outcome)| outcome);
         self.metrics.resumes.get_or_create(&Outcome { outcome }).inc();
         done.map(|(session, _)| session)
@@ -44,6 +46,7 @@ impl Hub {
         self: &Arc<Self>,
         resume: &Resume,
         link: &Arc<Link>,
+        caller: Option<&Arc<Caller>>,
         verify: &(dyn Fn(&str) -> Result<Grant, Refused> + Send + Sync),
     ) -> Result<(Arc<SessionCell>, &'static str), Refused> {
         if self.is_draining() {
@@ -64,14 +67,16 @@ impl Hub {
             }
             if let Some(session) = session {
                 let resumed = self.take_over(&session, &token, resume, fresh.as_deref(), link).await?;
+                let outcome = if resumed { "resumed" } else { "reset" };
+                self.witness.resumed(&session, outcome, caller);
                 if let Some(grant) = fresh {
                     // Rooms that the newer token does not cover are left, as with any refresh.
                     self.refresh(&session, grant).await.map_err(|refusal| refusal.refused)?;
                 }
-                return Ok((session, if resumed { "resumed" } else { "reset" }));
+                return Ok((session, outcome));
             }
             // Somebody may have revived it in the meantime; then it is there to be taken over.
-            if let Some(session) = self.revive(&token, resume, fresh.as_ref(), link).await? {
+            if let Some(session) = self.revive(&token, resume, fresh.as_ref(), link, caller).await? {
                 return Ok((session, "revived"));
             }
         }
@@ -157,6 +162,7 @@ impl Hub {
         resume: &Resume,
         fresh: Option<&Arc<Grant>>,
         link: &Arc<Link>,
+        caller: Option<&Arc<Caller>>,
     ) -> Result<Option<Arc<SessionCell>>, Refused> {
         let grace_ms = self.limits().resume_grace_ms;
         if token.node == self.node || self.started.after(grace_ms) <= self.now() {
@@ -170,12 +176,13 @@ impl Hub {
         let Some(session) = self.enter_session(id, peer, tokens, grant.clone(), link, since).await? else {
             return Ok(None);
         };
+        self.witness.resumed(&session, "revived", caller);
         for (room, &position) in &resume.positions {
             let part = if resume.watched.contains(room) { Part::Watcher } else { Part::Member };
             if let Err(refusal) = self.bring_back(&session, room, position, part).await {
                 let about = Refusal { refused: refusal.refused.about(None, Some(room)), ..refusal };
                 let _turn = Turn::begin();
-                self.refuse(&session, about);
+                self.refuse(&session, about, "resume");
             }
         }
         Ok(Some(session))

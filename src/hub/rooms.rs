@@ -21,7 +21,7 @@ use rallypoint_protocol::{
 use rustc_hash::FxHashMap;
 use tokio::sync::OnceCell;
 
-use super::{feeds::Wake, link::Out, picture::tenths, row::Row, sessions::SessionCell, ticks::Ticks};
+use super::{feeds::Wake, link::Out, picture::tenths, row::Row, sessions::SessionCell, ticks::Ticks, witness::Witness};
 use crate::{
     frame::Frame,
     room::{
@@ -101,11 +101,12 @@ pub struct RoomCell {
     /// As many deliveries as may be are early, so that a publisher need not lock to know.
     behind: AtomicBool,
     state: Mutex<State>,
+    witness: Arc<Witness>,
     pub(super) loaded: OnceCell<()>,
 }
 
 impl RoomCell {
-    fn new(name: RoomName, handle: u32, settings: Arc<RoomSettings>) -> Self {
+    fn new(name: RoomName, handle: u32, settings: Arc<RoomSettings>, witness: Arc<Witness>) -> Self {
         let history = History::new(Position::start(0), settings.bounds());
         let state = State {
             room: Room::new(name.clone(), settings, history),
@@ -124,7 +125,8 @@ impl RoomCell {
         let (head, state_version) = (AtomicU64::new(0), AtomicU64::new(0));
         let behind = AtomicBool::new(false);
         let key = LogKey::of(&name);
-        Self { name, key, handle, head, state_version, behind, state: Mutex::new(state), loaded: OnceCell::new() }
+        let (state, loaded) = (Mutex::new(state), OnceCell::new());
+        Self { name, key, handle, head, state_version, behind, state, witness, loaded }
     }
 
     /// The room's name.
@@ -308,8 +310,8 @@ impl State {
         if let Some(peer) = stopped_typing {
             self.tell_typing(peer, false);
         }
-        if let Some(handle) = left {
-            self.forget(cell, handle);
+        if let (Some(handle), EventBody::PeerLeft { peer, reason }) = (left, &event.body) {
+            self.forget(cell, handle, peer.clone(), *reason);
         }
         let joined = match &event.body {
             EventBody::PeerJoined { peer } => Some(peer.peer),
@@ -339,6 +341,9 @@ impl State {
     pub(super) fn seat_joined(&mut self, cell: &Arc<RoomCell>, peer: PeerId, joining: Joining) {
         let Joining { session, re, since } = joining;
         let Some(handle) = self.room.intern(peer, session.user()) else { return };
+        if let Some(member) = self.room.member(peer) {
+            cell.witness.joined(&cell.name, &member.entry, self.room.count());
+        }
         self.seats.push(Seated { handle, session: session.clone() });
         let seat = Seat::new(cell.name.clone(), cell.handle, Part::Member, cell.clone());
         let history = {
@@ -359,7 +364,8 @@ impl State {
     }
 
     /// A member is gone: its queued latest moves go too, and the state has changed.
-    pub(super) fn forget(&mut self, cell: &Arc<RoomCell>, handle: u32) {
+    pub(super) fn forget(&mut self, cell: &Arc<RoomCell>, handle: u32, gone: Gone, reason: LeaveReason) {
+        cell.witness.left(&cell.name, gone, reason, self.room.count());
         for seat in &self.seats {
             seat.session.forget(cell.handle, handle);
         }
@@ -430,11 +436,12 @@ pub(super) struct Rooms {
     map: DashMap<RoomName, Arc<RoomCell>>,
     last_handle: AtomicU32,
     max: usize,
+    witness: Arc<Witness>,
 }
 
 impl Rooms {
-    pub(super) fn new(max: usize) -> Self {
-        Self { map: DashMap::new(), last_handle: AtomicU32::new(0), max }
+    pub(super) fn new(max: usize, witness: Arc<Witness>) -> Self {
+        Self { map: DashMap::new(), last_handle: AtomicU32::new(0), max, witness }
     }
 
     pub(super) fn get(&self, name: &RoomName) -> Option<Arc<RoomCell>> {
@@ -455,7 +462,7 @@ impl Rooms {
         }
         let make = || {
             let handle = self.last_handle.fetch_add(1, Ordering::Relaxed) + 1;
-            Arc::new(RoomCell::new(name.clone(), handle, settings()))
+            Arc::new(RoomCell::new(name.clone(), handle, settings(), self.witness.clone()))
         };
         Ok(self.map.entry(name.clone()).or_insert_with(make).value().clone())
     }
@@ -500,7 +507,7 @@ mod tests {
     #[test]
     fn a_delivery_that_is_very_late_stops_nothing() {
         let name = RoomName::new("lobby").unwrap();
-        let cell = Arc::new(RoomCell::new(name.clone(), 1, Arc::new(RoomSettings::default())));
+        let cell = Arc::new(RoomCell::new(name.clone(), 1, Arc::default(), Arc::default()));
         let start = Position::start(7);
         assert!(cell.load(History::new(start, RoomSettings::default().bounds())));
         let mut position = start;

@@ -234,6 +234,11 @@ impl SessionCell {
         }
     }
 
+    /// Whether it is over.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.way().standing, Standing::Ended)
+    }
+
     /// Since which loss it is away.
     pub(super) fn loss(&self) -> Option<u64> {
         match self.way().standing {

@@ -31,6 +31,7 @@ use tokio::time::Sleep;
 use self::parser::{Fault, Parser, Said};
 use super::{Open, socket::Socket};
 use crate::{
+    audit::Caller,
     auth::{Grant, jwt::Verifier},
     ceilings::Place,
     frame,
@@ -41,6 +42,9 @@ use crate::{
 
 /// Requests that may wait for the one before them before reading stops.
 const BACKLOG_MAX: usize = 16;
+/// A close frame without a code, and a socket that ended without one (RFC 6455 section 7.4.1).
+const NO_CODE: u16 = 1005;
+const NO_CLOSE: u16 = 1006;
 /// How long a connection sleeps when nothing at all is due.
 const IDLE_MS: u64 = 60_000;
 
@@ -126,6 +130,10 @@ struct Connection {
     ping: Option<[u8; 8]>,
     /// The client said goodbye or the socket ended.
     ended: Option<LeaveReason>,
+    /// The code that the client closed with.
+    said: Option<u16>,
+    /// Given back with the connection.
+    place: Option<Arc<Place>>,
 }
 
 /// Runs a connection to its end. `head` is what of the handshake's answer is not out yet, `early` what was read beyond
@@ -155,6 +163,8 @@ pub(crate) fn run(
         opened: false,
         ping: None,
         ended: None,
+        said: None,
+        place,
         setting,
     };
     {
@@ -174,7 +184,7 @@ pub(crate) fn run(
         connection.serve().await;
         // The end is rare and its future large: not a part of every connection's.
         Box::pin(connection.finish()).await;
-        drop((open, place));
+        drop(open);
     }
 }
 
@@ -201,6 +211,11 @@ impl Connection {
     /// The link as everybody else knows it.
     fn shared(&self) -> Arc<Link> {
         self.link.clone()
+    }
+
+    /// Who opened it, where somebody wants to know.
+    fn caller(&self) -> Option<&Arc<Caller>> {
+        self.place.as_ref()?.caller()
     }
 
     fn metrics(&self) -> &Metrics {
@@ -392,6 +407,8 @@ impl Connection {
             Said::Close(code) => {
                 let bye = code == Some(CloseCode::Bye.number());
                 self.ended = Some(if bye { LeaveReason::Closed } else { LeaveReason::Lost });
+                // What has no code is told as 1005, here as elsewhere (RFC 6455 section 7.4.1).
+                self.said = Some(code.unwrap_or(NO_CODE));
                 self.shared().answer_close(frame::goodbye(code));
             }
         }
@@ -466,7 +483,7 @@ impl Connection {
         match ClientMove::parse(frame, self.setting.limits.moves) {
             Ok(step) => {
                 if let Err(refusal) = hub.relay(session, step, frame.len()) {
-                    hub.refuse(session, refusal);
+                    hub.refuse(session, refusal, "move");
                 }
             }
             Err(code) => hub.refuse_unread(session, code.into(), frame.len()),
@@ -485,6 +502,7 @@ impl Connection {
     fn fail(&mut self, refused: Refused) {
         let code = CloseCode::of_error(refused.code);
         self.metrics().refuse(refused.code);
+        self.hub().witness().refused_to(self.caller(), refused.code);
         let detail = refused.message.clone();
         let last = ServerMessage::Error(Failed::of(&Refused { re: None, ..refused }));
         self.shared().close_after(Some(&last), code, &detail);
@@ -497,13 +515,14 @@ impl Connection {
                 self.open(async move { setting.admit(&token).await }, notifications_since);
             }
             (Phase::Waiting { .. }, Request::Resume(resume)) => {
-                let (setting, link) = (self.setting.clone(), self.shared());
+                let (setting, link, caller) = (self.setting.clone(), self.shared(), self.caller().cloned());
                 self.phase = Phase::Opening;
                 self.begin(Box::pin(async move {
                     if let Some(token) = &resume.jwt {
                         setting.verifier.prepare(token).await;
                     }
-                    Some(setting.hub.resume(&resume, &link, &|token| setting.verify(token)).await)
+                    let verify = |token: &str| setting.verify(token);
+                    Some(setting.hub.resume(&resume, &link, caller.as_ref(), &verify).await)
                 }));
             }
             (Phase::Waiting { .. }, _) => {
@@ -534,11 +553,11 @@ impl Connection {
         granted: impl Future<Output = Result<Grant, Refused>> + Send + 'static,
         notifications_since: Option<Position>,
     ) {
-        let (hub, link) = (self.hub().clone(), self.shared());
+        let (hub, link, caller) = (self.hub().clone(), self.shared(), self.caller().cloned());
         self.phase = Phase::Opening;
         self.begin(Box::pin(async move {
             Some(match granted.await {
-                Ok(grant) => hub.open_session(grant, &link, notifications_since).await,
+                Ok(grant) => hub.open_session(grant, &link, notifications_since, caller.as_ref()).await,
                 Err(refused) => Err(refused),
             })
         }));
@@ -597,7 +616,8 @@ impl Connection {
                 Some(code) => matches!(code.action(), Action::Stop | Action::Rejoin),
                 None => reason == LeaveReason::Closed,
             };
-            self.hub().part(session, &self.shared(), reason, ends).await;
+            let code = standing.closing.map(CloseCode::number).or(self.said).unwrap_or(NO_CLOSE);
+            self.hub().part(session, &self.shared(), reason, ends, code).await;
         }
         // Somebody else's turn may have promised to flush this link and not have come to it yet. What says why must be out
         // before the socket is shut.
@@ -655,6 +675,8 @@ mod tests {
             opened: false,
             ping: None,
             ended: None,
+            said: None,
+            place: None,
             setting,
         };
         (connection, peer)

@@ -85,9 +85,10 @@ export const tests = {
   },
 
   async 'each guest counts for its own address, whatever it writes'({ after }) {
-    const { nginx } = await start(after, {
+    const { server, nginx } = await start(after, {
       RALLYPOINT_LIMITS__REQUESTS_PER_SECOND_PER_IP: '1',
       RALLYPOINT_LIMITS__REQUESTS_BURST_PER_IP: '5',
+      RALLYPOINT_AUDIT__TO: 'stdout',
     });
     const until429 = async (from, headers = () => ({})) => {
       for (let asked = 1; asked <= 50; asked += 1) {
@@ -100,5 +101,12 @@ export const tests = {
     // A new address in each request, by its own word.
     const forged = (asked) => ({ 'x-forwarded-for': `203.0.113.${asked}`, forwarded: `for=198.51.100.${asked}` });
     assert.ok((await until429('127.0.0.4', forged)) <= 50, 'a forged address is of no use');
+    // Nor does the audit log believe it.
+    const told = () => server.output().split('\n').filter((line) => line.includes('"refused"')).map((line) => JSON.parse(line));
+    const addresses = await until('both to be told', () => {
+      const seen = new Set(told().map(({ address }) => address));
+      return seen.size > 1 && [...seen].sort();
+    });
+    assert.deepEqual(addresses, ['127.0.0.2', '127.0.0.4']);
   },
 };

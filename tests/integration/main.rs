@@ -1,6 +1,7 @@
 //! The server from outside: real sockets, every door, one test binary.
 
 mod agreement;
+mod audit;
 mod crowd;
 mod drain;
 mod house;
@@ -18,3 +19,4 @@ mod status;
 mod support;
 mod tickets;
 mod tls;
+mod webhooks;

@@ -1,15 +1,19 @@
 //! The server's own program as a service: what it tells who started it, and what signals do.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, BufReader, Lines},
     net::UnixDatagram,
-    process::{Child, Command},
+    process::{Child, ChildStdout, Command},
 };
 
-use crate::support::within;
+use crate::support::{Ask, until, within};
 
 /// What systemd would read.
 struct Manager {
@@ -42,12 +46,11 @@ fn send(child: &Child, signal: Signal) {
     kill_process(pid, signal).unwrap();
 }
 
-#[tokio::test]
-async fn a_service_manager_is_told_and_heard() {
-    let manager = Manager::new();
+/// The program with these settings, and where it listens.
+async fn start(settings: &[(&str, &str)]) -> (Child, Lines<BufReader<ChildStdout>>, SocketAddr) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_rallypoint"))
         .args(["serve", "--dev", "--listen", "127.0.0.1:0"])
-        .env("NOTIFY_SOCKET", &manager.path)
+        .envs(settings.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -56,7 +59,53 @@ async fn a_service_manager_is_told_and_heard() {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line = within("the first line", lines.next_line()).await.unwrap().unwrap();
-    assert!(line.contains("listens on http://127.0.0.1:"), "{line}");
+    let (_, address) = line.split_once("listens on http://").unwrap_or_else(|| panic!("{line}"));
+    (child, lines, address.trim_end_matches('/').parse().unwrap())
+}
+
+/// Has a line written about a refusal.
+async fn be_refused(address: SocketAddr) {
+    within("a refusal", Ask::new("GET", "/v1/rooms").send(address)).await.refused(700);
+}
+
+#[tokio::test]
+async fn the_audit_log_goes_on_in_a_new_file() {
+    let folder = std::env::temp_dir().join(format!("rallypoint-rotation-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&folder).unwrap();
+    let [file, moved] = ["audit.jsonl", "audit.jsonl.1"].map(|name| folder.join(name));
+    let settings = [("RALLYPOINT_AUDIT__TO", "file"), ("RALLYPOINT_AUDIT__FILE", file.to_str().unwrap())];
+    let (mut child, _lines, address) = start(&settings).await;
+    let count = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().matches("token-missing").count();
+    be_refused(address).await;
+    until("a line", async || (count(&file) == 1).then_some(())).await;
+    std::fs::rename(&file, &moved).unwrap();
+    send(&child, Signal::HUP);
+    until("a new file", async || file.exists().then_some(())).await;
+    be_refused(address).await;
+    until("a line in it", async || (count(&file) == 1).then_some(())).await;
+    be_refused(address).await;
+    send(&child, Signal::TERM);
+    assert!(within("the end", child.wait()).await.unwrap().success());
+    assert_eq!((count(&file), count(&moved)), (2, 1), "the last line is written before the end");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn the_audit_log_can_be_standard_output() {
+    let (_child, mut lines, address) = start(&[("RALLYPOINT_AUDIT__TO", "stdout")]).await;
+    be_refused(address).await;
+    let line = within("a line", lines.next_line()).await.unwrap().unwrap();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&line["event"], &line["code"], &line["address"]),
+        (&"refused".into(), &700.into(), &"127.0.0.1".into())
+    );
+}
+
+#[tokio::test]
+async fn a_service_manager_is_told_and_heard() {
+    let manager = Manager::new();
+    let (mut child, _lines, _) = start(&[("NOTIFY_SOCKET", manager.path.to_str().unwrap())]).await;
     assert_eq!(manager.told().await, "READY=1");
     // There is no certificate to look at, and no reason to end.
     send(&child, Signal::HUP);

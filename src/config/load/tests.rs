@@ -100,7 +100,8 @@ fn the_example_is_the_defaults() {
         let schema::Kind::Section(section) = kind else { continue };
         for (inner, kind) in schema::keys(section) {
             if !matches!(kind, schema::Kind::Sections(_))
-                && !["audience", "resume_secret", "resume_secret_file", "certificate_file", "key_file"].contains(&inner)
+                && !["audience", "resume_secret", "resume_secret_file", "certificate_file", "key_file", "file"]
+                    .contains(&inner)
             {
                 assert!(table[key].get(inner).is_some(), "{key}.{inner}");
             }
@@ -122,6 +123,18 @@ fn the_examples_in_the_example_have_every_key_without_a_default() {
     assert_eq!(algorithms, Algorithm::NAMES);
     assert!(config.auth.audience.is_some() && config.metrics_listen.is_some());
     assert_eq!((config.rooms.len(), config.ice.len()), (2, 3));
+    // The only one spells its defaults out.
+    let [hook] = &config.webhooks[..] else { panic!("{:?}", config.webhooks) };
+    assert_eq!(hook.problem(), None);
+    let left_out = toml::from_str("url = ''").unwrap();
+    let own = crate::config::WebhookConfig {
+        url: String::new(),
+        name: None,
+        secret: None,
+        rooms: vec!["*".to_owned()],
+        ..hook.clone()
+    };
+    assert_eq!(own, left_out);
     for key in [
         "kid",
         "issuer",
@@ -239,6 +252,29 @@ fn values_must_fit_each_other() {
             "[[auth.keys]]\nalgorithm = 'HS256'\nissuer = ''\nsecret = '1234567890123456789012345678901234567890'",
             "file:1: auth.keys[0]: `kid` and `issuer` must not be empty",
         ),
+        ("audit.to = 'file'", "audit.file: is missing: `to = \"file\"` needs it"),
+        ("[audit]\nfile = 'x'", "file:2: audit.file: is used with `to = \"file\"` only"),
+        ("[audit]\nto = 'file'\nfile = 'no/such/x'", "file:3: audit.file: the folder of /"),
+        ("audit.to = 'syslog'", "audit.to: `syslog` is not possible; allowed is off or stdout or stderr or file"),
+        ("[[webhooks]]\nname = 'x'", "file:1: webhooks[0]: `url` is missing"),
+        ("[[webhooks]]\nurl = 'x'", "file:2: webhooks[0].url: is no address"),
+        ("[[webhooks]]\nurl = 'https://x/'", "webhooks[0].secret: `secret` or `secret_file` is missing"),
+        ("[[webhooks]]\nurl = 'https://x/'\nsecret = 'hush'", "file:3: webhooks[0].secret: is \"whsec_\" and 24 to 64"),
+        ("[[webhooks]]\nurl = 'https://x/'\nsecret_file = 'no-such-secret'", "webhooks[0].secret: cannot read /"),
+        (
+            "[[webhooks]]\nurl = 'https://x/'\nsecret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'\nevents = ['peer']",
+            "file:4: webhooks[0].events: `peer` is not possible; allowed is peer-joined",
+        ),
+        (
+            "[[webhooks]]\nurl = 'https://x/'\nsecret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'\nrooms = ['a*']",
+            "file:4: webhooks[0].rooms: a pattern is",
+        ),
+        (
+            "[[webhooks]]\nurl = 'https://x/'\nsecret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'\n\
+             [[webhooks]]\nurl = 'https://x/other'\nsecret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'",
+            "webhooks[1].name: is that of another webhook",
+        ),
+        ("[[webhooks]]\nurl = 'https://x/'\nconcurrency = 0", "file:3: webhooks[0].concurrency: 0 is out of range"),
     ];
     for (text, expected) in table {
         says(load_text(text, &[], DEV), &[expected]);
