@@ -13,7 +13,7 @@ async function start(after, env = {}) {
     env: { RALLYPOINT_TRUSTED_PROXIES: '127.0.0.1', ...env },
   });
   after(() => server.stop());
-  const nginx = await startDocumentedNginx(server.port, files);
+  const nginx = await startDocumentedNginx([server.port], files);
   after(nginx.stop);
   return { server, nginx };
 }
@@ -30,6 +30,27 @@ const ask = (port, path, { from = '127.0.0.1', headers = {} } = {}) =>
     });
     request.on('error', failed);
   });
+
+/** A member of a room, through nginx; its socket. */
+function join(port, jwt, room) {
+  return new Promise((done, failed) => {
+    const headers = {
+      connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13',
+      'sec-websocket-key': Buffer.alloc(16).toString('base64'), 'sec-websocket-protocol': `rallypoint.v1.json, bearer.${jwt}`,
+    };
+    const path = `/v1/ws?room=${room}`;
+    const request = https.get({ port, path, headers, host: '127.0.0.1', rejectUnauthorized: false, agent: false });
+    request.on('error', failed);
+    request.on('response', ({ statusCode }) => failed(new Error(`no upgrade: ${statusCode}`)));
+    request.on('upgrade', (_, socket) => {
+      const text = JSON.stringify({ type: 'join', id: 1, room: decodeURIComponent(room) });
+      // A frame of text, masked with zeros.
+      socket.write(Buffer.concat([Buffer.from([0x81, 0x80 | text.length, 0, 0, 0, 0]), Buffer.from(text)]));
+      socket.on('error', failed);
+      socket.on('data', (data) => data.includes('"joined"') && done(socket));
+    });
+  });
+}
 
 export const tests = {
   async 'a WebSocket goes through, and on when nginx is reloaded'({ browser, after }) {
@@ -82,6 +103,37 @@ export const tests = {
     assert.equal(looked.status, 200, looked.body);
     const log = await nginx.log();
     assert.ok(log.includes('/v1/poll') && !log.includes('cursor') && !log.includes(first.cursor), log);
+  },
+
+  async 'with several servers everybody in a room comes to the same one'({ after }) {
+    const files = await certificate();
+    after(files.remove);
+    const servers = [await startServer(), await startServer()];
+    for (const server of servers) after(() => server.stop());
+    const nginx = await startDocumentedNginx(servers.map(({ port }) => port), files);
+    after(nginx.stop);
+    // All servers know the same keys.
+    const host = await token(servers[0].base, { user: 'host', rooms: [{ r: '*', role: 'host' }] });
+    const headers = { authorization: `Bearer ${host}`, 'content-type': 'application/json' };
+    const homes = new Set();
+    for (let number = 0; number < 16; number += 1) {
+      const room = encodeURIComponent(`deploy/room:${number}`);
+      const answers = await Promise.all(
+        servers.map(({ base }) => fetch(`${base}/v1/rooms/${room}`, { headers }).then(({ status }) => status)),
+      );
+      assert.deepEqual(answers, [404, 404], 'nobody has it yet');
+      const socket = await join(nginx.port, host, room);
+      // Where the member is, the room's own path leads, and a poll's query, whatever stands before the room.
+      const looked = await ask(nginx.port, `/v1/rooms/${room}`, { headers });
+      assert.equal(JSON.parse(looked.body).members, 1, looked.body);
+      const polled = JSON.parse((await ask(nginx.port, `/v1/poll?after=0&wait=0&room=${room}`, { headers })).body);
+      assert.deepEqual(polled.events.map(({ kind }) => kind), ['peer-joined']);
+      for (const [index, { base }] of servers.entries()) {
+        if ((await fetch(`${base}/v1/rooms/${room}`, { headers })).ok) homes.add(index);
+      }
+      socket.destroy();
+    }
+    assert.equal(homes.size, 2, 'both servers have some of the rooms');
   },
 
   async 'each guest counts for its own address, whatever it writes'({ after }) {

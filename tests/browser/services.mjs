@@ -123,15 +123,15 @@ http {
   scgi_temp_path ${folder}/scgi;
 `;
 
-/** nginx as docs/deploy/nginx.conf has it, but for its addresses and files. */
-export async function startDocumentedNginx(upstream, { certificate, key }) {
+/** nginx as docs/deploy/nginx.conf has it, but for its addresses and files; before servers on these ports. */
+export async function startDocumentedNginx(upstreams, { certificate, key }) {
   const port = await freePort();
   const folder = await mkdtemp(join(tmpdir(), 'rallypoint-nginx-'));
   let text = await readFile(new URL('../../docs/deploy/nginx.conf', import.meta.url), 'utf8');
   const changes = [
     ['listen 443 ssl http2', `listen 127.0.0.1:${port} ssl http2`],
     ['    listen [::]:443 ssl http2;\n', ''],
-    ['server 127.0.0.1:3000', `server 127.0.0.1:${upstream}`],
+    ['    server 127.0.0.1:3000;\n', upstreams.map((port) => `    server 127.0.0.1:${port};\n`).join('')],
     ['/etc/letsencrypt/live/play.example/fullchain.pem', certificate],
     ['/etc/letsencrypt/live/play.example/privkey.pem', key],
     ['/var/log/nginx/rallypoint.log', `${folder}/access.log`],
