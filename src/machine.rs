@@ -109,6 +109,16 @@ impl Machine {
     }
 }
 
+/// For how many seconds this process kept a processor busy.
+pub(crate) fn worked() -> Option<f64> {
+    let (mut system, pid) = (System::new().ok()?, Pid::from_u32(std::process::id()));
+    let kind = ProcessRefreshKind::nothing().with_cpu().without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, kind);
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
+    let seconds = system.process(pid)?.accumulated_cpu_time() as f64 / 1000.0;
+    Some(seconds)
+}
+
 /// To a thousandth.
 pub(crate) fn round(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
@@ -128,6 +138,8 @@ mod tests {
         while begin.elapsed() < Duration::from_millis(300) {
             std::hint::black_box(&ballast);
         }
+        let seconds = worked().unwrap();
+        assert!(seconds > 0.0 && seconds < 60.0, "{seconds}");
         let Reading { cpu, memory, disk } = machine.read(begin.elapsed().as_secs_f64());
         assert!(cpu.cores > 0 && cpu.process > 0.0 && cpu.usage > 0.0 && cpu.usage <= 1.0, "{cpu:?}");
         assert!(cpu.load.iter().all(|load| *load >= 0.0), "{cpu:?}");

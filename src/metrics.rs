@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
+    registry::{Registry, Unit},
 };
 use rallypoint_protocol::{CloseCode, ErrorCode, moves::Lane};
 
-use crate::histogram::Histogram;
+use crate::{histogram::Histogram, machine};
 
 /// How a client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +149,8 @@ pub struct Metrics {
     pub log_bytes: Gauge,
     /// Round trips of native pings.
     pub trips: Histogram,
+    /// Seconds for which the process kept a processor busy.
+    worked: Counter<f64, AtomicU64>,
     /// Unix time at which the process started, seconds.
     pub started: Gauge<f64, AtomicU64>,
 }
@@ -203,6 +205,9 @@ impl Metrics {
         registry.register("frames_sent", "Messages, pings and pongs written to WebSockets", m.frames_sent.clone());
         registry.register("bytes_sent", "Bytes written to WebSockets", m.bytes_sent.clone());
         registry.register("log_bytes", "Bytes that all event logs hold", m.log_bytes.clone());
+        let unit = Unit::Seconds;
+        registry.register_with_unit("latency", "Round trips of pings to WebSockets", unit, m.trips.clone());
+        registry.register("cpu_seconds", "Processor time of the process", m.worked.clone());
         registry.register("start_time_seconds", "Unix time at which the process started", m.started.clone());
         m.registry = registry;
         m
@@ -278,6 +283,9 @@ impl Metrics {
 
     /// OpenMetrics text.
     pub fn render(&self) -> String {
+        if let Some(seconds) = machine::worked() {
+            self.worked.inner().store(seconds.to_bits(), Ordering::Relaxed);
+        }
         let mut out = String::new();
         encode(&mut out, &self.registry).expect("writing to a string cannot fail");
         out

@@ -3,6 +3,7 @@
 mod agreement;
 mod audit;
 mod crowd;
+mod documents;
 mod drain;
 mod house;
 mod ice;
