@@ -6,8 +6,9 @@
 use std::{
     fs,
     io::{self, Write},
+    net::SocketAddr,
     path::PathBuf,
-    process::ExitCode,
+    process::{ExitCode, ExitStatus},
     time::{Duration, Instant},
 };
 
@@ -46,12 +47,18 @@ const STEP: Duration = Duration::from_millis(100);
 const ENTER_WITHIN: Duration = Duration::from_secs(120);
 
 /// Fills a server, asks it to end (SIGTERM), starts it again on the same address, and looks at who comes back, when, and
-/// as whom. How often clients knock is listed for each second.
+/// as whom. How often clients knock is listed for each second. With `--service` somebody else does both.
 #[derive(Debug, Parser)]
 struct Options {
     /// The server's binary
     #[arg(long, default_value = "target/release/rallypoint")]
     server: PathBuf,
+    /// A service that runs at this address, in development mode, in place of a server of our own
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "replace")]
+    service: Option<SocketAddr>,
+    /// The shell command that replaces the service
+    #[arg(long, value_name = "COMMAND", requires = "service")]
+    replace: Option<String>,
     /// WebSockets of members, ten in a room; at least 2
     #[arg(long, default_value_t = 1500, value_parser = |text: &str| text.parse().map(|sockets: usize| sockets.max(2)))]
     sockets: usize,
@@ -101,7 +108,10 @@ fn scale(options: &Options) -> Scale {
 async fn run(options: &Options) -> io::Result<bool> {
     more_descriptors()?;
     let log = std::env::temp_dir().join(format!("rallypoint-restart-{}.log", std::process::id()));
-    let setup = Setup::new(&options.server, SETTINGS, log.clone())?;
+    let setup = match options.service {
+        Some(address) => Setup::of_service(address),
+        None => Setup::new(&options.server, SETTINGS, log.clone())?,
+    };
     let mut stage = Stage::open(setup, Mix::default(), options.seed, &scale(options)).await?;
     let in_rooms: Vec<_> = stage.observers().to_vec();
     let all_stand = |stage: &Stage| {
@@ -113,12 +123,14 @@ async fn run(options: &Options) -> io::Result<bool> {
         return Err(io::Error::other("not everybody came in"));
     }
     stage.tell("everybody is in");
-    let stopped = unix_ms();
-    let (status, took) = stage.stop().await?;
-    println!("SIGTERM: {status}, after {} ms", took.as_millis());
-    stage.start().await?;
-    let started = unix_ms();
-    println!("started again {:.0} ms after SIGTERM", started - stopped);
+    let (status, took) = match &options.replace {
+        Some(command) => {
+            let (status, closed) = stage.replace(command).await?;
+            println!("replaced: {status}; the port was closed for {} ms", closed.as_millis());
+            (status, closed)
+        }
+        None => restart(&mut stage).await?,
+    };
     knocks(&stage, options.within).await;
     let ended_well = status.success() && took <= END_WITHIN;
     let history = stage.close().await?;
@@ -145,6 +157,16 @@ async fn run(options: &Options) -> io::Result<bool> {
         _ = fs::remove_file(log);
     }
     Ok(good)
+}
+
+/// Stops our own server and starts it again: how it ended, and how long that took.
+async fn restart(stage: &mut Stage) -> io::Result<(ExitStatus, Duration)> {
+    let stopped = unix_ms();
+    let (status, took) = stage.stop().await?;
+    println!("SIGTERM: {status}, after {} ms", took.as_millis());
+    stage.start().await?;
+    println!("started again {:.0} ms after SIGTERM", unix_ms() - stopped);
+    Ok((status, took))
 }
 
 /// Lists how many connections came in each step, for as long as everybody has to come back.
@@ -184,9 +206,11 @@ struct Back {
 
 impl Back {
     fn of(history: &History, within: u64) -> Self {
-        let started =
-            history.records.iter().rposition(|record| matches!(record.what, What::Started { .. })).unwrap_or(0);
-        let begin = history.records.get(started).map_or(0, |record| record.at);
+        // Between the end of one life and the record of the next nobody comes in, and whoever is quick may come before it.
+        let last = |is: fn(&What) -> bool| history.records.iter().rposition(|record| is(&record.what)).unwrap_or(0);
+        let started = last(|what| matches!(what, What::Ended { .. }));
+        let begin = history.records.get(last(|what| matches!(what, What::Started { .. })));
+        let begin = begin.map_or(0, |record| record.at);
         let within = u32::try_from(within * 1000).unwrap_or(u32::MAX);
         let mut back = Self { within, ..Self::default() };
         for (client, _) in history.clients.iter() {
@@ -202,8 +226,8 @@ impl Back {
                 _ => None,
             };
             let before = own(0, started).rev().find_map(|record| opened(&record));
-            let after =
-                own(started, history.records.len()).find_map(|record| Some((record.at - begin, opened(&record)?)));
+            let after = own(started, history.records.len())
+                .find_map(|record| Some((record.at.saturating_sub(begin), opened(&record)?)));
             if let Some((at, peer)) = after {
                 back.came.push(at);
                 back.others += usize::from(!feed && before != Some(peer));

@@ -39,8 +39,8 @@ pub fn descriptors(most: u64) -> io::Result<()> {
 /// How to start the server.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// The binary.
-    pub binary: PathBuf,
+    /// The binary; `None` if somebody else starts it.
+    pub binary: Option<PathBuf>,
     /// Where it listens; the same in every life.
     pub address: SocketAddr,
     /// Settings that differ from the defaults, as environment variables.
@@ -56,7 +56,12 @@ impl Setup {
     pub fn new(binary: &Path, settings: &[(&'static str, &str)], log: PathBuf) -> io::Result<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let settings = settings.iter().map(|&(key, value)| (key, value.to_owned())).collect();
-        Ok(Self { binary: binary.to_owned(), address, settings, identity: None, log })
+        Ok(Self { binary: Some(binary.to_owned()), address, settings, identity: None, log })
+    }
+
+    /// For a server that runs already, and that somebody else replaces: a service.
+    pub fn of_service(address: SocketAddr) -> Self {
+        Self { binary: None, address, settings: Vec::new(), identity: None, log: PathBuf::new() }
     }
 
     /// The same, over TLS, with a new certificate in this folder.
@@ -73,8 +78,12 @@ impl Setup {
 
     /// Starts the server and waits until it listens.
     pub async fn start(&self) -> io::Result<Server> {
+        let Some(binary) = &self.binary else {
+            self.knock().map_err(|error| io::Error::other(format!("no service at {}: {error}", self.address)))?;
+            return Ok(Server { child: None });
+        };
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let mut child = Command::new(&self.binary)
+        let mut child = Command::new(binary)
             .args(["serve", "--dev", "--listen", &self.address.to_string()])
             .envs(self.settings.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())
@@ -82,7 +91,7 @@ impl Setup {
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| io::Error::other(format!("{}: {error}", self.binary.display())))?;
+            .map_err(|error| io::Error::other(format!("{}: {error}", binary.display())))?;
         let mut line = String::new();
         if let Some(stdout) = &mut child.stdout {
             // Unbuffered beyond this line: the server writes nothing more there.
@@ -93,33 +102,42 @@ impl Setup {
         if !line.contains("listens on") {
             return Err(io::Error::other(format!("the server does not start; see {}", self.log.display())));
         }
-        Ok(Server { child })
+        Ok(Server { child: Some(child) })
+    }
+
+    /// Whether it takes connections.
+    pub fn knock(&self) -> io::Result<()> {
+        std::net::TcpStream::connect(self.address).map(drop)
     }
 }
 
-/// A running server. It is killed when this is dropped.
+/// A running server. If it is a process of ours it is killed when this is dropped; a service is left alone.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    child: Option<Child>,
 }
 
 impl Server {
     /// The number of its process.
     pub fn pid(&self) -> Option<u32> {
-        self.child.id()
+        self.child.as_ref()?.id()
     }
 
     /// Asks it to end (SIGTERM) and waits for that: its exit status, and how long it took.
     pub async fn stop(&mut self) -> io::Result<(ExitStatus, Duration)> {
         let begin = Instant::now();
-        let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let Some(child) = &mut self.child else { return Ok((ExitStatus::default(), Duration::ZERO)) };
+        let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         kill_process(pid.ok_or(io::ErrorKind::NotFound)?, Signal::TERM)?;
-        let status = timeout(PATIENCE, self.child.wait()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let status = timeout(PATIENCE, child.wait()).await.map_err(|_| io::ErrorKind::TimedOut)??;
         Ok((status, begin.elapsed()))
     }
 
     /// Ends it at once (SIGKILL).
     pub async fn kill(&mut self) -> io::Result<()> {
-        self.child.kill().await
+        match &mut self.child {
+            Some(child) => child.kill().await,
+            None => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 }

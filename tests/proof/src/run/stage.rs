@@ -4,16 +4,17 @@
 use std::{
     io,
     net::SocketAddr,
-    process::ExitStatus,
+    process::{ExitStatus, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use rallypoint_protocol::RoomName;
 use tokio::{
+    process::Command,
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{interval, sleep, timeout},
 };
 
 use super::{
@@ -35,6 +36,10 @@ use crate::{
 pub const LOOK: Duration = Duration::from_millis(50);
 /// How long the end may take: outstanding answers, then the last messages.
 const SETTLE: Duration = Duration::from_secs(45);
+/// Between two knocks at a service that is being replaced.
+const KNOCK: Duration = Duration::from_millis(1);
+/// How long the replacement of a service may take.
+const REPLACED_WITHIN: Duration = Duration::from_secs(60);
 /// Nothing new for so long: everything has arrived.
 const SILENCE: Duration = Duration::from_millis(1500);
 
@@ -144,6 +149,41 @@ impl Stage {
         self.server = self.setup.start().await?;
         self.put(What::Started { unix_ms: unix_ms() });
         Ok(())
+    }
+
+    /// Has a shell command replace a service that runs, and waits for its end: its status, and for how long nobody was let
+    /// in.
+    pub async fn replace(&mut self, command: &str) -> io::Result<(ExitStatus, Duration)> {
+        self.put(What::Stopping { killed: false });
+        let mut child = Command::new("sh").args(["-c", command]).stdin(Stdio::null()).kill_on_drop(true).spawn()?;
+        // From the first to the last connection that is refused no client can be let in either, so that the records stand
+        // in the right order.
+        let mut ticks = interval(KNOCK);
+        let (mut ended, mut status) = (None, None);
+        let deadline = Instant::now() + REPLACED_WITHIN;
+        loop {
+            ticks.tick().await;
+            match (ended, self.setup.knock().is_ok()) {
+                (None, false) => {
+                    ended = Some(Instant::now());
+                    self.put(What::Ended { unix_ms: unix_ms() });
+                }
+                (Some(ended), true) => {
+                    self.put(What::Started { unix_ms: unix_ms() });
+                    let closed = ended.elapsed();
+                    let status = match status {
+                        Some(status) => status,
+                        None => timeout(REPLACED_WITHIN, child.wait()).await.map_err(|_| io::ErrorKind::TimedOut)??,
+                    };
+                    return Ok((status, closed));
+                }
+                _ => {}
+            }
+            status = status.or(child.try_wait()?);
+            if Instant::now() > deadline {
+                return Err(io::Error::other(format!("the service was not replaced: {command:?} {status:?}")));
+            }
+        }
     }
 
     /// Waits for a condition; whether it came to be.
