@@ -1,7 +1,7 @@
 # The whole day's work. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run pages test test-fast check fuzz conformance build-release arena history restart soak hostile stalled overload echo bench compare memory stall clean
+.PHONY: help run pages test test-fast check fuzz conformance build-release dist arena history restart soak hostile stalled overload echo bench compare memory stall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ conformance: ## the 301 Autobahn cases against the connection code
 
 build-release: pages ## build target/release/rallypoint
 	cargo build --release
+
+dist: ## what a release consists of, in target/dist: archive, Debian package, bill of materials, sums (OUT=folder)
+	@$(if $(OUT),OUT="$(OUT)") packaging/dist.sh
 
 arena: build-release ## eight players for 10 s against a release server: promises and latencies (ARENA="--rate 60")
 	cargo build --release --package rallypoint-client --example arena

@@ -15,14 +15,17 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 . tests/packages.sh
-GROUPS_OF_ALL=(pages check build unit integration doc example-config vectors client conformance browser arena history bench fuzz)
+. packaging/tools.sh
+. tests/deploy/machine.sh
+. tests/deploy/package.sh
+GROUPS_OF_ALL=(pages check build unit integration doc example-config vectors client conformance browser arena history bench dist deb image monitor fuzz)
 # Known by name, and run only when they are named.
 GROUPS_ON_DEMAND=(restart soak hostile stalled overload)
 BUILT=${BUILT:-}
 TARGET=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 SCRATCH=$(mktemp -d)
 SERVER_PID=
-trap 'stop_server; rm -rf "$SCRATCH"' EXIT
+trap 'stop_server; stop_machine; rm -rf "$SCRATCH"' EXIT
 trap 'exit 130' INT TERM
 
 # Settings of a server in the developer's shell are no part of a test.
@@ -158,7 +161,7 @@ group_client() {
 group_fuzz() {
   local host
   host=$(rustc -vV | sed -n 's/^host: //p')
-  cargo_fuzz
+  cargo_tool cargo-fuzz 0.13.2
   # Sanitizers would need a nightly compiler. Ours is safe code, and the targets count memory themselves.
   "$TARGET/tools/bin/cargo-fuzz" fuzz build --fuzz-dir tests/fuzz --target-dir "$TARGET/fuzz" --sanitizer none
   step "the seeds" node tests/fuzz/corpus.mjs tests/fuzz/corpus
@@ -218,6 +221,64 @@ group_bench() {
   local built=$TARGET/${BUILT:-debug}
   step "the workloads of the benchmark" "$built/bench" --quick --alone --out "$SCRATCH/bench"
   step "the transports beside each other" "$built/compare" --quick --out "$SCRATCH/bench"
+}
+
+# What a release consists of, made of what was built for the tests; `make dist` makes one that is optimised.
+group_dist() {
+  build
+  local dist=$SCRATCH/dist
+  step "the release" env BUILT=debug OUT="$dist" packaging/dist.sh
+  step "the archive is whole" strictly dist_holds "$dist"
+  step "the bill of materials" strictly bill_names "$dist"/*.cdx.json
+  step "the unit" strictly unit_verified "$TARGET/debug/rallypoint"
+  step "a unit without its sandbox is found" strictly loose_unit_refused
+}
+
+# The Debian package on a machine of its own: installed, upgraded under load, removed, purged. This machine stays as it is.
+group_deb() {
+  local missing shared=$SCRATCH/mnt
+  missing=$(machine_missing)
+  if [[ -n $missing ]]; then
+    echo "skipped: $missing"
+    count 0 0 1
+    return
+  fi
+  build
+  mkdir "$shared"
+  step "the package" env BUILT=debug packaging/deb.sh "$shared/old.deb"
+  step "a later one of the same program" env BUILT=debug packaging/deb.sh "$shared/new.deb" 999.0.0-1
+  cp "$TARGET/debug/restart" tests/deploy/checks.sh "$shared"
+  step "a machine" start_machine "$shared"
+  in_package is_installed_and_started unit_is_as_systemd_wants_it server_is_locked_in secrets_are_nobodys_business \
+    only_tokens_of_the_secret_let_in reload_keeps_the_process upgrade_under_load_brings_everybody_back \
+    port_443_takes_one_capability wrong_configuration_is_told removal_leaves_configuration_and_nothing_else \
+    purge_leaves_nothing works_without_systemd
+  stop_machine
+}
+
+# What is in the container's image, started as it would be in one; no engine builds it.
+group_image() {
+  build
+  counted read_node node tests/deploy/containerfile.mjs
+  step "its reader finds planted faults" node tests/deploy/containerfile.mjs --self-test
+  local missing
+  missing=$(machine_missing)
+  if [[ -n $missing ]]; then
+    echo "skipped, the image itself: $missing"
+    count 0 0 1
+    return
+  fi
+  step "what is in the image starts and answers" strictly image_answers "$TARGET/debug/rallypoint"
+}
+
+# The dashboard and the alerts before a Prometheus that asks a server.
+group_monitor() {
+  local tools
+  build
+  tools=$(prometheus_tools)
+  step "the alerts are rules" "$tools/promtool" check rules docs/deploy/alerts.yml
+  step "each fires when it should" "$tools/promtool" test rules tests/deploy/alerts.test.yml
+  PROMETHEUS=$tools RALLYPOINT_BIN=$TARGET/debug/rallypoint counted read_node node tests/deploy/monitor.mjs
 }
 
 # 1500 WebSockets, 300 event streams and 200 polls while the server is restarted; `make restart`.
@@ -308,13 +369,6 @@ unspoken() {
   ((status == 1))
 }
 
-# cargo_fuzz: installs the version that we know into the target folder, unless it is there.
-cargo_fuzz() {
-  local version=0.13.2
-  [[ $("$TARGET/tools/bin/cargo-fuzz" --version 2>/dev/null) == "cargo-fuzz $version" ]] && return
-  cargo install cargo-fuzz --locked --quiet --version "=$version" --root "$TARGET/tools"
-}
-
 # python_tools REQUIREMENTS: installs what the file pins, by its hashes, unless that is what is there.
 python_tools() {
   local folder=$TARGET/tools/python
@@ -382,6 +436,18 @@ need_packages() {
       packages+=(firefox-esr)
     fi
   fi
+  if wanted dist || wanted deb || wanted image; then
+    command -v strip >/dev/null || packages+=(binutils)
+    command -v systemd-analyze >/dev/null || packages+=(systemd)
+  fi
+  if { wanted deb || wanted image; } && [[ -z $(machine_missing) ]]; then
+    command -v systemd-nspawn >/dev/null || packages+=(systemd-container)
+    command -v curl >/dev/null || packages+=(curl)
+    command -v adduser >/dev/null || packages+=(adduser)
+    command -v ip >/dev/null || packages+=(iproute2)
+    command -v pgrep >/dev/null || packages+=(procps)
+    [[ -e /etc/ssl/certs/ca-certificates.crt ]] || packages+=(ca-certificates)
+  fi
   ((${#packages[@]} == 0)) || install "${packages[@]}"
   new_node
 }
@@ -398,7 +464,7 @@ run_group() {
   : >"$SCRATCH/counts"
   set +e
   (
-    trap 'stop_server' EXIT
+    trap 'stop_server; stop_machine' EXIT
     set -e
     "group_$name"
   )

@@ -8,6 +8,7 @@ mod drain;
 mod house;
 mod ice;
 mod jwks;
+mod manual;
 mod moves;
 mod overload;
 mod pages;
