@@ -114,6 +114,7 @@ accepts_per_second = 1000000
 accepts_burst = 1000000
 accepts_per_second_per_ip = 1000000
 accepts_burst_per_ip = 1000000
+cpu_percent = 100
 requests_per_second_per_ip = 1000000
 requests_burst_per_ip = 1000000
 requests_per_second = 100000
