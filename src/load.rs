@@ -254,9 +254,9 @@ mod tests {
     #[test]
     fn the_process_is_measured() {
         let ballast = std::hint::black_box(vec![1_u8; 32 << 20]);
-        let (before, begin) = (cpu_seconds(), std::time::Instant::now());
-        while begin.elapsed() < Duration::from_millis(20) {}
-        assert!(cpu_seconds() - before >= 0.01);
+        // Whoever works is seen working, however little of the processor it is given.
+        let before = cpu_seconds();
+        while cpu_seconds() - before < 0.01 {}
         assert!(resident() > 32 << 20);
         assert!((1 << 20..u64::MAX).contains(&nine_tenths_of_all()));
         drop(ballast);

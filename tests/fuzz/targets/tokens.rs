@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use rallypoint::{
     auth::{
         AuthConfig, CredentialRules, Door, Grant, KeyConfig, OriginRules, Presented, ResumeKey, Secret, Verifier,
-        credentials,
+        credentials::{self, Credential},
     },
     config::Config,
 };
