@@ -4,7 +4,7 @@
 use std::{cell::RefCell, ops::Deref, sync::Arc};
 
 use rallypoint_protocol::{
-    CloseCode, Encoding, RoomName, ServerMessage,
+    CloseCode, Encoding, Kind, RoomName, ServerMessage,
     moves::{Lane, ServerMove},
     payload::Payload,
     server::Moved,
@@ -184,6 +184,29 @@ pub fn ping(payload: [u8; 8]) -> Encoded {
     whole(PING, &payload)
 }
 
+/// What kind of message something is, for those who may not see what is in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Label {
+    /// Its `type`.
+    pub name: &'static str,
+    /// The lane of a move.
+    pub lane: Option<Lane>,
+    /// What the application calls its event.
+    pub kind: Option<Kind>,
+}
+
+impl Label {
+    /// That of a message of this type.
+    pub fn of(name: &'static str) -> Self {
+        Self { name, lane: None, kind: None }
+    }
+
+    /// That of a move.
+    pub fn of_move(lane: Lane) -> Self {
+        Self { lane: Some(lane), ..Self::of("move") }
+    }
+}
+
 /// A message on its way to many, encoded once per encoding that somebody needs.
 #[derive(Debug)]
 pub struct Frame {
@@ -226,6 +249,11 @@ impl Frame {
         Self { source: Source::Row(frames), json: None, msgpack: None }
     }
 
+    /// What it is.
+    pub fn label(&self) -> Label {
+        self.source.label()
+    }
+
     /// The frame in one encoding.
     pub fn get(&mut self, encoding: Encoding) -> Encoded {
         let (source, slot) = match encoding {
@@ -237,6 +265,18 @@ impl Frame {
 }
 
 impl Source {
+    fn label(&self) -> Label {
+        match self {
+            Self::Message(message) => match &**message {
+                ServerMessage::Event(event) => Label { kind: Some(event.kind.clone()), ..Label::of(message.name()) },
+                _ => Label::of(message.name()),
+            },
+            Self::Move { lane, .. } => Label::of_move(*lane),
+            // Only moves are put in rows.
+            Self::Row(_) => Label::of_move(Lane::Reliable),
+        }
+    }
+
     fn encode(&self, encoding: Encoding) -> Encoded {
         match (self, encoding) {
             (Self::Message(inner), _) => message(inner, encoding),

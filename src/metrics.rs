@@ -22,6 +22,8 @@ pub enum Transport {
     Poll,
     /// A stream of the node's state.
     Status,
+    /// A stream that traces a room.
+    Trace,
 }
 
 /// A label set of one transport.
@@ -76,7 +78,7 @@ pub struct LimitLabel {
 pub struct Metrics {
     registry: Registry,
     /// Open connections by transport.
-    connections: [Gauge; 4],
+    connections: [Gauge; 5],
     /// TCP connections, whatever they carry.
     pub sockets: Gauge,
     /// TCP connections that there may be.
@@ -161,7 +163,7 @@ impl Metrics {
         let mut m = Self::default();
         let mut registry = Registry::with_prefix("rallypoint");
         let connections = Family::<TransportLabel, Gauge>::default();
-        m.connections = ["websocket", "sse", "poll", "status"]
+        m.connections = ["websocket", "sse", "poll", "status", "trace"]
             .map(|transport| connections.get_or_create_owned(&TransportLabel { transport }));
         registry.register("connections", "Open connections by transport", connections);
         registry.register("sockets", "Open TCP connections", m.sockets.clone());

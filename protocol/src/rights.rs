@@ -189,6 +189,7 @@ pub const RULES: &[Rule] = &[
     rule("POST /v1/rooms/{room}/events", Some(Verb::Publish), false),
     rule("GET /v1/rooms/{room}", Some(Verb::Watch), false),
     rule("GET /v1/rooms/{room}/members", Some(Verb::Presence), false),
+    rule("GET /v1/rooms/{room}/trace", None, false),
     rule("DELETE /v1/rooms/{room}/members/{peer}", Some(Verb::Kick), false),
     rule("GET /v1/ice-servers", Some(Verb::Signal), false),
 ];

@@ -103,6 +103,12 @@ settings! {
         lost: usize = 20_000, 1..=10_000_000;
         /// The data of a notification, as JSON.
         notification_data: usize = 16_384, 0..=1_048_576;
+        /// Streams that trace a room, on this node.
+        traces: usize = 16, 1..=1000;
+        /// Streams that trace one room.
+        traces_per_room: usize = 4, 1..=100;
+        /// Frames that may wait to be told to one of them; more are skipped.
+        trace_queue: usize = 1024, 16..=65_536;
         /// Members that one move may name.
         move_receivers: usize = 64, 1..=1024;
         /// Bytes that the kernel may hold unsent for one connection (TCP_NOTSENT_LOWAT).

@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{
     Context, Page,
-    ask::{Ask, Peer},
+    ask::{Ask, Peer, Segment},
     feed, json_text,
     upgrade::{self, Handshake},
 };
@@ -37,7 +37,7 @@ use crate::{
         poll_alarm, send,
         socket::{linger, read},
         sse::{self, Events},
-        status::{self, Reader},
+        status, telling, trace,
     },
 };
 
@@ -100,7 +100,11 @@ pub(crate) fn serve<'a>(
                     return None;
                 }
                 Body::Status(reader) => {
-                    tokio::spawn(status::serve(socket, out, *reader));
+                    tokio::spawn(telling::serve(socket, out, *reader));
+                    return None;
+                }
+                Body::Trace(reader) => {
+                    tokio::spawn(telling::serve(socket, out, *reader));
                     return None;
                 }
                 Body::WebSocket(handshake) => {
@@ -156,21 +160,43 @@ const LOOKED_AT: [&str; 16] = [
 ];
 
 /// The routes.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(PartialEq)]
 enum Door {
     WebSocket,
     Events,
     Poll,
     Status,
+    /// Of this room, as it stands in the path.
+    Trace(Bytes),
+}
+
+/// What stands around the room in the path of a trace.
+const TRACE: [&str; 2] = ["/v1/rooms/", "/trace"];
+
+/// The room of a trace, as its path names it.
+fn traced(path: &str) -> Option<&str> {
+    path.strip_prefix(TRACE[0])?.strip_suffix(TRACE[1]).filter(|room| !room.is_empty() && !room.contains('/'))
+}
+
+/// Whether a request may be one of these, at a glance.
+fn may_be_ours(bytes: &[u8]) -> bool {
+    let Some(target) = bytes.strip_prefix(b"GET ") else { return false };
+    let doors: [&[u8]; 4] = [b"/v1/ws", b"/v1/events", b"/v1/poll", b"/v1/status"];
+    let [before, after] = TRACE.map(str::as_bytes);
+    doors.iter().any(|door| target.starts_with(door))
+        || target.starts_with(before)
+            && target.split(|byte| b" ?".contains(byte)).next().unwrap_or(target).ends_with(after)
 }
 
 impl Door {
-    fn path(self) -> &'static str {
+    /// As the specification spells it.
+    fn route(&self) -> &'static str {
         match self {
             Self::WebSocket => "/v1/ws",
             Self::Events => "/v1/events",
             Self::Poll => "/v1/poll",
             Self::Status => "/v1/status",
+            Self::Trace(_) => "/v1/rooms/{room}/trace",
         }
     }
 }
@@ -192,9 +218,7 @@ impl Request {
     }
 
     fn parse(bytes: &Bytes) -> Option<Self> {
-        let doors: [&[u8]; 4] = [b"GET /v1/ws", b"GET /v1/events", b"GET /v1/poll", b"GET /v1/status"];
-        if !doors.iter().any(|door| bytes.starts_with(door)) || !bytes.ends_with(b"\r\n\r\n") || bytes.len() > HEAD_MAX
-        {
+        if !may_be_ours(bytes) || !bytes.ends_with(b"\r\n\r\n") || bytes.len() > HEAD_MAX {
             return None;
         }
         let mut lines = [httparse::EMPTY_HEADER; LINES_MAX];
@@ -204,13 +228,18 @@ impl Request {
         }
         let (path, query) = parsed.path.map(|target| target.split_once('?').unwrap_or((target, "")))?;
         let known = [Door::WebSocket, Door::Events, Door::Poll, Door::Status];
-        let door = known.into_iter().find(|door| door.path() == path)?;
+        let door = match known.into_iter().find(|door| door.route() == path) {
+            Some(door) => door,
+            None => Door::Trace(bytes.slice_ref(traced(path)?.as_bytes())),
+        };
         // What has no place in a query (RFC 3986 section 3.4) is for hyper to refuse. Without a way out of the loop many
         // bytes are looked at in one go.
         let fits = |byte: u8| {
             byte.is_ascii_alphanumeric() | matches!(byte, b'!' | b'$' | b'%'..=b';' | b'=' | b'?' | b'@' | b'_' | b'~')
         };
-        if !query.bytes().fold(true, |all, byte| all & fits(byte)) {
+        let all_fit = |text: &[u8]| text.iter().fold(true, |all, &byte| all & fits(byte));
+        let room = if let Door::Trace(room) = &door { &room[..] } else { &[] };
+        if !all_fit(query.as_bytes()) || !all_fit(room) {
             return None;
         }
         let mut headers = HeaderMap::with_capacity(parsed.headers.len());
@@ -239,11 +268,16 @@ impl Request {
     async fn begin(self, context: Arc<Context>, peer: Arc<Peer>) -> Begun {
         let body = futures_util::stream::empty::<Result<Bytes, warp::Error>>();
         let query = std::str::from_utf8(&self.query).unwrap_or_default();
-        let mut ask = Ask::new(context.clone(), self.door.path(), Method::GET, self.headers, query, Some(peer), body);
+        let mut ask = Ask::new(context.clone(), self.door.route(), Method::GET, self.headers, query, Some(peer), body);
         let response = match self.door {
             Door::WebSocket => upgrade::open(ask, true, |handshake| Body::WebSocket(Box::new(handshake))).await,
             Door::Events => feed::events(ask, |events| Body::Events(Box::new(events))).await,
             Door::Status => feed::status(ask, |reader| Body::Status(Box::new(reader))).await,
+            Door::Trace(room) => {
+                let room = std::str::from_utf8(&room).unwrap_or_default().parse::<Segment>();
+                let Ok(room) = room;
+                feed::trace(room, ask, |reader| Body::Trace(Box::new(reader))).await
+            }
             Door::Poll => {
                 let page = Page::of(&ask);
                 let poll = match ask.check() {
@@ -277,7 +311,8 @@ struct Waiting {
 enum Body {
     Whole(Vec<u8>),
     Events(Box<Events>),
-    Status(Box<Reader>),
+    Status(Box<status::Reader>),
+    Trace(Box<trace::Reader>),
     WebSocket(Box<Handshake>),
 }
 
@@ -304,7 +339,7 @@ fn head(response: &Response<Body>, closes: bool) -> Vec<u8> {
     }
     match response.body() {
         Body::Whole(body) => line([b"\r\ncontent-length: ", body.len().to_string().as_bytes(), b"", b""]),
-        Body::Events(_) | Body::Status(_) => line([b"\r\ntransfer-encoding: chunked", b"", b"", b""]),
+        Body::Events(_) | Body::Status(_) | Body::Trace(_) => line([b"\r\ntransfer-encoding: chunked", b"", b"", b""]),
         Body::WebSocket(_) => {}
     }
     if closes && !matches!(response.body(), Body::WebSocket(_)) {
@@ -388,5 +423,32 @@ impl AsyncWrite for Rewound {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Waking<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn door(target: &str) -> Option<Door> {
+        Request::read(format!("GET {target} HTTP/1.1\r\nhost: here\r\n\r\n").into()).ok().map(|request| request.door)
+    }
+
+    #[test]
+    fn a_trace_is_answered_here_and_other_questions_about_rooms_are_not() {
+        let room = |name: &'static str| Some(Door::Trace(Bytes::from_static(name.as_bytes())));
+        for (target, expected) in [
+            ("/v1/rooms/match%2F7/trace", room("match%2F7")),
+            ("/v1/rooms/trace/trace?peer=x/trace", room("trace")),
+            ("/v1/status", Some(Door::Status)),
+            ("/v1/rooms/trace", None),
+            ("/v1/rooms//trace", None),
+            ("/v1/rooms/match/7/trace", None),
+            ("/v1/rooms/match%2F7", None),
+            ("/v1/rooms/match%2F7?x=/trace", None),
+            ("/v1/rooms/a{b}/trace", None),
+        ] {
+            assert!(door(target) == expected, "{target}");
+        }
     }
 }

@@ -4,11 +4,11 @@ use std::{pin::pin, time::Duration};
 
 use http::{HeaderValue, Method, Response, header};
 use rallypoint_protocol::{
-    Cursor, ErrorCode, Position, RoomName, codec::Refused, event::Millis, position::FEED_ROOMS_MAX, request,
+    Cursor, ErrorCode, PeerId, Position, RoomName, codec::Refused, event::Millis, position::FEED_ROOMS_MAX, request,
 };
 
 use super::{
-    ask::{self, Ask},
+    ask::{self, Ask, Segment},
     json_text, on,
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
         tickets::Purpose,
     },
     session::Refusal,
-    transport::{poll::LongPoll, sse::Events, status::Reader},
+    transport::{poll::LongPoll, sse::Events, status, trace},
 };
 
 /// `GET /v1/events`; `carry` makes a body of the stream.
@@ -31,11 +31,27 @@ pub(super) async fn events<B: From<String>>(ask: Ask, carry: impl FnOnce(Events)
 }
 
 /// `GET /v1/status`, for those who may; `carry` makes a body of the stream.
-pub(super) async fn status<B: From<String>>(ask: Ask, carry: impl FnOnce(Reader) -> B) -> Response<B> {
+pub(super) async fn status<B: From<String>>(ask: Ask, carry: impl FnOnce(status::Reader) -> B) -> Response<B> {
     on(ask, &[Method::GET], |ask| async move {
         let open = ask.context.hub.config().dev;
         let grant = if open { None } else { Some(ask.admin(Door::Get, AdminRight::Status).await?) };
         Ok(event_stream(carry(ask.context.status.open(grant.as_deref(), ask.place.clone())?)))
+    })
+    .await
+}
+
+/// `GET /v1/rooms/{room}/trace`, for those who may; `carry` makes a body of the stream.
+pub(super) async fn trace<B: From<String>>(
+    room: Segment,
+    ask: Ask,
+    carry: impl FnOnce(trace::Reader) -> B,
+) -> Response<B> {
+    on(ask, &[Method::GET], |ask| async move {
+        let room = room.room()?;
+        let grant = ask.admin(Door::Get, AdminRight::Trace).await?;
+        let only = ask.param("peer").map(PeerId::parse).transpose()?;
+        let reader = trace::Reader::open(&ask.context.hub, &grant, &room, only, ask.place.clone())?;
+        Ok(event_stream(carry(reader)))
     })
     .await
 }

@@ -32,11 +32,7 @@ use crate::{
     pace::Pace,
     proxies::Proxies,
     session::Refusal,
-    transport::{
-        sse,
-        status::{self, Status},
-        ws,
-    },
+    transport::{sse, status::Status, telling, ws},
 };
 
 /// What every route has at hand.
@@ -96,7 +92,10 @@ pub fn routes(context: Arc<Context>) -> BoxedFilter<(Response,)> {
         .and(ask("/v1/events"))
         .then(|ask| feed::events(ask, |events| warp::reply::stream(sse::stream(events)).into_response().into_body()));
     let status = warp::path!("v1" / "status").and(ask("/v1/status")).then(|ask| {
-        feed::status(ask, |reader| warp::reply::stream(status::stream(reader)).into_response().into_body())
+        feed::status(ask, |reader| warp::reply::stream(telling::stream(reader)).into_response().into_body())
+    });
+    let trace = warp::path!("v1" / "rooms" / Segment / "trace").and(ask("/v1/rooms/{room}/trace")).then(|room, ask| {
+        feed::trace(room, ask, |reader| warp::reply::stream(telling::stream(reader)).into_response().into_body())
     });
     let poll = warp::path!("v1" / "poll").and(ask("/v1/poll")).then(feed::poll);
     let rooms = warp::path!("v1" / "rooms").and(ask("/v1/rooms")).then(api::rooms);
@@ -121,7 +120,7 @@ pub fn routes(context: Arc<Context>) -> BoxedFilter<(Response,)> {
     let metrics = warp::path!("metrics").and(ask("/metrics")).then(api::metrics);
     let page = warp::path::tail().and(ask("/{path}")).then(move |tail, ask| assets::page(tail, ask, pages));
 
-    let doors = socket.or(events).unify().or(status).unify().or(poll).unify().boxed();
+    let doors = socket.or(events).unify().or(status).unify().or(poll).unify().or(trace).unify().boxed();
     let back_end = rooms.or(room).unify().or(publish).unify().or(members).unify().or(member).unify().boxed();
     let users = notify.or(sessions).unify().or(ticket).unify().or(ice).unify().or(dev).unify().boxed();
     let operator = health.or(ready).unify().or(metrics).unify().boxed();

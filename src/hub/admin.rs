@@ -143,6 +143,9 @@ impl Hub {
         let announce = {
             let _turn = Turn::begin();
             let Some(mut state) = cell.lock() else { return };
+            if let Some(seat) = state.seat(peer) {
+                state.became(&seat.session, "left", Some(reason));
+            }
             if !state.room.is_gathering() {
                 self.leave_room(cell, &mut state, peer, reason)
             } else {

@@ -50,6 +50,34 @@ pub enum Out {
     Later,
 }
 
+/// What became of a frame that was pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It waits behind the others.
+    Queued,
+    /// It took the place of an older one.
+    Replaced,
+    /// Too much waited already: it was dropped, and the link is closed.
+    OverBudget,
+    /// The link is closed, or its socket has failed.
+    Closed,
+    /// There is no link: the session has lost its socket.
+    Away,
+    /// There is none, but the frame is kept for its return.
+    Kept,
+}
+
+/// What waits to be written to a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Waits {
+    /// Frames, or rows of them.
+    pub frames: usize,
+    /// Bytes, control frames aside.
+    pub bytes: usize,
+    /// Since when the kernel takes nothing.
+    pub blocked: Option<Millis>,
+}
+
 #[derive(Debug, Default)]
 struct State {
     outbox: Outbox,
@@ -130,6 +158,12 @@ impl<C: Carrier + ?Sized> Link<C> {
         }
     }
 
+    /// What waits.
+    pub fn waits(&self) -> Waits {
+        let state = self.state.lock();
+        Waits { frames: state.outbox.frames(), bytes: state.outbox.bytes(), blocked: state.blocked }
+    }
+
     /// Where the connection's task leaves its waker.
     pub fn owner(&self) -> &AtomicWaker {
         &self.owner
@@ -200,24 +234,25 @@ impl Link {
         self.mark(state);
     }
 
-    /// Sends a message that must arrive.
-    pub fn send(self: &Arc<Self>, message: &ServerMessage) {
-        self.push(frame::message(message, self.encoding));
+    /// Sends a message that must arrive; tells how long it is as a frame, and what became of it.
+    pub fn send(self: &Arc<Self>, message: &ServerMessage) -> (usize, Fate) {
+        let frame = frame::message(message, self.encoding);
+        (frame.len(), self.push(frame))
     }
 
     /// Sends a frame that must arrive; a receiver that is over its budget is closed.
-    pub fn push(self: &Arc<Self>, frame: Encoded) {
-        self.push_move(frame, Out::AtTurnEnd);
+    pub fn push(self: &Arc<Self>, frame: Encoded) -> Fate {
+        self.push_move(frame, Out::AtTurnEnd)
     }
 
     /// Sends a move that must arrive.
-    pub fn push_move(self: &Arc<Self>, frame: Encoded, out: Out) {
-        self.add(out, |outbox, budget| outbox.push(frame, budget));
+    pub fn push_move(self: &Arc<Self>, frame: Encoded, out: Out) -> Fate {
+        self.add(out, |outbox, budget| outbox.push(frame, budget))
     }
 
     /// Sends a latest move.
-    pub fn push_latest(self: &Arc<Self>, frame: Encoded, slot: Slot, out: Out) {
-        self.add(out, |outbox, budget| outbox.push_latest(frame, slot, budget));
+    pub fn push_latest(self: &Arc<Self>, frame: Encoded, slot: Slot, out: Out) -> Fate {
+        self.add(out, |outbox, budget| outbox.push_latest(frame, slot, budget))
     }
 
     /// Lets out what waits, at the end of the turn.
@@ -229,41 +264,47 @@ impl Link {
     }
 
     /// Sends a message that does not count against the budget.
-    pub fn send_owed(self: &Arc<Self>, message: &ServerMessage) {
-        self.push_owed(frame::message(message, self.encoding));
+    pub fn send_owed(self: &Arc<Self>, message: &ServerMessage) -> (usize, Fate) {
+        let frame = frame::message(message, self.encoding);
+        (frame.len(), self.push_owed(frame))
     }
 
     /// Sends a frame that does not count against the budget.
-    pub fn push_owed(self: &Arc<Self>, frame: Encoded) {
+    pub fn push_owed(self: &Arc<Self>, frame: Encoded) -> Fate {
         self.add(Out::AtTurnEnd, |outbox, _| {
             outbox.push_owed(frame);
             Ok(Pushed::Queued)
-        });
+        })
     }
 
     fn add(
         self: &Arc<Self>,
         out: Out,
         push: impl FnOnce(&mut Outbox, usize) -> Result<Pushed, crate::session::outbox::OverBudget>,
-    ) {
+    ) -> Fate {
         let mut state = self.state.lock();
         if state.over || state.broken {
-            return;
+            return Fate::Closed;
         }
-        match push(&mut state.outbox, self.terms.budget) {
-            Ok(Pushed::Queued) => {}
-            Ok(Pushed::Replaced) => _ = self.terms.metrics.moves_replaced.inc(),
+        let fate = match push(&mut state.outbox, self.terms.budget) {
+            Ok(Pushed::Queued) => Fate::Queued,
+            Ok(Pushed::Replaced) => {
+                self.terms.metrics.moves_replaced.inc();
+                Fate::Replaced
+            }
             Err(_) => {
                 self.terms.metrics.limited("outbound_budget");
                 self.begin_close(&mut state, CloseCode::SlowConsumer, "more waits than the budget allows", None);
+                Fate::OverBudget
             }
-        }
+        };
         if state.blocked.is_some() {
             self.terms.metrics.waits(state.outbox.bytes());
         }
         if out == Out::AtTurnEnd || state.closing.is_some() {
             self.mark(state);
         }
+        fate
     }
 
     /// Sends a control frame ahead of everything else. Frames that answer a client that never

@@ -100,7 +100,7 @@ impl Hub {
             return;
         }
         self.timer.nudge();
-        self.hush(session);
+        self.hush(session, reason);
         if let Some(first) = self.users.first_lost(session.user(), self.limits().lost_per_user) {
             self.metrics.limited("lost_per_user");
             self.expel(&first, CloseCode::Evicted, "", LeaveReason::Lost).await;
@@ -151,16 +151,15 @@ impl Hub {
     }
 
     /// Whoever lost its socket types no more.
-    fn hush(&self, session: &Arc<SessionCell>) {
+    fn hush(&self, session: &Arc<SessionCell>, reason: LeaveReason) {
         let members = |seat: &&crate::session::Seat<_>| seat.part == Part::Member;
         let cells: Vec<Arc<super::rooms::RoomCell>> =
             session.lock().seats().iter().filter(members).map(|seat| seat.place.clone()).collect();
         let _turn = Turn::begin();
         for cell in cells {
-            if let Some(mut state) = cell.lock()
-                && let Ok(Outcome::Hushed { typing: true }) =
-                    state.room.apply(Command::Hush(session.peer()), self.now())
-            {
+            let Some(mut state) = cell.lock() else { continue };
+            state.became(session, "lost", Some(reason));
+            if let Ok(Outcome::Hushed { typing: true }) = state.room.apply(Command::Hush(session.peer()), self.now()) {
                 state.tell_typing(session.peer(), false);
             }
         }

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod feeds;
 pub mod link;
 mod lost;
+pub(crate) mod note;
 mod picture;
 mod relay;
 pub mod requests;
@@ -19,6 +20,7 @@ pub mod sessions;
 pub(crate) mod tickets;
 mod ticks;
 mod timer;
+pub(crate) mod trace;
 pub mod turn;
 mod users;
 pub mod witness;
@@ -65,6 +67,7 @@ use rooms::{RoomCell, Rooms};
 use sessions::SessionCell;
 use tickets::Tickets;
 use timer::Timer;
+use trace::Tracing;
 use turn::Turn;
 use users::Users;
 use uuid::Uuid;
@@ -91,6 +94,7 @@ pub struct Hub {
     tickets: Tickets,
     load: Load,
     witness: Arc<Witness>,
+    tracing: Tracing,
     draining: AtomicBool,
     /// How many connections there were when it began to drain.
     crowd: AtomicU64,
@@ -151,6 +155,7 @@ impl Hub {
             broker: Arc::new(Memory::new(ceilings, hub.clone())),
             timer: Timer::default(),
             session_bounds,
+            tracing: Tracing::default(),
             draining: AtomicBool::new(false),
             crowd: AtomicU64::new(0),
             settings: Mutex::default(),

@@ -15,12 +15,13 @@ use rallypoint_protocol::{
 use super::{
     Hub,
     link::Out,
-    rooms::RoomCell,
+    note::Verdict,
+    rooms::{RoomCell, Seated},
     sessions::SessionCell,
     turn::{self, Turn},
 };
 use crate::{
-    frame::Frame,
+    frame::{Frame, Label},
     room::command::{Command, Move, Outcome},
     session::{Refusal, outbox::Slot},
 };
@@ -32,25 +33,33 @@ struct Step {
     seq: Option<u32>,
     to: Option<Vec<u32>>,
     payload: Payload,
+    /// Bytes of the frame that brought it.
+    size: usize,
 }
 
 impl Hub {
     /// A binary move: `frame` was parsed into `step`, whose payload still lies in the read buffer.
     pub fn relay(&self, session: &Arc<SessionCell>, step: ClientMove<'_>, frame_len: usize) -> Result<(), Refusal> {
         let now = self.now();
-        let cell = session.lock().handle_move(step.room, frame_len, now)?.place.clone();
+        let seat = session.lock().handle_move(step.room, frame_len, now).map(|seat| seat.place.clone());
+        let cell = seat.inspect_err(|refusal| {
+            if self.is_tracing() {
+                self.note_refused(session, Label::of_move(step.lane), frame_len, refusal);
+            }
+        })?;
         let ClientMove { lane, key, seq, to, payload, .. } = step;
         let payload = Payload::MsgPack(payload.to_vec().into());
         let refused = |code| Refused::from(code).about(None, Some(cell.name())).into();
-        self.relay_step(session, &cell, Step { lane, key, seq: Some(seq), to, payload }, now).map_err(refused)
+        let step = Step { lane, key, seq: Some(seq), to, payload, size: frame_len };
+        self.relay_step(session, &cell, step, now).map_err(refused)
     }
 
     /// A move in its JSON form, already let through by the session.
-    pub(super) fn relay_json(&self, session: &Arc<SessionCell>, step: JsonMove) -> Result<(), Refusal> {
-        let JsonMove { room, lane, key, seq, to, data } = step;
+    pub(super) fn relay_json(&self, session: &Arc<SessionCell>, step: JsonMove, size: usize) -> Result<(), Refusal> {
+        let JsonMove { room, lane, key, seq, to, data: payload } = step;
         let cell = place_of(session, &room)?;
         let refused = |code| Refused::from(code).about(None, Some(&room)).into();
-        self.relay_step(session, &cell, Step { lane, key, seq, to, payload: data }, self.now()).map_err(refused)
+        self.relay_step(session, &cell, Step { lane, key, seq, to, payload, size }, self.now()).map_err(refused)
     }
 
     fn relay_step(
@@ -61,16 +70,19 @@ impl Hub {
         now: Millis,
     ) -> Result<(), ErrorCode> {
         let _turn = Turn::begin();
-        let Step { lane, key, seq, to, payload } = step;
+        let Step { lane, key, seq, to, payload, size } = step;
         let named = to.is_some();
         let mut state = cell.lock_for_a_move().ok_or(ErrorCode::NotJoined)?;
+        let state = &mut *state;
         let command = Move { peer: session.peer(), lane, key, seq, named, payload: payload.clone() };
-        let (from, seq) = match state.room.apply(Command::Move(command), now)? {
-            Outcome::Relayed { from, seq } => (from, seq),
-            _ => {
-                self.metrics().moves_stale.inc();
-                return Ok(());
-            }
+        let outcome = state.room.apply(Command::Move(command), now)?;
+        if let Some(tap) = &state.tap {
+            let verdict = if matches!(outcome, Outcome::Relayed { .. }) { Verdict::Ok } else { Verdict::Stale };
+            tap.moved(&state.room, session, lane, size, verdict);
+        }
+        let Outcome::Relayed { from, seq } = outcome else {
+            self.metrics().moves_stale.inc();
+            return Ok(());
         };
         self.metrics().moved(lane);
         let name = cell.name().clone();
@@ -80,31 +92,37 @@ impl Hub {
             if state.hold_back(from, frame, len, now) {
                 turn::holds_back(cell);
             }
-            self.schedule_tick(cell, &mut state);
+            self.schedule_tick(cell, state);
             return Ok(());
         }
         state.send_row();
         let out = state.out(now);
         let slot = Slot { room: cell.handle(), from, key, named };
-        let mut deliver = |receiver: &Arc<SessionCell>| match lane {
-            Lane::Latest => receiver.push_latest(&mut frame, slot, out),
-            Lane::Reliable => receiver.push_counted(&mut frame, out),
+        let mut deliver = |seat: &Seated| {
+            let receiver = &seat.session;
+            let fate = match lane {
+                Lane::Latest => receiver.push_latest(&mut frame, slot, out),
+                Lane::Reliable => receiver.push_counted(&mut frame, out),
+            };
+            if let Some(tap) = &state.tap {
+                tap.pushed(receiver, Some(seat.handle), Some(from), &mut frame, fate);
+            }
         };
         match to {
-            None => state.seats.iter().filter(|seat| seat.handle != from).for_each(|seat| deliver(&seat.session)),
+            None => state.seats.iter().filter(|seat| seat.handle != from).for_each(deliver),
             Some(mut to) => {
                 // A receiver that has just left is no error: the sender cannot know yet.
                 to.sort_unstable();
                 to.dedup();
                 let named = to.into_iter().filter(|&handle| handle != from);
-                named.filter_map(|handle| state.seat_by_handle(handle)).for_each(|seat| deliver(&seat.session));
+                named.filter_map(|handle| state.seat_by_handle(handle)).for_each(&mut deliver);
             }
         }
-        cell.note_state(&state);
+        cell.note_state(state);
         if lane == Lane::Latest && !named {
-            self.state_changed(cell, &mut state, now);
+            self.state_changed(cell, state, now);
         }
-        self.schedule_tick(cell, &mut state);
+        self.schedule_tick(cell, state);
         Ok(())
     }
 
@@ -139,7 +157,12 @@ impl Hub {
         let unknown = || Refused::new(ErrorCode::PeerUnknown, "no such member in this room");
         let seat = state.seat(to).filter(|_| to != session.peer()).ok_or_else(unknown)?;
         let signal = Signal { kind, room: room.clone(), from: session.peer(), data };
-        seat.session.push_counted(&mut Frame::of(ServerMessage::Signal(signal)), Out::AtTurnEnd);
+        let mut frame = Frame::of(ServerMessage::Signal(signal));
+        let fate = seat.session.push_counted(&mut frame, Out::AtTurnEnd);
+        if let Some(tap) = &state.tap {
+            let from = state.room.member(session.peer()).map(|member| member.handle);
+            tap.pushed(&seat.session, Some(seat.handle), from, &mut frame, fate);
+        }
         self.metrics().signals.inc();
         Ok(())
     }

@@ -12,15 +12,18 @@ use serde_json::value::RawValue;
 
 use super::{
     Hub,
+    link::Fate,
+    note::Verdict as Noted,
     picture::entry_of,
     relay::place_of,
     rooms::{Joining, RoomCell, STATE_EVERY_MS, Watching},
     sessions::SessionCell,
+    trace::Asked,
     turn::Turn,
 };
 use crate::{
     auth::Grant,
-    frame::Frame,
+    frame::{Frame, Label},
     room::command::{Command, Outcome},
     session::{Part, Refusal, Seat, Verdict, answers::Answer},
 };
@@ -43,7 +46,12 @@ pub struct Errand {
     /// How the specification calls the message.
     name: &'static str,
     what: What,
+    /// What tracers are told of it.
+    asked: Option<Box<Asked>>,
 }
+
+/// An answer that was sent: its type, its length as a frame, and what became of it.
+type Sent = Option<(&'static str, (usize, Fate))>;
 
 impl Errand {
     /// The access token that it brings, whose key may have to be fetched first.
@@ -78,14 +86,23 @@ impl Hub {
     pub fn take(self: &Arc<Self>, session: &Arc<SessionCell>, request: Request, len: usize) -> Option<Errand> {
         let _turn = Turn::begin();
         let (id, name) = (request.id(), request.name());
+        let asked = self.asked(&request, len);
         let verdict = session.lock().handle(&request, len, self.now());
-        match verdict {
-            Ok(Verdict::Go) => match self.carry_out_at_once(session, request) {
-                Begun::Done(reply, room) => self.reply(session, id, name, room.as_ref(), reply),
-                Begun::Left(what) => return id.map(|id| Errand { id, name, what }),
-            },
-            Ok(Verdict::Again(answer)) => self.answer_again(session, id, answer),
-            Err(refusal) => self.refuse(session, refusal, name),
+        let (noted, answer) = match verdict {
+            Ok(Verdict::Go) => {
+                // The room notes a move itself, before what comes of it.
+                let is_move = matches!(request, Request::Move(_));
+                match self.carry_out_at_once(session, request, len) {
+                    Begun::Done(Ok(_), _) if is_move => return None,
+                    Begun::Done(reply, room) => (noted(&reply), self.reply(session, id, name, room.as_ref(), reply)),
+                    Begun::Left(what) => return id.map(|id| Errand { id, name, what, asked }),
+                }
+            }
+            Ok(Verdict::Again(answer)) => (Noted::Repeated, self.answer_again(session, id, answer)),
+            Err(refusal) => (Noted::refused(&refusal), self.refuse(session, refusal, name)),
+        };
+        if let Some(asked) = asked {
+            asked.came_to(session, noted, answer);
         }
         None
     }
@@ -94,12 +111,16 @@ impl Hub {
     pub async fn perform(
         self: &Arc<Self>,
         session: &Arc<SessionCell>,
-        Errand { id, name, what }: Errand,
+        Errand { id, name, what, asked }: Errand,
         verify: &(dyn Fn(&str) -> Result<Grant, Refused> + Send + Sync),
     ) {
         let reply = self.carry_out(session, id, what, verify).await;
         let _turn = Turn::begin();
-        self.reply(session, Some(id), name, None, reply);
+        let noted = noted(&reply);
+        let answer = self.reply(session, Some(id), name, None, reply);
+        if let Some(asked) = asked {
+            asked.came_to(session, noted, answer);
+        }
     }
 
     fn reply(
@@ -109,28 +130,28 @@ impl Hub {
         name: &'static str,
         room: Option<&RoomName>,
         reply: Result<Reply, Refusal>,
-    ) {
+    ) -> Sent {
         match (reply, id) {
             (Ok(Reply::Done(position)), Some(re)) => {
                 session.lock().answered(re, Answer::Done(position));
-                session.send(&ServerMessage::Ok(Done { re, position }));
+                Some(("ok", session.send(&ServerMessage::Ok(Done { re, position }))))
             }
             (Ok(Reply::View(view)), _) => {
                 if let Some(re) = id {
                     session.lock().answered(re, Answer::View);
                 }
-                session.send(&view);
+                Some((view.name(), session.send(&view)))
             }
-            (Ok(Reply::Done(_) | Reply::Sent | Reply::Silent), _) => {}
+            (Ok(Reply::Done(_) | Reply::Sent | Reply::Silent), _) => None,
             (Err(refusal), _) => {
-                self.refuse(session, Refusal { refused: refusal.refused.about(id, room), ..refusal }, name);
+                self.refuse(session, Refusal { refused: refusal.refused.about(id, room), ..refusal }, name)
             }
         }
     }
 
     /// Tells a session that something was refused: always when it asked with an id, now and then
     /// when it did not. `name` is how the specification calls the message.
-    pub fn refuse(&self, session: &Arc<SessionCell>, refusal: Refusal, name: &'static str) {
+    pub fn refuse(&self, session: &Arc<SessionCell>, refusal: Refusal, name: &'static str) -> Sent {
         let Refusal { refused, limit, closes } = refusal;
         self.metrics().refuse(refused.code);
         self.witness.refused(session, &refused, name);
@@ -139,7 +160,8 @@ impl Hub {
         }
         let mut failed = Failed::of(&refused);
         if closes {
-            return session.close_after(&ServerMessage::Error(failed), CloseCode::Rate, "went on above its rate");
+            session.close_after(&ServerMessage::Error(failed), CloseCode::Rate, "went on above its rate");
+            return None;
         }
         match refused.re {
             // An id that was not new has its own answer, or had it long ago.
@@ -147,15 +169,18 @@ impl Hub {
             Some(re) => session.lock().answered(re, Answer::Refused(Box::new(refused))),
             None => match session.lock().report(&refused, self.now()) {
                 Some(count) => failed.count = Some(count),
-                None => return,
+                None => return None,
             },
         }
-        session.send(&ServerMessage::Error(failed));
+        Some(("error", session.send(&ServerMessage::Error(failed))))
     }
 
     /// A frame that could not be read. It still counts against the rate, and uses its id up.
     pub fn refuse_unread(&self, session: &Arc<SessionCell>, refused: Refused, len: usize) {
         let refusal = session.lock().unread(refused, len, self.now());
+        if self.is_tracing() {
+            self.note_refused(session, Label::of(UNREAD), len, &refusal);
+        }
         self.refuse(session, refusal, UNREAD);
     }
 
@@ -167,16 +192,16 @@ impl Hub {
         }
     }
 
-    fn answer_again(&self, session: &Arc<SessionCell>, id: Option<u64>, answer: Answer) {
+    fn answer_again(&self, session: &Arc<SessionCell>, id: Option<u64>, answer: Answer) -> Sent {
         let message = match (answer, id) {
             (Answer::Done(position), Some(re)) => ServerMessage::Ok(Done { re, position }),
             (Answer::Refused(refused), _) => ServerMessage::Error(Failed::of(&refused)),
-            _ => return,
+            _ => return None,
         };
-        session.send(&message);
+        Some((message.name(), session.send(&message)))
     }
 
-    fn carry_out_at_once(&self, session: &Arc<SessionCell>, request: Request) -> Begun {
+    fn carry_out_at_once(&self, session: &Arc<SessionCell>, request: Request, len: usize) -> Begun {
         match request {
             Request::Auth { .. } | Request::Resume(_) => Begun::Done(Err(ErrorCode::AlreadyAuthenticated.into()), None),
             Request::Signal { room, to, kind, data, .. } => {
@@ -189,7 +214,7 @@ impl Hub {
             Request::Typing { room } => Begun::Done(self.typing(session, &room).map(|()| Reply::Silent), Some(room)),
             Request::Move(step) => {
                 let room = step.room.clone();
-                Begun::Done(self.relay_json(session, step).map(|()| Reply::Silent), Some(room))
+                Begun::Done(self.relay_json(session, step, len).map(|()| Reply::Silent), Some(room))
             }
             Request::Ping { id, t } => {
                 let now = self.now();
@@ -290,7 +315,8 @@ impl Hub {
                 }
                 let history = session.lock().grant().allows(&room, Verb::History);
                 let missed = state.missed_by(&cell, session.peer(), since, history);
-                session.show(cell.handle(), &state.picture(&cell, session.peer(), re, missed));
+                let sent = session.show(cell.handle(), &state.picture(&cell, session.peer(), re, missed));
+                state.sent(session, "joined", sent);
                 return Ok(());
             }
             if again {
@@ -348,6 +374,7 @@ impl Hub {
             if session.lock().stand(cell.name()).is_none() {
                 return;
             }
+            state.became(session, "left", Some(reason));
             match seat.part {
                 Part::Watcher => {
                     state.watchers.retain(|watcher| watcher.session.id() != session.id());
@@ -443,7 +470,8 @@ impl Hub {
             state.watchers.push(watching);
             state.count_spectators(now);
             let missed = state.missed(&cell, since, None, history);
-            session.show(cell.handle(), &state.view(&cell, re, state_hz.is_some(), missed));
+            let sent = session.show(cell.handle(), &state.view(&cell, re, state_hz.is_some(), missed));
+            state.sent(session, "watching", sent);
             return Ok(());
         }
     }
@@ -534,8 +562,13 @@ impl Hub {
     }
 }
 
-/// What the audit log calls a message that could not be read.
+/// What tracers and the audit log call a message that could not be read.
 const UNREAD: &str = "unreadable";
+
+/// What tracers are told of a reply.
+fn noted(reply: &Result<Reply, Refusal>) -> Noted {
+    reply.as_ref().map_or_else(Noted::refused, |_| Noted::Ok)
+}
 
 /// To a request that made the session a member or watcher, repeated when it is none any more: whatever
 /// took the seat was later, and stands.

@@ -11,7 +11,7 @@ use rallypoint_protocol::{
 
 use super::{
     Hub,
-    link::Link,
+    link::{Fate, Link},
     picture::Missed,
     rooms::{RoomCell, State},
     sessions::{SessionCell, Standing, Way},
@@ -122,7 +122,9 @@ impl Hub {
             link.send(&ServerMessage::Connected(self.greeting(session, grant, number, resumed, own.head)));
             seen.into_iter().for_each(|seen| seen.tell(session, link, resumed));
             if let Some(lacking) = lacking {
-                lacking.into_iter().for_each(|frames| link.push_owed(frames));
+                for frames in lacking {
+                    link.push_owed(frames);
+                }
                 _ = way.kept.get_or_insert_default().ack(resume.received);
             } else {
                 way.kept = None;
@@ -242,7 +244,14 @@ impl<'a> Seen<'a> {
             Some(with_state) => state.view(cell, None, with_state, missed),
             None => state.picture(cell, session.peer(), None, missed),
         };
-        messages.iter().for_each(|message| link.send_owed(message));
+        let size = messages.iter().map(|message| link.send_owed(message).0).sum();
+        if let Some(tap) = &state.tap {
+            let handle = state.room.member(session.peer()).map(|member| member.handle);
+            tap.became(session, handle, if resumed { "resumed" } else { "reset" }, None);
+            // The session's way is locked: it is the link that is asked what waits.
+            let what = if watches.is_some() { "watching" } else { "joined" };
+            tap.sent(session, handle, what, (size, Fate::Queued), link.waits());
+        }
     }
 }
 

@@ -21,7 +21,10 @@ use rallypoint_protocol::{
 use rustc_hash::FxHashMap;
 use tokio::sync::OnceCell;
 
-use super::{feeds::Wake, link::Out, picture::tenths, row::Row, sessions::SessionCell, ticks::Ticks, witness::Witness};
+use super::{
+    feeds::Wake, link::Out, picture::tenths, row::Row, sessions::SessionCell, ticks::Ticks, trace::Tap,
+    witness::Witness,
+};
 use crate::{
     frame::Frame,
     room::{
@@ -87,6 +90,8 @@ pub(super) struct State {
     /// Reliable moves that are about to go out.
     row: Row,
     ticks: Ticks,
+    /// Somebody traces the room.
+    pub(super) tap: Option<Box<Tap>>,
 }
 
 /// A room and those it talks to.
@@ -121,6 +126,7 @@ impl RoomCell {
             rendered: None,
             row: Row::default(),
             ticks: Ticks::default(),
+            tap: None,
         };
         let (head, state_version) = (AtomicU64::new(0), AtomicU64::new(0));
         let behind = AtomicBool::new(false);
@@ -224,6 +230,12 @@ impl RoomCell {
 }
 
 impl State {
+    /// The cell leaves the registry.
+    fn close(&mut self) {
+        self.closed = true;
+        self.end_traces();
+    }
+
     /// Nobody is here and nobody is coming.
     pub(super) fn is_idle(&self) -> bool {
         self.seats.is_empty()
@@ -274,8 +286,12 @@ impl State {
     /// Sends the moves that were held back.
     pub(super) fn send_row(&mut self) {
         let Some((from, mut row, out)) = self.row.take() else { return };
-        let receivers = self.seats.iter().filter(|seat| seat.handle != from);
-        receivers.for_each(|seat| seat.session.push_counted(&mut row, out));
+        for seat in self.seats.iter().filter(|seat| seat.handle != from) {
+            let fate = seat.session.push_counted(&mut row, out);
+            if let Some(tap) = &self.tap {
+                tap.pushed(&seat.session, Some(seat.handle), Some(from), &mut row, fate);
+            }
+        }
     }
 
     /// When a move of this moment goes out.
@@ -291,11 +307,17 @@ impl State {
 
     /// Sends a frame to every member but one.
     pub(super) fn tell_members(&self, frame: &mut Frame, except: Option<PeerId>) {
-        self.seats.iter().filter(|seat| Some(seat.session.peer()) != except).for_each(|seat| seat.session.push(frame));
+        for seat in self.seats.iter().filter(|seat| Some(seat.session.peer()) != except) {
+            let fate = seat.session.push(frame);
+            self.pushed(&seat.session, Some(seat.handle), frame, fate);
+        }
     }
 
     fn tell_watchers(&self, frame: &mut Frame) {
-        self.watchers.iter().for_each(|watcher| watcher.session.push(frame));
+        for watcher in &self.watchers {
+            let fate = watcher.session.push(frame);
+            self.pushed(&watcher.session, None, frame, fate);
+        }
     }
 
     /// Carries an event out to everybody, the joiner's own answer among them.
@@ -354,7 +376,9 @@ impl State {
             }
             inner.grant().allows(&cell.name, rallypoint_protocol::Verb::History)
         };
-        session.show(cell.handle, &self.picture(cell, peer, re, self.missed_by(cell, peer, since, history)));
+        self.became(&session, "joined", None);
+        let sent = session.show(cell.handle, &self.picture(cell, peer, re, self.missed_by(cell, peer, since, history)));
+        self.sent(&session, "joined", sent);
     }
 
     /// Tells the others that a member types or stopped.
@@ -405,8 +429,8 @@ impl State {
         let (user, name) = (entry.user.clone(), entry.name.clone());
         let peer = Gone { peer: seat.session.peer(), handle: Some(seat.handle), user, name };
         let (room, position) = (cell.name.clone(), self.room.position());
-        let left = PeerLeft { room, time, position, peer, reason };
-        seat.session.send(&ServerMessage::PeerLeft(left));
+        let left = ServerMessage::PeerLeft(PeerLeft { room, time, position, peer, reason });
+        self.sent(&seat.session, left.name(), seat.session.send(&left));
     }
 
     /// Sends the state to watchers whose turn it is; returns when the next one's is.
@@ -421,7 +445,10 @@ impl State {
             let mut frame = Frame::of(ServerMessage::State(message));
             let slot = Slot { room: cell.handle, from: 0, key: 0, named: false };
             for watcher in self.watchers.iter_mut().filter(|watcher| is_due(watcher)) {
-                watcher.session.push_latest(&mut frame, slot, Out::AtTurnEnd);
+                let fate = watcher.session.push_latest(&mut frame, slot, Out::AtTurnEnd);
+                if let Some(tap) = &self.tap {
+                    tap.pushed(&watcher.session, None, None, &mut frame, fate);
+                }
                 watcher.state_version = version;
                 watcher.state_due = now.after(watcher.state_every_ms.unwrap_or(STATE_EVERY_MS));
             }
@@ -472,7 +499,9 @@ impl Rooms {
         let removed = self.map.remove_if(&cell.name, |_, found| {
             let mut state = found.state.lock();
             let idle = Arc::ptr_eq(found, cell) && state.ready && state.is_idle();
-            state.closed |= idle;
+            if idle {
+                state.close();
+            }
             idle
         });
         removed.is_some()
@@ -483,7 +512,9 @@ impl Rooms {
         self.map.remove_if(&cell.name, |_, found| {
             let mut state = found.state.lock();
             let useless = Arc::ptr_eq(found, cell) && !state.ready;
-            state.closed |= useless;
+            if useless {
+                state.close();
+            }
             useless
         });
     }

@@ -8,7 +8,7 @@ use rallypoint_protocol::{CloseCode, Encoding, PeerId, Position, ServerMessage, 
 use uuid::Uuid;
 
 use super::{
-    link::{Link, Out},
+    link::{Fate, Link, Out, Waits},
     rooms::RoomCell,
 };
 use crate::{
@@ -111,25 +111,36 @@ impl SessionCell {
     }
 
     /// Sends a message that must arrive. While the socket is lost it is not sent: answers are kept
-    /// by the session, events by their log.
-    pub fn send(&self, message: &ServerMessage) {
-        if let Standing::Here(link) = &self.way().standing {
-            link.send(message);
+    /// by the session, events by their log. Tells how long it is as a frame, and what became of it.
+    pub fn send(&self, message: &ServerMessage) -> (usize, Fate) {
+        match &self.way().standing {
+            Standing::Here(link) => link.send(message),
+            _ => (0, Fate::Away),
         }
     }
 
-    /// Sends a picture of a room as of now.
-    pub(super) fn show(&self, room: u32, picture: &[ServerMessage]) {
-        if let Standing::Here(link) = &self.way().standing {
-            link.settle(room);
-            picture.iter().for_each(|message| link.send(message));
-        }
+    /// Sends a picture of a room as of now. Tells how long its frames are together, and what became of the last.
+    pub(super) fn show(&self, room: u32, picture: &[ServerMessage]) -> (usize, Fate) {
+        let Standing::Here(link) = &self.way().standing else { return (0, Fate::Away) };
+        link.settle(room);
+        let sent = picture.iter().map(|message| link.send(message));
+        sent.fold((0, Fate::Queued), |(sum, _), (len, fate)| (sum + len, fate))
     }
 
     /// Sends a frame that must arrive.
-    pub(super) fn push(&self, frame: &mut Frame) {
-        if let Standing::Here(link) = &self.way().standing {
-            link.push(frame.get(link.encoding()));
+    pub(super) fn push(&self, frame: &mut Frame) -> Fate {
+        match &self.way().standing {
+            Standing::Here(link) => link.push(frame.get(link.encoding())),
+            _ => Fate::Away,
+        }
+    }
+
+    /// In which encoding its frames are written, and what of them waits.
+    pub(super) fn waits(&self) -> (Encoding, Waits) {
+        let way = self.way();
+        match &way.standing {
+            Standing::Here(link) => (link.encoding(), link.waits()),
+            _ => (way.encoding, Waits::default()),
         }
     }
 
@@ -147,9 +158,10 @@ impl SessionCell {
     }
 
     /// Sends a latest move; while the socket is lost the room's state holds it.
-    pub(super) fn push_latest(&self, frame: &mut Frame, slot: Slot, out: Out) {
-        if let Standing::Here(link) = &self.way().standing {
-            link.push_latest(frame.get(link.encoding()), slot, out);
+    pub(super) fn push_latest(&self, frame: &mut Frame, slot: Slot, out: Out) -> Fate {
+        match &self.way().standing {
+            Standing::Here(link) => link.push_latest(frame.get(link.encoding()), slot, out),
+            _ => Fate::Away,
         }
     }
 
@@ -161,12 +173,13 @@ impl SessionCell {
     }
 
     /// Sends counted messages, and keeps them until they are acknowledged.
-    pub(super) fn push_counted(&self, frame: &mut Frame, out: Out) {
+    pub(super) fn push_counted(&self, frame: &mut Frame, out: Out) -> Fate {
         let mut way = self.way();
         let frames = frame.get(way.encoding);
         way.kept.get_or_insert_default().push(frames.clone());
-        if let Standing::Here(link) = &way.standing {
-            link.push_move(frames, out);
+        match &way.standing {
+            Standing::Here(link) => link.push_move(frames, out),
+            _ => Fate::Kept,
         }
     }
 

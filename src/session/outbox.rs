@@ -83,6 +83,11 @@ impl Outbox {
         self.alone.as_ref().map_or(0, |entry| entry.frame.len()) + self.many.as_ref().map_or(0, |many| many.bytes)
     }
 
+    /// Frames that wait, a row of them counted as one.
+    pub fn frames(&self) -> usize {
+        usize::from(self.alone.is_some()) + self.many.as_ref().map_or(0, |many| many.waiting().count())
+    }
+
     /// Begins with bytes that are no frame, go first and are never dropped.
     pub fn begin_with(&mut self, head: Vec<u8>) {
         let head = Encoded::new(head, 0);

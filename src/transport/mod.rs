@@ -4,7 +4,9 @@ pub mod poll;
 pub(crate) mod socket;
 pub mod sse;
 pub mod status;
+pub(crate) mod telling;
 pub(crate) mod tls;
+pub(crate) mod trace;
 pub mod ws;
 
 use std::{

@@ -3,31 +3,28 @@
 //! One task measures once a second while somebody reads, and all readers are given the same bytes. Whoever is slow goes
 //! on with the newest.
 
-use std::{collections::VecDeque, convert::Infallible, future::poll_fn, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::stream::Stream;
 use parking_lot::Mutex;
-use rallypoint_protocol::{ErrorCode, codec::Refused, event::Millis};
+use rallypoint_protocol::{codec::Refused, event::Millis};
 use serde::Serialize;
 use serde_json::json;
 use tokio::{
-    net::TcpStream,
     sync::watch,
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
 
 use super::{
-    Ear, Open, send,
-    socket::linger,
-    sse::{self, LAST_CHUNK, RETRY_MS, block, chunk},
+    sse::{RETRY_MS, block},
+    telling::{Telling, Told, Visit},
 };
 use crate::{
     auth::Grant,
     ceilings::Place,
     histogram::Counts,
-    hub::{Hub, feeds::Onlooker},
+    hub::Hub,
     machine::{Machine, Reading, round},
     metrics::{Metrics, Transport},
 };
@@ -53,17 +50,14 @@ impl Status {
 
     /// A reader; without a grant it is one of those whom nobody asked for a token.
     pub(crate) fn open(self: &Arc<Self>, grant: Option<&Grant>, seat: Option<Arc<Place>>) -> Result<Reader, Refused> {
-        let hub = &self.hub;
-        let place = Onlooker::enter(hub, grant.map(|grant| &grant.user))?;
-        let until = grant.map(|grant| Millis(grant.expires_at_ms).after(hub.limits().expiry_grace_ms));
+        let visit = Visit::begin(&self.hub, grant, Transport::Status, seat)?;
         let mut sampler = self.sampler.lock();
         let mut newest = self.newest.subscribe();
         newest.mark_changed();
         if sampler.as_ref().is_none_or(JoinHandle::is_finished) {
             *sampler = Some(tokio::spawn(self.clone().measure()));
         }
-        let open = Open::new(hub.metrics().open(Transport::Status));
-        Ok(Reader { status: self.clone(), newest, place, until, _open: open, _seat: seat })
+        Ok(Reader { newest, visit, _status: self.clone() })
     }
 
     /// Measures as long as somebody reads.
@@ -214,38 +208,18 @@ impl Counters {
 
 /// One who reads.
 pub(crate) struct Reader {
-    status: Arc<Status>,
     newest: watch::Receiver<Bytes>,
-    place: Onlooker,
-    /// When the token no longer carries it.
-    until: Option<Millis>,
-    _open: Open,
-    /// Its place under the ceilings, given back with the stream.
-    _seat: Option<Arc<Place>>,
+    visit: Visit,
+    /// Has the sender of `newest`.
+    _status: Arc<Status>,
 }
 
-/// What a reader is told next.
-enum Told {
-    Events(Bytes),
-    /// Why it ends.
-    End(Vec<u8>),
-}
-
-impl Reader {
-    /// The first block.
-    fn greeting() -> Vec<u8> {
+impl Telling for Reader {
+    fn greeting(&self) -> Vec<u8> {
         format!("retry: {RETRY_MS}\n\n").into_bytes()
     }
 
-    /// Waits for something that was not told yet.
     async fn next(&mut self) -> Told {
-        let hub = &self.status.hub;
-        let expired = async {
-            match self.until {
-                Some(until) => sleep_until(hub.clock().instant(until).into()).await,
-                None => std::future::pending().await,
-            }
-        };
         let told = async {
             while self.newest.changed().await.is_ok() {
                 let newest = self.newest.borrow_and_update().clone();
@@ -253,68 +227,20 @@ impl Reader {
                     return newest;
                 }
             }
-            // Its sender is in `status`, which is here.
+            // Its sender is here as long as this is.
             std::future::pending().await
         };
         let code = tokio::select! {
             biased;
-            code = self.place.ended() => code,
-            () = expired => ErrorCode::TokenExpired,
+            code = self.visit.ended() => code,
             told = told => return Told::Events(told),
         };
-        let mut end = Vec::new();
-        sse::farewell(&mut end, code, hub);
-        Told::End(end)
+        self.visit.farewell(code)
     }
 
     fn stalled(&self) -> Duration {
-        Duration::from_millis(self.status.hub.limits().stalled_ms)
+        self.visit.stalled()
     }
-}
-
-/// Runs the stream over a socket, as chunks after `head`, that of the answer.
-pub(crate) async fn serve(socket: TcpStream, head: Vec<u8>, mut reader: Reader) {
-    let mut out = head;
-    chunk(&mut out, |out| out.extend(Reader::greeting()));
-    let mut ear = Ear::default();
-    while send(&socket, &out, reader.stalled()).await {
-        out.clear();
-        let told = tokio::select! {
-            () = poll_fn(|cx| ear.poll_gone(&socket, cx)) => break,
-            told = reader.next() => told,
-        };
-        match told {
-            Told::Events(events) => chunk(&mut out, |out| out.extend_from_slice(&events)),
-            Told::End(end) => {
-                chunk(&mut out, |out| out.extend(end));
-                out.extend_from_slice(LAST_CHUNK);
-                if send(&socket, &out, reader.stalled()).await {
-                    linger(&socket).await;
-                }
-                break;
-            }
-        }
-    }
-}
-
-/// Runs the stream as a body that hyper sends.
-pub(crate) fn stream(mut reader: Reader) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + Sync + 'static {
-    sse::body(reader.stalled(), |chunks| async move {
-        let mut out = Reader::greeting().into();
-        while chunks.send(out).await {
-            let told = tokio::select! {
-                () = chunks.closed() => return,
-                told = reader.next() => told,
-            };
-            match told {
-                Told::Events(events) => out = events,
-                Told::End(end) => {
-                    chunks.send(end.into()).await;
-                    return;
-                }
-            }
-        }
-    })
 }
 
 #[cfg(test)]
@@ -322,10 +248,16 @@ mod tests {
     use std::{net::Ipv4Addr, pin::pin};
 
     use futures_util::StreamExt;
-    use tokio::net::TcpListener;
+    use rallypoint_protocol::ErrorCode;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::{auth::ResumeKey, ceilings::Ceilings, config::Config};
+    use crate::{
+        auth::ResumeKey,
+        ceilings::Ceilings,
+        config::Config,
+        transport::telling::{serve, stream},
+    };
 
     fn status() -> Arc<Status> {
         let mut config = Config::default();

@@ -458,7 +458,8 @@ impl Connection {
     fn message(&mut self, spoken: Encoding, frame: &[u8]) {
         self.metrics().frames_received.inc();
         if self.setting.echo {
-            return self.shared().push(frame::payload(frame, spoken));
+            self.shared().push(frame::payload(frame, spoken));
+            return;
         }
         self.note_heard();
         let encoding = self.link.encoding();

@@ -21,4 +21,5 @@ mod status;
 mod support;
 mod tickets;
 mod tls;
+mod trace;
 mod webhooks;

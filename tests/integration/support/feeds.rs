@@ -57,6 +57,15 @@ impl Stream {
         stream
     }
 
+    /// Opens `GET /v1/rooms/{room}/trace` and reads the first block.
+    pub(crate) async fn trace(node: &Node, ask: Ask) -> Self {
+        let mut stream = Self::head(node, ask).await;
+        let first = stream.next().await;
+        assert_eq!((first.event.as_str(), first.retry, first.id), ("connected", Some(2000), None));
+        stream.connected = first.data;
+        stream
+    }
+
     /// Opens a stream and reads nothing.
     async fn head(node: &Node, ask: Ask) -> Self {
         let (head, body) = within("the head of a stream", ask.begin(node.address)).await;

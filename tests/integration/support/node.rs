@@ -128,7 +128,7 @@ impl Node {
         for name in ["sockets", "sessions", "rooms", "members", "spectators"] {
             gauges.insert(name.to_owned(), *metrics.get(name).unwrap_or_else(|| panic!("no gauge {name}")) as i64);
         }
-        for transport in ["websocket", "sse", "poll", "status"] {
+        for transport in ["websocket", "sse", "poll", "status", "trace"] {
             let name = format!("connections{{transport=\"{transport}\"}}");
             gauges.insert(transport.to_owned(), metrics.get(&name).copied().unwrap_or_default() as i64);
         }
@@ -137,8 +137,12 @@ impl Node {
 
     /// What is open on a server that nobody uses but the scrape itself.
     pub(crate) fn idle() -> Gauges {
-        let names = ["sockets", "sessions", "rooms", "members", "spectators", "websocket", "sse", "poll", "status"];
-        names.into_iter().map(|name| (name.to_owned(), i64::from(name == "sockets"))).collect()
+        let names = ["sockets", "sessions", "rooms", "members", "spectators"];
+        names
+            .into_iter()
+            .chain(["websocket", "sse", "poll", "status", "trace"])
+            .map(|name| (name.to_owned(), i64::from(name == "sockets")))
+            .collect()
     }
 
     /// Waits until nothing is open any more.

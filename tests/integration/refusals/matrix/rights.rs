@@ -46,6 +46,7 @@ fn routes() -> Vec<Route> {
         ("DELETE", "/v1/users/nobody/sessions", Need::Admin(AdminRight::Kick)),
         ("GET", "/metrics", Need::Admin(AdminRight::Metrics)),
         ("GET", "/v1/status", Need::Admin(AdminRight::Status)),
+        ("GET", "/v1/rooms/lobby/trace", Need::Admin(AdminRight::Trace)),
         ("POST", "/v1/users/nobody/notifications", Need::Notify),
     ] {
         let or = matches!(need, Need::Notify).then_some(AdminRight::Notify);
@@ -129,7 +130,8 @@ async fn routes_and_what_they_ask_for() {
         }
         for (name, ask, expected) in rows {
             tally.row();
-            let door = if matches!(&*route.path, "/v1/events" | "/v1/status") { Door::Stream } else { Door::Poll };
+            let is_stream = matches!(&*route.path, "/v1/events" | "/v1/status" | "/v1/rooms/lobby/trace");
+            let door = if is_stream { Door::Stream } else { Door::Poll };
             // Past the door: that member is not there.
             let outcome = match door.send(&node, ask).await {
                 Ok(Some(805)) => Ok(None),
@@ -139,7 +141,7 @@ async fn routes_and_what_they_ask_for() {
         }
     }
     bob.bye().await;
-    tally.end("routes", 12 * 44);
+    tally.end("routes", 13 * 44);
     is_well(node).await;
 }
 
