@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import puppeteer from 'puppeteer-core';
 import { guest, until } from './lib.mjs';
 
-const PATHS = ['/', '/call', '/arena', '/watch', '/ticker', '/status', '/compare'];
+const PATHS = ['/', '/call', '/arena', '/watch', '/ticker', '/status', '/compare', '/selftest'];
 /** Devices that are not there and need no permission; candidates on loopback; sound without a click. */
 const PREFERENCES = {
   'media.navigator.streams.fake': true,

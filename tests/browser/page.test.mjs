@@ -225,7 +225,7 @@ export const tests = {
   },
 
   async 'a token behind the question mark is not used, which is said'({ browser, base }) {
-    for (const path of ['call', 'arena', 'watch', 'ticker', 'status', 'compare']) {
+    for (const path of ['call', 'arena', 'watch', 'ticker', 'status', 'compare', 'selftest']) {
       const { page, close } = await open(browser, base, `${path}?token=abc`);
       await page.getByRole('alert').getByText('The token in the address is not used').waitFor();
       await close();

@@ -16,6 +16,7 @@ const PAGES = [
   { file: 'ticker', label: 'Ticker' },
   { file: 'status', label: 'Status' },
   { file: 'compare', label: 'Compare' },
+  { file: 'selftest', label: 'Self-test' },
 ];
 
 /** Arrows that meet in a point, as on the signs of meeting places. */
