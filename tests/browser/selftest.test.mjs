@@ -129,8 +129,10 @@ export const tests = {
     // The server lists 127.0.0.1 only.
     const base = `http://localhost:${port}`;
     const { page, report } = await tried(browser, base, { hash: `#token=${sign({ sub: 'ada', rooms })}` });
-    const ids = ['http', 'origin', 'websocket', 'event-stream'];
-    const expected = { http: 'good', origin: 'bad', websocket: 'bad', 'event-stream': 'good' };
+    const ids = ['http', 'origin', 'websocket', 'event-stream', 'long-poll'];
+    const expected = {
+      http: 'good', origin: 'bad', websocket: 'bad', 'event-stream': 'warning', 'long-poll': 'warning',
+    };
     assert.deepEqual(await levels(page, ids), expected, report);
     assert.equal(await card(page, 'origin').locator('pre').textContent(), `origins = ["${base}"]`);
     assert.match(await card(page, 'websocket').textContent(), /Look at “Origin” first/);

@@ -13,6 +13,8 @@ const samples = (...trips: number[]) => trips.map((trip) => ({ trip, offset: 0 }
 const socket: SocketMeasured = {
   openMs: 5, protocol: 'rallypoint.v1.json', greetedMs: 3, samples: samples(10, 11, 12, 13),
 };
+/** What a page is told that the server does not list. */
+const foreign = { code: 704, status: 403, text: 'no.' };
 const stream: StreamMeasured = { headMs: 5, firstMs: 8, delays: [1, 2, 3], missing: 0 };
 
 test('a WebSocket: every way in which it fails has its own words', () => {
@@ -54,6 +56,8 @@ test('a stream: what is held back is called buffering', () => {
     [{ ...stream, delays: [1, 2, 251] }, 'warning', /some of them 251 ms late/],
     [{ ...stream, delays: [1, 2, 250] }, 'good', /Nothing on the way buffers/],
     [{ ...stream, encoding: 'gzip' }, 'warning', /compresses the stream \(gzip\)/],
+    [{ ...stream, delays: [], unpublished: foreign }, 'warning', /comes through.*since we may not publish: no \(704\)\./],
+    [{ ...stream, delays: [], missing: 1, unpublished: foreign }, 'bad', /none of those after it/],
     [{ headMs: 3, problem: { code: 705, status: 403, text: 'no.' } }, 'warning', /could not be tried: no \(705\)\./],
     [{ headMs: 3, problem: { status: 502, text: 'Bad Gateway' } }, 'bad', /Not the server.*Bad Gateway \(502\)/],
     [{ problem: { status: 0, text: 'Failed to fetch' } }, 'bad', /Nobody answers: Failed to fetch \(no answer\)/],
@@ -70,6 +74,9 @@ test('a stream: what is held back is called buffering', () => {
 test('a poll is to be held, and to be answered', () => {
   assert.equal(judgePoll({ firstMs: 3, heldMs: 1_000, answerMs: 4 }).level, 'good');
   assert.match(judgePoll({ firstMs: 3 }).text, /lets us publish nowhere/);
+  const mute = judgePoll({ firstMs: 3, heldMs: 1_000, unpublished: foreign });
+  assert.deepEqual([mute.level, mute.todo], ['warning', 'See “Origin” for what to configure.']);
+  assert.match(mute.text, /is held.*since we may not publish: no \(704\)\./);
   assert.match(judgePoll({ firstMs: 3, heldMs: 200, isEarly: true }).text, /before there is anything to tell/);
   assert.match(judgePoll({ firstMs: 3, heldMs: 1_000 }).text, /not answered when something happens/);
   assert.deepEqual(

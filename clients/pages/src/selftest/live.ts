@@ -2,7 +2,7 @@
 
 import { ms } from '../status/units.js';
 import type { ClockSample, PollMeasured, SocketMeasured, StreamMeasured } from './measured.js';
-import { bad, good, PROXY_TODO, refused, spread, TOKEN_TODO, warning, type Facts, type Verdict } from './verdicts.js';
+import { bad, good, halfTried, PROXY_TODO, refused, spread, TOKEN_TODO, warning, type Facts, type Verdict } from './verdicts.js';
 
 /** `auth.leeway_ms` as it is when nobody sets it: how far clocks may be apart, ms. */
 const LEEWAY_MS = 30_000;
@@ -100,7 +100,7 @@ export function judgeClock(samples: readonly ClockSample[]): Verdict {
 
 const LISTENS_ONLY = 'could not be tried: the token lets us publish nowhere of our own.';
 
-export function judgeStream({ headMs, firstMs, delays, missing, encoding, problem }: StreamMeasured): Verdict {
+export function judgeStream({ headMs, firstMs, delays, missing, encoding, problem, unpublished }: StreamMeasured): Verdict {
   const delay = spread(delays);
   const facts: Facts = [];
   if (headMs !== undefined) facts.push(['Head after', ms(headMs)]);
@@ -134,11 +134,12 @@ export function judgeStream({ headMs, firstMs, delays, missing, encoding, proble
     const text = `Events come through, some of them ${ms(delay.most)} late.`;
     return warning(text, `If this is always so, something on the way gathers them. ${PROXY_TODO}`, facts);
   }
+  if (!delay && unpublished) return halfTried('The stream comes through. How late events are', unpublished, facts);
   if (!delay) return good(`The stream comes through. How late events are ${LISTENS_ONLY}`, facts);
   return good(`Events come ${ms(delay.p50)} after they were published. Nothing on the way buffers.`, facts);
 }
 
-export function judgePoll({ firstMs, heldMs, answerMs, isEarly, problem }: PollMeasured): Verdict {
+export function judgePoll({ firstMs, heldMs, answerMs, isEarly, problem, unpublished }: PollMeasured): Verdict {
   const facts: Facts = [];
   if (firstMs !== undefined) facts.push(['First answer', ms(firstMs)]);
   if (heldMs !== undefined) facts.push(['Held for', ms(heldMs)]);
@@ -149,6 +150,7 @@ export function judgePoll({ firstMs, heldMs, answerMs, isEarly, problem }: PollM
     return bad(text, `Let answers take 75 s there, and keep none of them. ${PROXY_TODO}`, facts);
   }
   if (heldMs === undefined) return good(`Polls are answered. That they are held ${LISTENS_ONLY}`, facts);
+  if (unpublished) return halfTried('A poll is held. How soon it is answered', unpublished, facts);
   if (answerMs === undefined) {
     const text = 'A poll is held, and not answered when something happens.';
     return bad(text, `Something on the way keeps the answer. ${PROXY_TODO}`, facts);

@@ -61,6 +61,8 @@ export interface StreamMeasured {
   /** The content encoding of the stream, where there is one: the server itself never compresses it. */
   encoding?: string;
   problem?: Problem;
+  /** Why we could publish no more. */
+  unpublished?: Problem;
 }
 
 export interface PollMeasured {
@@ -74,6 +76,8 @@ export interface PollMeasured {
   isEarly?: boolean;
   sample?: ClockSample;
   problem?: Problem;
+  /** Why we could publish nothing. */
+  unpublished?: Problem;
 }
 
 /** One address of a STUN or TURN server. */

@@ -66,6 +66,12 @@ export function refused(problem: Problem, facts: Facts = []): Verdict {
   return bad(`The server refuses: ${said(problem)}`, todo, facts);
 }
 
+/** What works as far as it could be looked at, since nothing of ours could be published. */
+export function halfTried(text: string, problem: Problem, facts: Facts): Verdict {
+  const { todo = '' } = refused(problem);
+  return warning(`${text} could not be tried, since we may not publish: ${said(problem)}`, todo, facts);
+}
+
 /** Without a token there is nothing to try. */
 export const noToken = (what: string): Verdict => warning(`${what} could not be tried without a token.`, TOKEN_TODO);
 

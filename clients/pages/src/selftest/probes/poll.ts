@@ -53,7 +53,7 @@ export async function probePoll(ground: Ground, token: string): Promise<PollMeas
       return measured;
     }
     const published = await publish(ground, token, NUMBER);
-    if (published.problem) return { ...measured, problem: published.problem };
+    if (published.problem) return { ...measured, unpublished: published.problem };
     const answer = await held.catch((fault: unknown) => {
       if (fault instanceof DOMException && fault.name === 'TimeoutError') return undefined;
       throw fault;

@@ -57,7 +57,10 @@ export async function probeStream(ground: Ground, token: string): Promise<Stream
     const taken = new Map<number, number>();
     for (let n = 1; n <= EVENTS; n += 1) {
       const published = await publish(ground, token, n);
-      if (published.problem) break;
+      if (published.problem) {
+        measured.unpublished = published.problem;
+        break;
+      }
       taken.set(n, published.taken);
       await pause(EVERY_MS, abort.signal);
     }
