@@ -6,7 +6,7 @@ import type { IceMeasured, RelayMeasured } from '../measured.js';
 import { isTurn } from '../relays.js';
 import { headers, PATIENCE_MS, problemOf, silence } from './ask.js';
 
-/** How long an address is tried, ms. A browser tells that a server is not there after ten seconds or so. */
+/** How long an address is tried, ms. Of a server that does not answer over UDP, Chromium never tells. */
 const GATHER_MS = 12_000;
 
 export async function probeIce(token: string): Promise<IceMeasured> {
