@@ -9,7 +9,7 @@ const TAGS: Record<Level, { label: string; kind: string }> = {
   bad: { label: '✕ bad', kind: 'danger' },
 };
 /** Labels that are addresses, and values that are sentences, take a line of their own. */
-const LONG = 18;
+const LONG = 17;
 
 export class Card {
   readonly element: HTMLElement;
