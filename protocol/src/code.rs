@@ -217,11 +217,11 @@ impl Action {
 }
 
 macro_rules! close_codes {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $text:literal;)*) => {
         /// Why a WebSocket was closed (RFC 6455 section 7.4); tells a client what to do next.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u16)]
-        pub enum CloseCode { $($(#[$doc])* $name = $code,)* }
+        pub enum CloseCode { $($(#[doc = $doc])* $name = $code,)* }
 
         impl CloseCode {
             /// Every code, in ascending order.
@@ -230,6 +230,11 @@ macro_rules! close_codes {
             /// The name that begins the close reason.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
+            }
+
+            /// What it means, in a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),*).trim(),)* }
             }
 
             /// The code with this number, if there is one.

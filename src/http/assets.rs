@@ -8,11 +8,10 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use rallypoint_protocol::{ErrorCode, codec::Refused};
 use rust_embed::RustEmbed;
 use warp::{path::Tail, reply::Response};
 
-use super::{ask::Ask, on_open, problem};
+use super::{ask::Ask, nowhere, on_open};
 
 #[derive(RustEmbed)]
 #[folder = "clients/pages/dist/"]
@@ -51,14 +50,12 @@ pub(super) async fn page(tail: Tail, ask: Ask, served: bool) -> Response {
     let name = if tail.as_str().is_empty() { "index" } else { tail.as_str() };
     let found = if served { find(name, &ask.headers, embedded) } else { None };
     let Some(response) = found else {
-        ask.context.hub.metrics().refuse(ErrorCode::NotFound);
-        ask.context.hub.witness().refused_to(ask.caller.as_ref(), ErrorCode::NotFound);
         let hint = match name {
             "index" => "the pages are switched off",
             _ if name.starts_with("v1/") => "no such route; a `/` within a name is written %2F",
             _ => "no such route",
         };
-        return problem::reply(&Refused::new(ErrorCode::NotFound, hint));
+        return nowhere(&ask, hint);
     };
     on_open(ask, &[Method::GET, Method::HEAD], |_| async move { Ok(response) }).await
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 use warp::reply::Response;
 
-use super::{ask::Ask, json as reply, on, problem};
+use super::{ask::Ask, json as reply, nowhere, on};
 use crate::auth::{
     AdminRight,
     claims::{Claims, NotifyClaim, RoomClaim},
@@ -22,9 +22,9 @@ struct Wish {
     #[serde(default)]
     rooms: Option<Vec<RoomWish>>,
     #[serde(default)]
-    notify: NotifyClaim,
+    notify: Option<NotifyClaim>,
     #[serde(default)]
-    admin: bool,
+    admin: Option<bool>,
     #[serde(default)]
     ttl: Option<u64>,
 }
@@ -45,8 +45,7 @@ const TTL_MAX: u64 = 7 * 24 * 3600;
 /// Mints a token with the development key.
 pub(super) async fn token(ask: Ask) -> Response {
     if !ask.context.hub.config().dev {
-        ask.context.hub.metrics().refuse(ErrorCode::NotFound);
-        return problem::of(ErrorCode::NotFound);
+        return nowhere(&ask, "no such route");
     }
     on(ask, &[Method::POST], |mut ask| async move {
         check_local(&ask)?;
@@ -91,13 +90,17 @@ fn mint(wish: Wish, exp: f64) -> Result<String, Refused> {
         let verbs = room.verbs.unwrap_or_else(|| role.verbs().iter().map(|verb| verb.name().to_owned()).collect());
         Ok(RoomClaim { pattern: room.r, role: Some(role.name().to_owned()), verbs })
     });
-    let admin = if wish.admin { AdminRight::ALL.iter().map(|right| right.name().to_owned()).collect() } else { vec![] };
+    let admin = if wish.admin.unwrap_or_default() {
+        AdminRight::ALL.iter().map(|right| right.name().to_owned()).collect()
+    } else {
+        vec![]
+    };
     let claims = Claims {
         sub: wish.user,
         exp,
         name: wish.name,
         rooms: rooms.collect::<Result<_, Refused>>()?,
-        notify: wish.notify,
+        notify: wish.notify.unwrap_or_default(),
         admin,
         ..Claims::default()
     };

@@ -14,7 +14,7 @@ mod upgrade;
 use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, Method, StatusCode, Uri, header};
-use rallypoint_protocol::{ErrorCode, UserName};
+use rallypoint_protocol::{ErrorCode, UserName, codec::Refused};
 use warp::{
     Filter, Rejection,
     filters::BoxedFilter,
@@ -136,7 +136,9 @@ pub fn complete<B>(request: &mut http::Request<B>) {
     {
         request.headers_mut().insert(header::HOST, host);
     }
-    if request.uri().path_and_query().is_none() {
+    // warp overlooks a slash at the end, which makes it another path.
+    let path = request.uri().path();
+    if request.uri().path_and_query().is_none() || path.len() > 1 && path.ends_with('/') {
         *request.uri_mut() = Uri::from_static("*");
     }
 }
@@ -253,6 +255,12 @@ impl Page {
         }
         response
     }
+}
+
+/// The answer where there is no such route: no less than elsewhere haste is refused, and a page of ours may read it.
+fn nowhere<B: From<String>>(ask: &Ask, hint: &'static str) -> http::Response<B> {
+    let refusal = ask.check_haste().err().unwrap_or_else(|| Refused::new(ErrorCode::NotFound, hint).into());
+    Page::of(ask).response(&ask.context, Err(refusal))
 }
 
 fn methods(allowed: &[Method]) -> HeaderValue {

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod audit;
+mod contract;
 mod crowd;
 mod documents;
 mod drain;

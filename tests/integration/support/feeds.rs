@@ -3,7 +3,12 @@
 use rallypoint_protocol::{Encoding, ServerMessage};
 use serde_json::{Value, json};
 
-use super::{Ask, Node, Pass, http::Body, within};
+use super::{
+    Ask, Node, Pass,
+    contract::{judge_answer, judge_event},
+    http::Body,
+    within,
+};
 
 /// One block of an event stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +73,9 @@ impl Stream {
 
     /// Opens a stream and reads nothing.
     async fn head(node: &Node, ask: Ask) -> Self {
+        let (method, target) = ask.line();
         let (head, body) = within("the head of a stream", ask.begin(node.address)).await;
+        judge_answer(&method, &target, &head);
         assert_eq!(head.status, 200);
         assert_eq!(head.header("content-type"), Some("text/event-stream"));
         assert_eq!(head.header("cache-control"), Some("no-store, no-transform"));
@@ -150,6 +157,7 @@ fn parse(text: &str) -> Block {
         }
     }
     assert_eq!(lines, 1, "each block has exactly one data line");
+    judge_event(&block.event, &block.data);
     block
 }
 

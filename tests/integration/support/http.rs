@@ -8,7 +8,7 @@ use tokio::{
     net::{TcpStream, tcp::OwnedReadHalf},
 };
 
-use super::Pass;
+use super::{Pass, contract::judge_answer};
 
 /// A request.
 #[derive(Clone, Debug)]
@@ -67,14 +67,20 @@ impl Ask {
 
     /// Sends it and reads the whole answer.
     pub(crate) async fn send(self, address: SocketAddr) -> Answer {
-        let head_only = self.method == "HEAD";
+        let (method, target) = self.line();
         let (mut answer, mut body) = self.begin(address).await;
-        if answer.status != 101 && !head_only {
+        if answer.status != 101 && method != "HEAD" {
             while let Some(part) = body.next().await {
                 answer.body.extend(part);
             }
         }
+        judge_answer(&method, &target, &answer);
         answer
+    }
+
+    /// Its method and what it asks for.
+    pub(super) fn line(&self) -> (String, String) {
+        (self.method.clone(), self.path.clone())
     }
 
     pub(crate) fn has(&self, wanted: &str) -> bool {

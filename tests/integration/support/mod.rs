@@ -3,6 +3,7 @@
 //! Nothing here sleeps for a fixed time and hopes: [`within`] waits for something that must happen, [`until`] for a
 //! condition. Both give up loudly after [`PATIENCE`], which is long because test machines are busy.
 
+mod contract;
 mod feeds;
 mod http;
 mod knock;

@@ -7,7 +7,7 @@ use rallypoint_client::{Credential, Options, Socket, handshake, tungstenite::Mes
 use rallypoint_protocol::Encoding;
 use serde_json::{Value, json};
 
-use super::{Node, Pass, within};
+use super::{Node, Pass, contract::judge_message, within};
 
 /// What a socket brought.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +20,11 @@ pub(crate) enum Seen {
     Closed(u16, String),
     /// The end, without a close frame.
     Gone,
+}
+
+fn said(message: Value) -> Seen {
+    judge_message(&message);
+    Seen::Said(message)
 }
 
 /// A socket; requests through [`Wire::ask`] get rising ids.
@@ -125,13 +130,13 @@ impl Wire {
         loop {
             return match within("a frame", self.socket.next()).await {
                 Some(Ok(Message::Text(text))) => {
-                    Seen::Said(serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}")))
+                    said(serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}")))
                 }
                 Some(Ok(Message::Binary(bytes))) if matches!(bytes.first(), Some(0x90..=0x9f)) => {
                     Seen::Moved(bytes.to_vec())
                 }
                 Some(Ok(Message::Binary(bytes))) => {
-                    Seen::Said(rmp_serde::from_slice(&bytes).expect("a control message is a map"))
+                    said(rmp_serde::from_slice(&bytes).expect("a control message is a map"))
                 }
                 Some(Ok(Message::Close(Some(frame)))) => {
                     _ = self.socket.flush().await;
