@@ -1,6 +1,6 @@
 //! Every code of every operation, asked for.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::{Operation, dev, everybody, operations, path};
@@ -26,6 +26,7 @@ impl<'a> Knock<'a> {
         let body = match &*operation.path {
             "/v1/rooms/{room}/events" => json!({ "kind": "score", "data": 1 }),
             "/v1/users/{user}/notifications" => json!({ "message": "hi" }),
+            "/v1/tickets" => json!({ "for": "events" }),
             "/dev/token" => json!({ "user": "ada" }),
             path => {
                 assert_ne!(operation.method, "POST", "this test must learn what {path} takes");
@@ -67,10 +68,13 @@ fn refused(operation: &Operation, code: u64) -> Option<Ask> {
     let knock = Knock::of(operation);
     let by_room = operation.path.contains("{room}");
     let by_query = matches!(&*operation.path, "/v1/events" | "/v1/poll");
+    let by_body = operation.path == "/v1/tickets";
+    let rooms = |rooms: Value| json!({ "for": "poll", "rooms": rooms }).to_string();
     let token = |token: &str| knock.ask().bearer(token);
     let ask = match code {
         600 if operation.path == "/v1/ws" => Ask::new("GET", "/v1/ws"),
         600 => knock.body("{").granted(),
+        602 if by_body => knock.body(&rooms(json!(["a b"]))).granted(),
         602 if by_query => knock.query("room=a%20b").granted(),
         602 if by_room => Knock { room: "a b", ..knock }.granted(),
         602 if operation.path.contains("{user}") => Knock { user: "a b", ..knock }.granted(),
@@ -83,6 +87,7 @@ fn refused(operation: &Operation, code: u64) -> Option<Ask> {
         }
         606 => knock.query("after=x").granted(),
         608 if operation.path == "/dev/token" => knock.body(r#"{"user":"a b"}"#).granted(),
+        608 if by_body => knock.body(r#"{"for":"x"}"#).granted(),
         608 if operation.method == "POST" => knock.granted().header("idempotency-key", "a b"),
         608 => knock.query("limit=x&state=x&gen=x").granted(),
         610 => Knock { kind: "text/plain", ..knock }.granted(),
@@ -92,13 +97,18 @@ fn refused(operation: &Operation, code: u64) -> Option<Ask> {
         702 => token(&everybody().expires_in(-3600.0).mint()),
         703 => token(&everybody().mint()).bearer("x"),
         704 => Knock { origin: "https://evil.test", ..knock }.granted(),
+        705 if by_body => knock.body(&rooms(json!(["lobby"]))).ask().pass(&pass("ada")),
         705 if by_query => knock.query("room=lobby").ask().pass(&pass("ada")),
         705 => knock.ask().pass(&pass("ada")),
+        706 if by_body => knock.body(&rooms(json!(["user/bob"]))).granted(),
         706 if by_query => knock.query("room=user/bob").granted(),
         706 => Knock { room: "user/bob", ..knock }.granted(),
         709 => knock.query("token=x").ask(),
+        711 if by_body => knock.body(r#"{"for":"poll","ticket":"x"}"#).granted(),
+        711 => knock.query("ticket=x").ask(),
         802 => Knock { room: "nowhere", ..knock }.granted(),
         805 => Knock { room: "hall", ..knock }.granted(),
+        902 if by_body => knock.body(&rooms((0..17).map(|n| format!("r{n}")).collect())).granted(),
         902 => knock.query((0..17).map(|n| format!("room=r{n}&")).collect::<String>()).granted(),
         _ => return None,
     };
