@@ -1,7 +1,7 @@
 # The whole day's work. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run pages test test-fast check fuzz conformance build-release dist arena history restart soak hostile stalled overload echo bench compare memory stall clean
+.PHONY: help run pages test test-fast check fuzz conformance contract build-release dist arena history restart soak hostile stalled overload echo bench compare memory stall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ check: ## format, clippy, rustdoc and JavaScript syntax, all without warnings
 
 fuzz: ## two minutes of fuzzing for each target (SECONDS=600)
 	@FUZZ_SECONDS=$(or $(SECONDS),120) tests/run.sh fuzz
+
+contract: ## what running servers answer, by the documents in protocol/: no status, code or shape that is not there
+	@tests/run.sh contract
 
 conformance: ## the 301 Autobahn cases against the connection code
 	@tests/run.sh conformance

@@ -18,7 +18,7 @@ cd "$(dirname "$0")/.."
 . packaging/tools.sh
 . tests/deploy/machine.sh
 . tests/deploy/package.sh
-GROUPS_OF_ALL=(pages check build unit integration doc example-config vectors client conformance browser arena history bench dist deb image monitor fuzz)
+GROUPS_OF_ALL=(pages check build unit integration doc example-config vectors contract client conformance browser arena history bench dist deb image monitor fuzz)
 # Known by name, and run only when they are named.
 GROUPS_ON_DEMAND=(restart soak hostile stalled overload)
 BUILT=${BUILT:-}
@@ -142,6 +142,41 @@ group_vectors() {
   step "the checker finds planted faults" node tests/vectors/check.mjs --self-test
 }
 
+# The documents in protocol/ against running servers: requests that nobody thought of, and what is answered.
+group_contract() {
+  npm_ci tests/contract
+  build
+  python_tools contract tests/contract/requirements.txt
+  local python=$TARGET/tools/contract/bin/python binary=$TARGET/debug/rallypoint secret=0123456789abcdef0123456789abcdef
+  local formal=("$python" tests/contract/formal.py tests/contract/node_modules/@asyncapi/specs/schemas/3.0.0.json)
+  step "OpenAPI and AsyncAPI are well formed" "${formal[@]}"
+  step "faults of form are found" "${formal[@]}" --self-test
+  # 429 is not all there is to see.
+  local -x RALLYPOINT_LIMITS__{ACCEPTS_PER_SECOND_PER_IP,ACCEPTS_BURST_PER_IP}=2000
+  local -x RALLYPOINT_LIMITS__{,ICE_}REQUESTS_PER_SECOND_PER_USER=2000 RALLYPOINT_LIMITS__{,ICE_}REQUESTS_BURST_PER_USER=2000
+  local -x RALLYPOINT_LIMITS__{REQUESTS_PER_SECOND_PER_IP,REQUESTS_BURST_PER_IP}=4000
+  local -x PYTHONPATH=tests/contract SCHEMATHESIS_HOOKS=hooks CONTRACT_SECRET=$secret
+  local all=(--user operator --role host --room '*' --notify '*' --admin) token
+  step "a server for trying things out" start_server "$binary" serve --dev --listen 127.0.0.1:0
+  token=$("$binary" token "${all[@]}")
+  # Metrics and status are open there.
+  step "all that may be asked of it" ask_server "$token" --exclude-checks ignored_auth
+  step "it has not panicked" unspoken panicked "$SCRATCH/server.log"
+  stop_server
+  local -x RALLYPOINT_AUTH__AUDIENCE=rallypoint RALLYPOINT_AUTH__KEYS__0__ALGORITHM=HS256 RALLYPOINT_AUTH__KEYS__0__SECRET=$secret
+  step "a server as others run it" start_server "$binary" serve --listen 127.0.0.1:0
+  token=$("$binary" token "${all[@]}" --key env:CONTRACT_SECRET)
+  # Where tokens are not made for the asking there is no such path, whatever the method.
+  local -r elsewhere=(--exclude-operation-id makeToken)
+  step "all that may be asked of it" ask_server "$token" "${elsewhere[@]}"
+  counted read_node "$python" tests/contract/planted.py "$TARGET/tools/contract/bin/schemathesis" "http://$ADDRESS" "$token"
+  token=$("$binary" token --user stranger --role spectator --room elsewhere --key env:CONTRACT_SECRET)
+  step "what a token without rights is answered" ask_server "$token" "${elsewhere[@]}" --phases examples,coverage
+  step "what no token is answered" ask_server "" "${elsewhere[@]}" --phases examples,coverage
+  step "it has not panicked" unspoken panicked "$SCRATCH/server.log"
+  stop_server
+}
+
 # The npm package: its types, its unit tests and golden frames, itself against a server, its calls in a browser, its size
 # and its documentation. Then what of the pages needs no browser.
 group_client() {
@@ -174,12 +209,12 @@ group_fuzz() {
 # The Autobahn cases against the connection code, as the echo that only this example can be.
 group_conformance() {
   build
-  python_tools tests/conformance/requirements.txt
+  python_tools conformance tests/conformance/requirements.txt
   step "the judge finds planted faults" node tests/conformance/judge.mjs --self-test
   step "the server's own program does not ask for the echo" unspoken echoing src/main.rs src/command src/config
   step "the echo" start_server "$TARGET/debug/examples/echo"
   # Its own status is no verdict: what it lets pass is not what we do.
-  "$TARGET/tools/python/bin/kosoku" -m fuzzingclient -p 4 -x '12.*' -x '13.*' -o "$SCRATCH/conformance" \
+  "$TARGET/tools/conformance/bin/kosoku" -m fuzzingclient -p 4 -x '12.*' -x '13.*' -o "$SCRATCH/conformance" \
     "ws://$ADDRESS/v1/ws" || true
   stop_server
   counted read_node node tests/conformance/judge.mjs "$SCRATCH/conformance/index.json"
@@ -369,14 +404,24 @@ unspoken() {
   ((status == 1))
 }
 
-# python_tools REQUIREMENTS: installs what the file pins, by its hashes, unless that is what is there.
+# python_tools NAME REQUIREMENTS: installs what the file pins, by its hashes, into target/tools/NAME, unless that is what is
+# there.
 python_tools() {
-  local folder=$TARGET/tools/python
-  cmp -s "$1" "$folder/.installed" && return
+  local folder=$TARGET/tools/$1
+  cmp -s "$2" "$folder/.installed" && return
   rm -rf "$folder"
   python3 -m venv "$folder"
-  "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$1"
-  cp "$1" "$folder/.installed"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$2"
+  cp "$2" "$folder/.installed"
+}
+
+# ask_server TOKEN OPTION…: schemathesis asks the server at ADDRESS, with a token or, if that is empty, without.
+ask_server() {
+  local token=()
+  [[ -z $1 ]] || token=(-H "Authorization: Bearer $1")
+  shift
+  "$TARGET/tools/contract/bin/schemathesis" --config-file tests/contract/schemathesis.toml run protocol/openapi.json \
+    --url "http://$ADDRESS" "${token[@]}" "$@"
 }
 
 # The browsers: FIREFOX and CHROMIUM if they are set, else what a distribution calls them.
@@ -422,7 +467,7 @@ need_packages() {
   local packages=()
   command -v cc >/dev/null && command -v c++ >/dev/null || packages+=(build-essential)
   mapfile -t -O "${#packages[@]}" packages < <(node_packages)
-  if wanted conformance && ! python3 -c 'import venv, ensurepip' 2>/dev/null; then packages+=(python3-venv); fi
+  if { wanted conformance || wanted contract; } && ! python3 -c 'import venv, ensurepip' 2>/dev/null; then packages+=(python3-venv); fi
   if { wanted browser || wanted client; } && ! browser >/dev/null; then
     [[ -z ${CHROMIUM:-} ]] || fail "CHROMIUM=$CHROMIUM is no program"
     packages+=(chromium)

@@ -49,6 +49,8 @@ pub const PAGE_DEFAULT: usize = 100;
 pub const RESUMED_ROOMS_MAX: usize = 64;
 /// Most state updates a second that a watcher may ask for.
 pub const STATE_HZ_MAX: f64 = 10.0;
+/// Longest time between two state updates.
+const STATE_EVERY_MS_MAX: f64 = 3_600_000.0;
 
 /// Which of the three WebRTC messages a signal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -349,6 +351,17 @@ pub fn check_kind(kind: &Kind) -> Result<(), Refused> {
     Ok(())
 }
 
+/// A rate at which somebody may be told the state of a room.
+pub fn check_state_hz(hz: f64) -> Result<f64, Refused> {
+    if hz > 0.0 && hz <= STATE_HZ_MAX { Ok(hz) } else { Err(bad_value("`state` is a rate above 0 and up to 10 Hz")) }
+}
+
+/// Milliseconds between two states at this rate. An hour is the longest: a timer that never ends would be kept for good.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 100 to the longest")]
+pub fn state_every_ms(hz: f64) -> u64 {
+    (1000.0 / hz).min(STATE_EVERY_MS_MAX) as u64
+}
+
 fn handles_of(handles: Vec<Whole>, min: usize, max: usize) -> Result<Vec<u32>, Refused> {
     if handles.len() < min || handles.len() > max {
         return Err(Refused::new(ErrorCode::BadValue, format!("{min} to {max} handles at a time")));
@@ -497,10 +510,7 @@ impl Request {
         let fields: WatchFields = parts.read()?;
         let (id, room) = (id_of(fields.id)?, room_of(&fields.room)?);
         let since = position_of(fields.since.as_ref())?;
-        if fields.state.is_some_and(|hz| !(hz > 0.0 && hz <= STATE_HZ_MAX)) {
-            return Err(bad_value("state is a rate above 0 and up to 10 Hz"));
-        }
-        Ok(Self::Watch { id, room, since, state: fields.state })
+        Ok(Self::Watch { id, room, since, state: fields.state.map(check_state_hz).transpose()? })
     }
 
     fn json_move(parts: &Parts<'_>, limits: &Limits) -> Result<Self, Refused> {
@@ -658,6 +668,21 @@ impl Request {
                 codec::encode(encoding, kind, &PingFields { id: id.map(Whole::from), t: t.clone() }, None)
             }
             Self::Ack { n } => codec::encode(encoding, kind, &AckFields { n: (*n).into() }, None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_rate_is_too_small_and_none_sets_a_timer_for_good() {
+        for (hz, every_ms) in [(10.0, 100), (3.0, 333), (0.001, 1_000_000), (1e-9, 3_600_000), (5e-324, 3_600_000)] {
+            assert_eq!(state_every_ms(check_state_hz(hz).unwrap()), every_ms, "{hz}");
+        }
+        for hz in [0.0, -0.0, -1.0, 10.001, f64::NAN, f64::INFINITY] {
+            assert_eq!(check_state_hz(hz).map_err(|refused| refused.code), Err(ErrorCode::BadValue), "{hz}");
         }
     }
 }

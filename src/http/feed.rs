@@ -104,7 +104,7 @@ async fn subscribe(ask: &Ask, purpose: Purpose) -> Result<Subscription, Refusal>
     let has_cursor = start.cursor.is_some() || start.oldest || !start.since.is_empty();
     let state = match ask.param("state") {
         None => None,
-        Some(_) => Some(ask.number("state", 0.0, [f64::MIN_POSITIVE, request::STATE_HZ_MAX])?),
+        Some(_) => Some(request::check_state_hz(ask.number("state", 0.0, [0.0, request::STATE_HZ_MAX])?)?),
     };
     let mut feed = Feed::open(&ask.context.hub, &grant, &rooms, &start, state, ask.now).await?;
     if let Some(ticket) = ticket {

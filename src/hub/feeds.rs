@@ -17,6 +17,7 @@ use rallypoint_protocol::{
     codec::Refused,
     event::Millis,
     position::LogKey,
+    request,
     server::{ResetReason, State as StateMessage},
 };
 use smallvec::SmallVec;
@@ -245,11 +246,8 @@ impl Feed {
         let Ends { edge, head } = hub.broker().ends(hub.user_log(&own)).await;
         let known = start.cursor.as_ref().map(|cursor| cursor.get(own_key).unwrap_or(edge));
         let own_position = known.unwrap_or(if start.oldest { edge } else { head });
-        let states = state_hz.map(|hz| {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0.1 to 10 Hz was checked")]
-            let every_ms = (1000.0 / hz) as u64;
-            Box::new(States { every_ms, due: now, seen: SmallVec::new() })
-        });
+        let states = state_hz
+            .map(|hz| Box::new(States { every_ms: request::state_every_ms(hz), due: now, seen: SmallVec::new() }));
         let (hub, own_due) = (hub.clone(), own_position != head);
         let mut feed = Self { wake, rooms: SmallVec::new(), own_key, own_position, own_due, states, hub, user, id };
         for name in rooms {

@@ -6,6 +6,7 @@ use rallypoint_protocol::{
     CloseCode, ErrorCode, EventBody, PeerId, Position, Request, RoomName, ServerMessage, Verb,
     codec::Refused,
     event::{Gone, LeaveReason},
+    request,
     server::{Done, Failed, Members, PeerUpdated, Pong},
 };
 use serde_json::value::RawValue;
@@ -16,7 +17,7 @@ use super::{
     note::Verdict as Noted,
     picture::entry_of,
     relay::place_of,
-    rooms::{Joining, RoomCell, STATE_EVERY_MS, Watching},
+    rooms::{Joining, RoomCell, Watching},
     sessions::SessionCell,
     trace::Asked,
     turn::Turn,
@@ -456,8 +457,7 @@ impl Hub {
                 inner.answered(re, Answer::View);
             }
             drop(inner);
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 < hz <= 10 was checked")]
-            let state_every_ms = state_hz.map(|hz| ((1000.0 / hz) as u64).max(STATE_EVERY_MS));
+            let state_every_ms = state_hz.map(request::state_every_ms);
             let before = state.watchers.iter().position(|watcher| watcher.session.id() == session.id());
             let began = before.map_or(state.room.position().seq, |at| state.watchers.remove(at).began);
             let watching = Watching {

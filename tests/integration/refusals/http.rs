@@ -165,6 +165,12 @@ async fn queries() {
     node.get("/v1/poll?room=a&wait=51", &ada()).await.refused(608);
     node.get("/v1/poll?room=a&wait=-1", &ada()).await.refused(608);
     node.get("/v1/poll?room=a&state=1&state_after=a:x", &ada()).await.refused(608);
+    // As small as can be written, and still above 0.
+    node.get("/v1/poll?room=a&state=5e-324", &ada()).await.expect(200);
+    for beyond in ["0", "-0", "11", "NaN", "inf"] {
+        let problem = node.get(&format!("/v1/poll?room=a&state={beyond}"), &ada()).await.refused(608);
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() < 60), "{beyond}: {problem}");
+    }
     node.get("/v1/rooms?limit=501", &ada()).await.refused(608);
     node.get("/v1/rooms?limit=0", &ada()).await.refused(608);
     node.get("/v1/rooms?after=a%20b", &ada()).await.refused(602);
