@@ -5,6 +5,7 @@ Loaded by SCHEMATHESIS_HOOKS; tests/run.sh says with which servers and tokens.
 
 import base64
 import json
+import urllib.parse
 
 import schemathesis
 from hypothesis import strategies as st
@@ -21,6 +22,12 @@ def cursors(draw):
 
 
 schemathesis.openapi.format("rallypoint-cursor", cursors())
+
+
+@schemathesis.hook
+def filter_query(context, query):
+    """A head that is too long is answered before any route: 414 and 431, which the document has for all of them."""
+    return len(urllib.parse.urlencode(query or {}, doseq=True)) < 4096
 
 
 @schemathesis.hook
