@@ -56,6 +56,12 @@ impl Contract {
         self.schemas.faults(known.map_or("schema/event.json", String::as_str), data)
     }
 
+    /// What is wrong with what a webhook was sent.
+    pub fn faults_of_webhook(&self, body: &serde_json::Value) -> Vec<String> {
+        let event = body["event"].as_str().unwrap_or_default();
+        self.schemas.faults(&format!("schema/webhook.json#/$defs/{event}"), body)
+    }
+
     /// What is wrong with an answer over HTTP.
     pub fn faults_of_answer(&self, answered: &Answered<'_>) -> Vec<String> {
         answers::faults(&self.operations, &self.schemas, answered)

@@ -79,6 +79,14 @@ async fn a_wish_for_a_token_may_have_nulls() {
     node.stop().await;
 }
 
+#[test]
+fn webhooks_are_sent_what_the_schema_has() {
+    let documents = Documents::read();
+    let told = documents.get("schema/webhook.json")["oneOf"].as_array().expect("a list");
+    let told: Vec<_> = told.iter().filter_map(|event| event["$ref"].as_str()?.rsplit('/').next()).collect();
+    assert_eq!(told, [&rallypoint::webhooks::EVENTS[..], &["lost"]].concat());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_are_read_and_nothing_else() {
     let node = Node::start().await;

@@ -36,3 +36,9 @@ pub(super) fn judge_message(message: &Value) {
 pub(super) fn judge_event(name: &str, data: &Value) {
     none(&CONTRACT.faults_of_event(name, data));
 }
+
+/// Judges what a webhook was sent.
+#[track_caller]
+pub(crate) fn judge_webhook(body: &Value) {
+    none(&CONTRACT.faults_of_webhook(body));
+}

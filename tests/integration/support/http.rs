@@ -68,13 +68,20 @@ impl Ask {
     /// Sends it and reads the whole answer.
     pub(crate) async fn send(self, address: SocketAddr) -> Answer {
         let (method, target) = self.line();
+        let answer = self.send_elsewhere(address).await;
+        judge_answer(&method, &target, &answer);
+        answer
+    }
+
+    /// The same to a server that is not ours.
+    pub(crate) async fn send_elsewhere(self, address: SocketAddr) -> Answer {
+        let head_only = self.method == "HEAD";
         let (mut answer, mut body) = self.begin(address).await;
-        if answer.status != 101 && method != "HEAD" {
+        if answer.status != 101 && !head_only {
             while let Some(part) = body.next().await {
                 answer.body.extend(part);
             }
         }
-        judge_answer(&method, &target, &answer);
         answer
     }
 

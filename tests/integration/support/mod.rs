@@ -14,6 +14,7 @@ mod wire;
 use std::time::Duration;
 
 pub(crate) use self::{
+    contract::judge_webhook,
     feeds::{Poller, Stream, as_feed_object},
     http::{Answer, Ask, encoded},
     knock::Knock,

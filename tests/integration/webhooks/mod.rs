@@ -283,7 +283,7 @@ async fn the_receiver_of_the_manual_takes_what_is_signed_and_each_event_once() {
         let signature = signed(id, &timestamp.to_string(), signed_body.as_bytes());
         // While a secret is changed there may be a second one, as the specification allows.
         let ask = ask.header("webhook-signature", &format!("v1,AAAA {signature}")).body(body);
-        within("an answer", ask.send(address)).await.status
+        within("an answer", ask.send_elsewhere(address)).await.status
     };
     let (one, other) = (r#"{"id":"1","event":"x"}"#, r#"{"id":"2","event":"y"}"#);
     let statuses = [

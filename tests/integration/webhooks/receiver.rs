@@ -16,7 +16,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::support::until;
+use crate::support::{judge_webhook, until};
 
 /// 32 bytes.
 pub(super) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDazfm+6tH0Lg=";
@@ -105,6 +105,7 @@ impl Receiver {
                 assert_eq!(header("content-type"), "application/json");
                 let body: Value = serde_json::from_slice(&body).expect("JSON");
                 assert_eq!(body["id"], id);
+                judge_webhook(&body);
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
                 assert!(now.abs_diff(timestamp.parse().unwrap()) < 60, "the moment of the try, not of the event");
                 let mut delivery = Delivery { id, body, status: 0 };
