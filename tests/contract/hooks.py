@@ -106,7 +106,7 @@ def streams_begin_as_they_should(context, response, case):
         return
     text = response.content.decode()
     assert text.startswith("retry: 2000\n"), text
-    first = "connected" if case.operation.path == "/v1/events" else "cpu"
+    first = "cpu" if case.operation.path == "/v1/status" else "connected"
     events = [line.removeprefix("event: ") for line in text.split("\n") if line.startswith("event: ")]
     assert events == [first], text
     data = [line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: ")]

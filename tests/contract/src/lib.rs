@@ -49,11 +49,11 @@ impl Contract {
         self.schemas.faults(&format!("schema/messages.json#/$defs/{kind}"), message)
     }
 
-    /// What is wrong with an event of `GET /v1/events` or `GET /v1/status`, by the name of the event.
-    pub fn faults_of_event(&self, name: &str, data: &serde_json::Value) -> Vec<String> {
-        let known = ["feed", "status"].map(|stream| format!("schema/stream.json#/$defs/{stream}/$defs/{name}"));
-        let known = known.iter().find(|schema| self.schemas.has(schema));
-        self.schemas.faults(known.map_or("schema/event.json", String::as_str), data)
+    /// What is wrong with an event of one of the [`tables::STREAMS`], by the name of the event.
+    pub fn faults_of_event(&self, stream: &str, name: &str, data: &serde_json::Value) -> Vec<String> {
+        let own = format!("schema/stream.json#/$defs/{stream}/$defs/{name}");
+        let is_of_room = stream == "feed" && !self.schemas.has(&own);
+        self.schemas.faults(if is_of_room { "schema/event.json" } else { &own }, data)
     }
 
     /// What is wrong with what a webhook was sent.

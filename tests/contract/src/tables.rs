@@ -86,11 +86,14 @@ pub fn types(documents: &Documents) -> Vec<String> {
     faults
 }
 
+/// The event streams: of rooms, of the node, and what goes on in a room.
+pub const STREAMS: [&str; 3] = ["feed", "status", "trace"];
+
 /// What is wrong with the event streams of `asyncapi.json`: each event of `schema/stream.json`, and those of rooms.
 pub fn streams(documents: &Documents) -> Vec<String> {
     let document = documents.get("asyncapi.json");
     let mut faults = Vec::new();
-    for stream in ["feed", "status"] {
+    for stream in STREAMS {
         let messages = document["channels"][stream]["messages"].as_object().into_iter().flatten();
         let mut told = BTreeSet::new();
         let mut of_rooms = BTreeSet::new();

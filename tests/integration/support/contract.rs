@@ -33,8 +33,8 @@ pub(super) fn judge_message(message: &Value) {
 
 /// Judges an event of a stream.
 #[track_caller]
-pub(super) fn judge_event(name: &str, data: &Value) {
-    none(&CONTRACT.faults_of_event(name, data));
+pub(super) fn judge_event(stream: &str, name: &str, data: &Value) {
+    none(&CONTRACT.faults_of_event(stream, name, data));
 }
 
 /// Judges what a webhook was sent.

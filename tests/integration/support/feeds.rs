@@ -24,6 +24,8 @@ pub(crate) struct Block {
 
 /// An open event stream. Dropping it closes the connection.
 pub(crate) struct Stream {
+    /// Which stream of the contract it is.
+    name: &'static str,
     body: Body,
     unread: Vec<u8>,
     /// The id of the last block that had one: what `EventSource` sends as `Last-Event-ID`.
@@ -46,7 +48,7 @@ impl Stream {
 
     /// Opens it with a request of one's own.
     pub(crate) async fn begin(node: &Node, ask: Ask) -> Self {
-        let mut stream = Self::head(node, ask).await;
+        let mut stream = Self::head(node, ask, "feed").await;
         let first = stream.next().await;
         assert_eq!((first.event.as_str(), first.retry), ("connected", Some(2000)));
         assert!(first.id.is_some(), "the first block has an id");
@@ -56,7 +58,7 @@ impl Stream {
 
     /// Opens `GET /v1/status` and reads the first block.
     pub(crate) async fn status(node: &Node, ask: Ask) -> Self {
-        let mut stream = Self::head(node, ask).await;
+        let mut stream = Self::head(node, ask, "status").await;
         let first = within("the first block", stream.next_text()).await.expect("there is one");
         assert_eq!(first, "retry: 2000\n\n");
         stream
@@ -64,7 +66,7 @@ impl Stream {
 
     /// Opens `GET /v1/rooms/{room}/trace` and reads the first block.
     pub(crate) async fn trace(node: &Node, ask: Ask) -> Self {
-        let mut stream = Self::head(node, ask).await;
+        let mut stream = Self::head(node, ask, "trace").await;
         let first = stream.next().await;
         assert_eq!((first.event.as_str(), first.retry, first.id), ("connected", Some(2000), None));
         stream.connected = first.data;
@@ -72,7 +74,7 @@ impl Stream {
     }
 
     /// Opens a stream and reads nothing.
-    async fn head(node: &Node, ask: Ask) -> Self {
+    async fn head(node: &Node, ask: Ask, name: &'static str) -> Self {
         let (method, target) = ask.line();
         let (head, body) = within("the head of a stream", ask.begin(node.address)).await;
         judge_answer(&method, &target, &head);
@@ -81,7 +83,7 @@ impl Stream {
         assert_eq!(head.header("cache-control"), Some("no-store, no-transform"));
         assert_eq!(head.header("x-accel-buffering"), Some("no"));
         let (last_id, connected) = (String::new(), Value::Null);
-        Self { body, unread: Vec::new(), last_id, connected }
+        Self { name, body, unread: Vec::new(), last_id, connected }
     }
 
     /// The next block, heartbeats included.
@@ -92,6 +94,7 @@ impl Stream {
     /// The next block; `None` at the end of the stream.
     pub(crate) async fn try_next(&mut self) -> Option<Block> {
         let block = parse(&self.next_text().await?);
+        judge_event(self.name, &block.event, &block.data);
         if let Some(id) = &block.id {
             self.last_id.clone_from(id);
         }
@@ -157,7 +160,6 @@ fn parse(text: &str) -> Block {
         }
     }
     assert_eq!(lines, 1, "each block has exactly one data line");
-    judge_event(&block.event, &block.data);
     block
 }
 

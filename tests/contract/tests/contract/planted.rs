@@ -312,7 +312,10 @@ fn messages_and_events_that_the_schemas_do_not_know_are_found() {
     assert_eq!(contract.faults_of_message(&json!({ "type": "ok", "re": 1 })), [""; 0]);
     assert_ne!(contract.faults_of_message(&json!({ "type": "ok", "re": 1, "extra": 1 })), [""; 0]);
     assert_ne!(contract.faults_of_message(&json!({ "type": "okay", "re": 1 })), [""; 0]);
-    assert_eq!(contract.faults_of_event("heartbeat", &json!({ "time": 1.5 })), [""; 0]);
-    assert_ne!(contract.faults_of_event("heartbeat", &json!({ "at": 1.5 })), [""; 0]);
-    assert_ne!(contract.faults_of_event("score", &json!({ "kind": "score" })), [""; 0]);
+    assert_eq!(contract.faults_of_event("feed", "heartbeat", &json!({ "time": 1.5 })), [""; 0]);
+    assert_ne!(contract.faults_of_event("feed", "heartbeat", &json!({ "at": 1.5 })), [""; 0]);
+    assert_ne!(contract.faults_of_event("feed", "score", &json!({ "kind": "score" })), [""; 0]);
+    let skipped = json!({ "time": 1.5, "count": 2 });
+    assert_eq!(contract.faults_of_event("trace", "skipped", &skipped), [""; 0]);
+    assert_ne!(contract.faults_of_event("status", "skipped", &skipped), [""; 0]);
 }
