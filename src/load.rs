@@ -96,12 +96,7 @@ impl Load {
         loop {
             ticks.tick().await;
             let (now, works) = (Instant::now(), cpu_seconds());
-            let seconds = (now - last).as_secs_f64();
-            if seconds <= 0.0 {
-                continue;
-            }
-            #[expect(clippy::cast_precision_loss, reason = "a machine has few processors")]
-            let busy = (works - worked) / seconds / processors as f64;
+            let Some(busy) = busy(works - worked, now - last, processors) else { continue };
             (last, worked) = (now, works);
             self.take(judge.judge(resident(), busy), judge.busy());
         }
@@ -172,6 +167,13 @@ impl Judge {
     }
 }
 
+/// The share of the processors that so much of their time is in this while; none if it is too short to tell, as the one
+/// before the first tick is.
+#[expect(clippy::cast_precision_loss, reason = "a machine has few processors")]
+fn busy(worked: f64, within: Duration, processors: usize) -> Option<f64> {
+    (within >= EVERY / 2).then(|| (worked / within.as_secs_f64() / processors as f64).min(1.0))
+}
+
 /// Processor time that this process has used.
 #[expect(clippy::cast_precision_loss, reason = "to within a microsecond")]
 fn cpu_seconds() -> f64 {
@@ -222,6 +224,14 @@ mod tests {
         let mut at = |busy| judge.judge(0, busy).reached[1];
         assert_eq!([at(1.0), at(1.0), at(1.0)], [false; 3]);
         assert_eq!([at(1.0), at(0.5), at(0.5), at(0.5)], [true, true, true, false]);
+    }
+
+    /// A server that has just begun has worked all of the few microseconds before the first look.
+    #[test]
+    fn a_while_that_is_too_short_tells_nothing() {
+        assert_eq!(busy(0.0001, Duration::from_micros(20), 2), None);
+        assert_eq!(busy(0.25, EVERY, 2), Some(0.5));
+        assert_eq!(busy(0.6, EVERY, 2), Some(1.0), "clocks differ a little");
     }
 
     #[test]
