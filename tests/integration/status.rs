@@ -125,26 +125,12 @@ async fn a_reader_has_one_of_the_users_places_and_hears_no_notifications() {
         let closed = node.delete("/v1/users/operator/sessions", &pass("bob").admin("kick")).await.expect(200);
         assert_eq!(closed["closed"], 2);
         for stream in &mut streams {
-            assert_eq!(end(stream).await["code"], 705);
+            assert_eq!(stream.end().await["code"], 705);
         }
         readers(&node, 0).await;
     }
     node.emptied().await;
     node.stop().await;
-}
-
-/// What the last block says, which is an `error`.
-async fn end(stream: &mut Stream) -> Value {
-    let last = within("the end of a stream", async {
-        let mut last = None;
-        while let Some(block) = stream.try_next().await {
-            last = Some(block);
-        }
-        last.expect("it was told something")
-    })
-    .await;
-    assert_eq!(last.event, "error");
-    last.data
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,11 +142,11 @@ async fn a_stream_ends_with_its_token_and_with_the_server() {
     })
     .await;
     let mut short = Stream::status(&node, Ask::new("GET", "/v1/status").pass(&operator().expires_in(2.0))).await;
-    assert_eq!(end(&mut short).await["code"], 702);
+    assert_eq!(short.end().await["code"], 702);
     let mut streams = [Stream::status(&node, ask()).await, Stream::status(&node, by_hyper()).await];
     within("the end of the server, long before the drain time", node.stop()).await;
     for stream in &mut streams {
-        assert_eq!(end(stream).await["code"], 905);
+        assert_eq!(stream.end().await["code"], 905);
     }
 }
 

@@ -52,20 +52,6 @@ async fn noted(stream: &mut Stream, seen: &mut Vec<Value>, way: &str, expected: 
     }
 }
 
-/// What the last block says, which is an `error`.
-async fn end(stream: &mut Stream) -> Value {
-    let last = within("the end of a stream", async {
-        let mut last = None;
-        while let Some(block) = stream.try_next().await {
-            last = Some(block);
-        }
-        last.expect("it was told something")
-    })
-    .await;
-    assert_eq!(last.event, "error");
-    last.data
-}
-
 async fn tracers(node: &Node, count: i64) {
     until("the tracers", async || (node.gauges().await["trace"] == count).then_some(())).await;
 }
@@ -360,17 +346,17 @@ async fn a_trace_ends_with_its_room_its_token_its_user_and_the_server() {
     assert_eq!(streams[0].next().await.event, "heartbeat");
     ada.bye().await;
     for stream in &mut streams {
-        assert_eq!(end(stream).await, json!({ "code": 802, "name": "room-unknown", "message": "room-unknown" }));
+        assert_eq!(stream.end().await, json!({ "code": 802, "name": "room-unknown", "message": "room-unknown" }));
     }
     let (_ada, _) = member(&node, "ada", Encoding::Json).await;
     let short = Ask::new("GET", "/v1/rooms/match%2F7/trace").pass(&operator().expires_in(2.0));
-    assert_eq!(end(&mut Stream::trace(&node, short).await).await["code"], 702);
+    assert_eq!(Stream::trace(&node, short).await.end().await["code"], 702);
     let mut kicked = Stream::trace(&node, ask("match%2F7")).await;
     node.delete("/v1/users/operator/sessions", &pass("x").admin("kick")).await.expect(200);
-    assert_eq!(end(&mut kicked).await["code"], 705);
+    assert_eq!(kicked.end().await["code"], 705);
     let mut streams = [Stream::trace(&node, ask("match%2F7")).await, Stream::trace(&node, by_hyper("match%2F7")).await];
     node.stop().await;
     for stream in &mut streams {
-        assert_eq!(end(stream).await["code"], 905);
+        assert_eq!(stream.end().await["code"], 905);
     }
 }

@@ -111,6 +111,20 @@ impl Stream {
         }
     }
 
+    /// Reads to the end of the stream; the data of the error that stands there.
+    pub(crate) async fn end(&mut self) -> Value {
+        let last = within("the end of a stream", async {
+            let mut last = None;
+            while let Some(block) = self.try_next().await {
+                last = Some(block);
+            }
+            last.expect("it was told something")
+        })
+        .await;
+        assert_eq!(last.event, "error");
+        last.data
+    }
+
     /// The next block that is no heartbeat.
     pub(crate) async fn event(&mut self) -> Block {
         loop {
