@@ -243,12 +243,15 @@ fn url(address: impl std::fmt::Display, tls: bool) -> String {
 
 /// What a `--dev` server says before anything else.
 pub fn dev_warning(server: &Server) -> String {
-    format!(
+    let mut warning = String::from(
         "\n  *** DEVELOPMENT MODE: anybody who reaches this port can make tokens for anything. ***\n  \
-         *** Never run --dev where others can reach it.                                    ***\n\n  \
-         Open {}call in two tabs to try a call.\n",
-        url(format_args!("localhost:{}", server.address().port()), server.tls.is_some())
-    )
+         *** Never run --dev where others can reach it.                                    ***\n",
+    );
+    if server.context.hub.config().pages && routes::has_pages() {
+        let at = url(format_args!("localhost:{}", server.address().port()), server.tls.is_some());
+        warning.push_str(&format!("\n  Open {at}call in two tabs to try a call.\n"));
+    }
+    warning
 }
 
 /// Has the audit log follow its file's name.
