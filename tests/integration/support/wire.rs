@@ -126,58 +126,63 @@ impl Wire {
         }
     }
 
+    /// Pings do not count: whoever waits for something else waits no longer for them.
     async fn receive(&mut self) -> Seen {
-        loop {
-            return match within("a frame", self.socket.next()).await {
-                Some(Ok(Message::Text(text))) => {
-                    said(serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}")))
-                }
-                Some(Ok(Message::Binary(bytes))) if matches!(bytes.first(), Some(0x90..=0x9f)) => {
-                    Seen::Moved(bytes.to_vec())
-                }
-                Some(Ok(Message::Binary(bytes))) => {
-                    said(rmp_serde::from_slice(&bytes).expect("a control message is a map"))
-                }
-                Some(Ok(Message::Close(Some(frame)))) => {
-                    _ = self.socket.flush().await;
-                    Seen::Closed(frame.code.into(), frame.reason.as_str().to_owned())
-                }
-                Some(Ok(Message::Close(None))) => Seen::Closed(1005, String::new()),
-                Some(Ok(_)) => continue,
-                Some(Err(_)) | None => Seen::Gone,
-            };
-        }
+        within("a frame", async {
+            loop {
+                return match self.socket.next().await {
+                    Some(Ok(Message::Text(text))) => {
+                        said(serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}")))
+                    }
+                    Some(Ok(Message::Binary(bytes))) if matches!(bytes.first(), Some(0x90..=0x9f)) => {
+                        Seen::Moved(bytes.to_vec())
+                    }
+                    Some(Ok(Message::Binary(bytes))) => {
+                        said(rmp_serde::from_slice(&bytes).expect("a control message is a map"))
+                    }
+                    Some(Ok(Message::Close(Some(frame)))) => {
+                        _ = self.socket.flush().await;
+                        Seen::Closed(frame.code.into(), frame.reason.as_str().to_owned())
+                    }
+                    Some(Ok(Message::Close(None))) => Seen::Closed(1005, String::new()),
+                    Some(Ok(_)) => continue,
+                    Some(Err(_)) | None => Seen::Gone,
+                };
+            }
+        })
+        .await
     }
 
     /// The next control message of this type; others are passed over.
     pub(crate) async fn said(&mut self, kind: &str) -> Value {
-        loop {
-            match self.next().await {
-                Seen::Said(message) if message["type"] == kind => return message,
-                Seen::Said(_) | Seen::Moved(_) => {}
-                end => panic!("{end:?} came before {kind}"),
-            }
-        }
+        self.said_with(kind, |_| true).await
     }
 
     /// The next control message of this type for which `good` holds.
     pub(crate) async fn said_with(&mut self, kind: &str, mut good: impl FnMut(&Value) -> bool) -> Value {
-        loop {
-            let said = self.said(kind).await;
-            if good(&said) {
-                return said;
+        within(kind, async {
+            loop {
+                match self.next().await {
+                    Seen::Said(message) if message["type"] == kind && good(&message) => return message,
+                    Seen::Said(_) | Seen::Moved(_) => {}
+                    end => panic!("{end:?} came before {kind}"),
+                }
             }
-        }
+        })
+        .await
     }
 
     /// Reads on until the socket ends.
     pub(crate) async fn next_end(&mut self) -> Seen {
-        loop {
-            match self.next().await {
-                Seen::Said(_) | Seen::Moved(_) => {}
-                end => return end,
+        within("the end of the socket", async {
+            loop {
+                match self.next().await {
+                    Seen::Said(_) | Seen::Moved(_) => {}
+                    end => return end,
+                }
             }
-        }
+        })
+        .await
     }
 
     /// Sends a request with the next id and returns its answer. What else comes is kept for later.
@@ -191,13 +196,16 @@ impl Wire {
 
     /// The answer to this id.
     pub(crate) async fn answer_to(&mut self, id: u64) -> Value {
-        loop {
-            match self.receive().await {
-                Seen::Said(message) if message.get("re") == Some(&id.into()) => return message,
-                end @ (Seen::Closed(..) | Seen::Gone) => panic!("{end:?} came before the answer to {id}"),
-                other => self.stash.push_back(other),
+        within("an answer", async {
+            loop {
+                match self.receive().await {
+                    Seen::Said(message) if message.get("re") == Some(&id.into()) => return message,
+                    end @ (Seen::Closed(..) | Seen::Gone) => panic!("{end:?} came before the answer to {id}"),
+                    other => self.stash.push_back(other),
+                }
             }
-        }
+        })
+        .await
     }
 
     /// Control messages that came while an answer was waited for.
@@ -254,21 +262,25 @@ impl Wire {
 
     /// Reads to the close frame and checks the number of it and of the fatal error before it, if one came.
     pub(crate) async fn closed(&mut self, close: u16, error: u16) {
-        loop {
-            match self.next().await {
-                Seen::Said(message) if message["type"] == "error" && message["re"].is_null() => {
-                    assert_eq!(message["code"], error, "{message}");
+        within("a close frame", async {
+            loop {
+                match self.next().await {
+                    Seen::Said(message) if message["type"] == "error" && message["re"].is_null() => {
+                        assert_eq!(message["code"], error, "{message}");
+                    }
+                    Seen::Said(_) | Seen::Moved(_) => {}
+                    Seen::Closed(code, reason) => {
+                        assert_eq!(code, close, "{reason}");
+                        let name =
+                            rallypoint_protocol::CloseCode::from_number(code).expect("a code of the table").name();
+                        assert!(reason == name || reason.starts_with(&format!("{name}: ")), "{reason:?} names it");
+                        return;
+                    }
+                    Seen::Gone => panic!("ended without a close frame, expected {close}"),
                 }
-                Seen::Said(_) | Seen::Moved(_) => {}
-                Seen::Closed(code, reason) => {
-                    assert_eq!(code, close, "{reason}");
-                    let name = rallypoint_protocol::CloseCode::from_number(code).expect("a code of the table").name();
-                    assert!(reason == name || reason.starts_with(&format!("{name}: ")), "{reason:?} names it");
-                    return;
-                }
-                Seen::Gone => panic!("ended without a close frame, expected {close}"),
             }
-        }
+        })
+        .await;
     }
 
     /// Says goodbye and waits for the other side.
