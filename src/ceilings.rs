@@ -49,8 +49,9 @@ pub(crate) struct TurnedAway {
 }
 
 impl TurnedAway {
-    fn full(limit: &'static str) -> Self {
-        Self { code: ErrorCode::TooManyConnections, limit, wait: FULL_MS }
+    /// That of the node is no fault of the guest's.
+    fn full(code: ErrorCode, limit: &'static str) -> Self {
+        Self { code, limit, wait: FULL_MS }
     }
 }
 
@@ -109,7 +110,7 @@ impl Ceilings {
         of_ip.map_err(|wait| TurnedAway { code: ErrorCode::RateLimited, limit: "accepts_per_second_per_ip", wait })?;
         let mut door = self.door.lock();
         if door.open >= self.max {
-            return Err(TurnedAway::full("connections"));
+            return Err(TurnedAway::full(ErrorCode::Overloaded, "connections"));
         }
         let taken = door.bucket.take(1.0, self.accepts, now);
         taken.map_err(|wait| TurnedAway { code: ErrorCode::Overloaded, limit: "accepts_per_second", wait })?;
@@ -123,7 +124,7 @@ impl Ceilings {
     fn count(&self, ip: IpAddr) -> Result<(), TurnedAway> {
         let mut of_ip = self.by_ip.entry(ip).or_insert(0);
         if *of_ip >= self.max_per_ip {
-            return Err(TurnedAway::full("connections_per_ip"));
+            return Err(TurnedAway::full(ErrorCode::TooManyConnections, "connections_per_ip"));
         }
         *of_ip += 1;
         Ok(())
@@ -223,6 +224,17 @@ mod tests {
 
     fn limit(entered: Result<Arc<Place>, TurnedAway>) -> Option<(&'static str, u64)> {
         entered.err().map(|away| (away.limit, away.wait))
+    }
+
+    #[test]
+    fn a_full_node_is_told_from_a_guest_who_has_too_many() {
+        let ceilings = ceilings(|limits| (limits.connections, limits.connections_per_ip) = (2, 1));
+        let enter = |n| ceilings.enter(ip(n), Millis(0.0));
+        let status = |n| enter(n).map_err(|away| away.code.http_status()).err();
+        let _first = enter(1).unwrap();
+        assert_eq!(status(1), Some(429));
+        let _second = enter(2).unwrap();
+        assert_eq!([status(2), status(3)], [Some(503); 2]);
     }
 
     #[test]

@@ -118,7 +118,7 @@ error_codes! {
     RoomFull = 901, "room-full", 429, true;
     /// The session is in as many rooms as it may, or the subscription names too many.
     TooManyRooms = 902, "too-many-rooms", 429, false;
-    /// The node, the address or the user has as many connections as it may.
+    /// The address or the user has as many connections as it may.
     TooManyConnections = 903, "too-many-connections", 429, true;
     /// The server cannot take this on now.
     Overloaded = 904, "overloaded", 503, true;

@@ -58,7 +58,7 @@ export function refused(problem: Problem, facts: Facts = []): Verdict {
     const text = `The server does not take this page for one of its own: ${said(problem)}`;
     return bad(text, 'See “Origin” for what to configure.', facts);
   }
-  if (code === 900 || code === 903) {
+  if (code === 900 || code === 903 || code === 904) {
     return warning(`It is too much at once: ${said(problem)}`, 'Wait a minute, and run it again.', facts);
   }
   if (code >= 700 && code < 800) return warning(`It could not be tried: ${said(problem)}`, TOKEN_TODO, facts);

@@ -77,7 +77,7 @@ pub const WAVES: &[Wave] = &[
         habit: Habit::Stay,
         fill: (900, 150.0),
         wave: (1800, 180.0),
-        told: &["429 with a time"],
+        told: &["503 with a time"],
         stays: true,
     },
     Wave {
