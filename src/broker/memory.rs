@@ -229,7 +229,10 @@ impl Broker for Memory {
             self.account(before, kept.history.bytes());
             if kept.is_spent(now) {
                 kept.gone = true;
-                self.life(name).fetch_add(1, Ordering::Release);
+                // Where there never was an event, nothing can be missed: the next life goes on at the same place.
+                if kept.history.head().seq > 0 {
+                    self.life(name).fetch_add(1, Ordering::Release);
+                }
                 return false;
             }
             true
@@ -243,5 +246,41 @@ impl Broker for Memory {
     fn share(&self) -> Option<usize> {
         let over = self.bytes.load(Ordering::Relaxed) > self.ceilings.bytes;
         over.then(|| self.ceilings.bytes / self.logs.len().max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rallypoint_protocol::{Event, EventBody};
+
+    use super::*;
+    use crate::room::history::Bounds;
+
+    struct Nobody;
+
+    impl Subscriber for Nobody {
+        fn deliver(&self, _: Arc<Publication>) {}
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_let_go_ends_its_epoch_only_if_it_had_events() {
+        let nobody: Weak<Nobody> = Weak::new();
+        let memory = Memory::new(Ceilings { bytes: 1 << 20, logs: 10 }, nobody);
+        let name = RoomName::new("r").unwrap();
+        let log = Log { name: &name, bounds: Bounds { events: 9, bytes: 1 << 10, age_ms: 1000 } };
+        let head = async || memory.ends(log).await.head;
+        let start = head().await;
+        memory.open(log).await.unwrap();
+        memory.close(&name);
+        memory.sweep(Millis(1.0));
+        assert!(memory.find(&name).is_none());
+        assert_eq!(head().await, start, "nothing happened");
+        let event = Event { time: Millis(0.0), from: None, body: EventBody::Message { text: "x".into() } };
+        memory.publish(log, event.to_bytes().into(), None).await.unwrap();
+        assert_eq!(memory.read(log, start, 9).await.unwrap().len(), 1, "who stood at the start gets it");
+        memory.sweep(Millis(2000.0));
+        assert!(memory.find(&name).is_none());
+        assert_ne!(head().await.epoch, start.epoch, "an event is gone");
+        assert_eq!(memory.read(log, start, 9).await.unwrap_err(), ResetReason::Epoch);
     }
 }

@@ -277,11 +277,6 @@ describe('with a server', { skip: SKIP }, () => {
     let rooms = [{ r: 'one', role: 'host' }, { r: 'two', role: 'host' }];
     const told: string[] = [];
     const out: string[] = [];
-    // A room without events is forgotten when nobody is there, and so is what is said before the stream is back:
-    // somebody stays.
-    const stays = watch({ url: server.base, token, rooms: ['one'] }, { env: hasty() });
-    open.add(stays);
-    await until('somebody is there', () => stays.status.state === 'connected');
     const fallback = new Fallback({
       env: hasty(),
       url: proxy.base,
@@ -301,6 +296,7 @@ describe('with a server', { skip: SKIP }, () => {
     proxy.cut();
     await until('the room is out', () => out.length === 1);
     assert.deepEqual(out, ['two 705']);
+    // The stream is not back yet, and the room may be empty: what is said now is for it all the same.
     await fallback.request('message', { room: 'one', text: 'still here' });
     await until('it goes on', () => told.includes('still here'));
     assert.ok(!told.includes('closed'));
