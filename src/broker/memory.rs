@@ -68,7 +68,7 @@ impl Memory {
 
     /// The epoch of a log's present or next life. A log that never had an event costs nothing,
     /// yet has a position: the epoch is derived from the name and from how many logs of its
-    /// group have ended, so that an ended life is never taken for the next one.
+    /// group have ended that had events, so that no event of an ended life is taken for one of the next.
     fn epoch(&self, name: &RoomName) -> u64 {
         self.seed.hash_one((name, self.life(name).load(Ordering::Acquire)))
     }
