@@ -23,6 +23,7 @@ mod load;
 pub mod log;
 mod machine;
 pub mod metrics;
+pub mod node;
 mod outbound;
 pub mod pace;
 pub mod proxies;

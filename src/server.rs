@@ -155,6 +155,11 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let hub = self.context.hub.clone();
         let timers = tokio::spawn(hub.clone().run_timers());
+        let engine = tokio::spawn({
+            let hub = hub.clone();
+            async move { hub.broker().run().await }
+        });
+        let debts = tokio::spawn(hub.clone().pay_debts());
         let load = tokio::spawn({
             let hub = hub.clone();
             async move { hub.load().follow().await }
@@ -204,7 +209,8 @@ impl Server {
             webhooks.drain(drain.saturating_sub(begun.elapsed())).await;
         }
         timers.abort();
-        let tasks = certificates.into_iter().chain(operator).chain([keys, load]).chain(hooks).chain(records);
+        let tasks =
+            certificates.into_iter().chain(operator).chain([keys, load, engine, debts]).chain(hooks).chain(records);
         tasks.for_each(|task| task.abort());
         if let Some(audit) = audit {
             // A thread that may wait: for a pipe that nobody reads, for instance.

@@ -472,6 +472,10 @@ need_packages() {
     [[ -z ${CHROMIUM:-} ]] || fail "CHROMIUM=$CHROMIUM is no program"
     packages+=(chromium)
   fi
+  if wanted unit || wanted integration; then
+    command -v redis-server >/dev/null || packages+=(redis-server)
+    command -v redis-cli >/dev/null || packages+=(redis-tools)
+  fi
   if wanted browser; then
     command -v turnserver >/dev/null || packages+=(coturn)
     command -v nginx >/dev/null || packages+=(nginx)

@@ -121,6 +121,11 @@ impl LogKey {
         key.copy_from_slice(&digest[..8]);
         Self(key)
     }
+
+    /// Its first byte, which divides logs evenly into 256 parts.
+    pub fn first(self) -> u8 {
+        self.0[0]
+    }
 }
 
 impl FromIterator<(LogKey, Position)> for Cursor {

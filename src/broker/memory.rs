@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    future::ready,
+    future::{pending, ready},
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Weak,
@@ -12,9 +12,12 @@ use std::{
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
-use rallypoint_protocol::{Position, RoomName, code::ErrorCode, event::Millis, server::ResetReason};
+use rallypoint_protocol::{Position, RoomName, code::ErrorCode, event::Millis};
 
-use super::{Broker, Dedup, Ends, Log, Pending, PublishError, Published, Subscriber};
+use super::{
+    Broker, Ceilings, Change, Dedup, Ends, Log, Opened, Pending, PublishError, Published, Subscriber, Unavailable,
+    Unread,
+};
 use crate::room::history::{Append, History, Publication};
 
 /// Keys are remembered this long.
@@ -23,15 +26,6 @@ const DEDUP_MS: u64 = 5 * 60 * 1000;
 const DEDUP_MAX: usize = 256;
 /// Logs share this many counters of lives; see [`Memory::epoch`].
 const LIVES: usize = 4096;
-
-/// What a node's logs may take together.
-#[derive(Clone, Copy, Debug)]
-pub struct Ceilings {
-    /// Bytes of events.
-    pub bytes: usize,
-    /// Logs.
-    pub logs: usize,
-}
 
 struct Kept {
     history: History,
@@ -160,6 +154,7 @@ impl Broker for Memory {
         log: Log<'a>,
         event: Box<[u8]>,
         dedup: Option<Dedup>,
+        _: Option<Change<'a>>,
     ) -> Pending<'a, Result<Published, PublishError>> {
         Box::pin(ready(self.append(log, event, dedup)))
     }
@@ -169,7 +164,7 @@ impl Broker for Memory {
         log: Log<'a>,
         after: Position,
         limit: usize,
-    ) -> Pending<'a, Result<Vec<Arc<Publication>>, ResetReason>> {
+    ) -> Pending<'a, Result<Vec<Arc<Publication>>, Unread>> {
         let page = match self.find(log.name) {
             Some(kept) => kept.lock().history.since(after).map(|events| events.take(limit).cloned().collect()),
             None => {
@@ -177,10 +172,10 @@ impl Broker for Memory {
                 empty.since(after).map(|_| Vec::new())
             }
         };
-        Box::pin(ready(page))
+        Box::pin(ready(page.map_err(Unread::Reset)))
     }
 
-    fn ends<'a>(&'a self, log: Log<'a>) -> Pending<'a, Ends> {
+    fn ends<'a>(&'a self, log: Log<'a>) -> Pending<'a, Result<Ends, Unavailable>> {
         let ends = match self.find(log.name) {
             Some(kept) => {
                 let history = &kept.lock().history;
@@ -191,10 +186,15 @@ impl Broker for Memory {
                 Ends { edge: start, head: start }
             }
         };
-        Box::pin(ready(ends))
+        Box::pin(ready(Ok(ends)))
     }
 
-    fn open<'a>(&'a self, log: Log<'a>) -> Pending<'a, Result<History, PublishError>> {
+    /// All rosters are on this node, which has them.
+    fn change<'a>(&'a self, _: Log<'a>, _: Change<'a>) -> Pending<'a, Result<(), Unavailable>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn open<'a>(&'a self, log: Log<'a>) -> Pending<'a, Result<Opened, PublishError>> {
         let opened = loop {
             match self.find_or_create(log) {
                 Err(error) => break Err(error),
@@ -202,7 +202,7 @@ impl Broker for Memory {
                     let mut kept = kept.lock();
                     if !kept.gone {
                         kept.open += 1;
-                        break Ok(kept.history.clone());
+                        break Ok(kept.history.clone().into());
                     }
                 }
             }
@@ -215,6 +215,15 @@ impl Broker for Memory {
             let mut kept = kept.lock();
             kept.open = kept.open.saturating_sub(1);
         }
+    }
+
+    /// Whatever is published here is delivered here.
+    fn follow(&self, _: Log<'_>) {}
+
+    fn unfollow(&self, _: &RoomName) {}
+
+    fn run(&self) -> Pending<'_, ()> {
+        Box::pin(pending())
     }
 
     fn sweep(&self, now: Millis) {
@@ -239,6 +248,14 @@ impl Broker for Memory {
         });
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+
     fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -251,15 +268,21 @@ impl Broker for Memory {
 
 #[cfg(test)]
 mod tests {
-    use rallypoint_protocol::{Event, EventBody};
+    use rallypoint_protocol::{Event, EventBody, server::ResetReason};
 
     use super::*;
-    use crate::room::history::Bounds;
+    use crate::{
+        broker::Changed,
+        room::{command::Present, history::Bounds},
+    };
 
     struct Nobody;
 
     impl Subscriber for Nobody {
         fn deliver(&self, _: Arc<Publication>) {}
+        fn restart(&self, _: &RoomName, _: ResetReason, _: Opened) {}
+        fn changed(&self, _: &RoomName, _: Changed) {}
+        fn roster(&self, _: &RoomName, _: Vec<Present>) {}
     }
 
     #[tokio::test]
@@ -268,7 +291,7 @@ mod tests {
         let memory = Memory::new(Ceilings { bytes: 1 << 20, logs: 10 }, nobody);
         let name = RoomName::new("r").unwrap();
         let log = Log { name: &name, bounds: Bounds { events: 9, bytes: 1 << 10, age_ms: 1000 } };
-        let head = async || memory.ends(log).await.head;
+        let head = async || memory.ends(log).await.unwrap().head;
         let start = head().await;
         memory.open(log).await.unwrap();
         memory.close(&name);
@@ -276,11 +299,11 @@ mod tests {
         assert!(memory.find(&name).is_none());
         assert_eq!(head().await, start, "nothing happened");
         let event = Event { time: Millis(0.0), from: None, body: EventBody::Message { text: "x".into() } };
-        memory.publish(log, event.to_bytes().into(), None).await.unwrap();
+        memory.publish(log, event.to_bytes().into(), None, None).await.unwrap();
         assert_eq!(memory.read(log, start, 9).await.unwrap().len(), 1, "who stood at the start gets it");
         memory.sweep(Millis(2000.0));
         assert!(memory.find(&name).is_none());
         assert_ne!(head().await.epoch, start.epoch, "an event is gone");
-        assert_eq!(memory.read(log, start, 9).await.unwrap_err(), ResetReason::Epoch);
+        assert_eq!(memory.read(log, start, 9).await.unwrap_err(), Unread::Reset(ResetReason::Epoch));
     }
 }

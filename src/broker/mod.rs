@@ -4,12 +4,32 @@
 //! What it delivers may come twice, late or out of order; rooms take only the next event.
 
 pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    fmt,
+    pin::Pin,
+    str::FromStr,
+    sync::{Arc, Weak},
+};
 
-use rallypoint_protocol::{Position, RoomName, code::ErrorCode, event::Millis, server::ResetReason};
+use rallypoint_protocol::{
+    PeerId, Position, RoomName,
+    code::ErrorCode,
+    event::{Entry, Millis},
+    server::ResetReason,
+};
+use serde::Deserialize;
+use thiserror::Error;
 
-use crate::room::history::{Bounds, History, Publication};
+use crate::{
+    node::NodeId,
+    room::{
+        command::Present,
+        history::{Bounds, History, Publication},
+    },
+};
 
 /// An answer that may take a while, or be there at once.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -25,6 +45,45 @@ pub struct Log<'a> {
     pub name: &'a RoomName,
     /// How much.
     pub bounds: Bounds,
+}
+
+/// How a roster changes.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    /// A member of this node is in the room from now on, or says something else of itself. Where an event tells of it, that
+    /// event's number is its order.
+    Enter(&'a Entry),
+    /// A member is in it no more.
+    Leave {
+        /// Which.
+        peer: PeerId,
+        /// Where its session was; `None`: on this node.
+        node: Option<NodeId>,
+    },
+}
+
+/// What a room of this node begins with.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The tail of its log.
+    pub history: History,
+    /// Its members on other nodes, as they are after the last event of the tail.
+    pub roster: Vec<Present>,
+}
+
+impl From<History> for Opened {
+    fn from(history: History) -> Self {
+        Self { history, roster: Vec::new() }
+    }
+}
+
+/// A change of the roster on another node, of which no event tells.
+#[derive(Clone, Debug)]
+pub enum Changed {
+    /// A member is in the room, or says something else of itself.
+    Entered(Present),
+    /// A member is in it no more.
+    Left(PeerId),
 }
 
 /// A publication that the log holds.
@@ -56,6 +115,31 @@ impl From<PublishError> for ErrorCode {
     }
 }
 
+/// The engine does not answer, or not in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unavailable;
+
+impl From<Unavailable> for ErrorCode {
+    fn from(_: Unavailable) -> Self {
+        Self::Overloaded
+    }
+}
+
+/// Why events were not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// There would be a gap.
+    Reset(ResetReason),
+    /// The engine does not answer; nothing is known.
+    Unavailable,
+}
+
+impl From<Unavailable> for Unread {
+    fn from(_: Unavailable) -> Self {
+        Self::Unavailable
+    }
+}
+
 /// Where a log stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends {
@@ -65,14 +149,138 @@ pub struct Ends {
     pub head: Position,
 }
 
+/// Where the logs are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Engine {
+    /// In this process, which is the only one.
+    #[default]
+    Memory,
+    /// On Redis or Valkey, shared with other nodes.
+    #[cfg(feature = "redis")]
+    Redis(redis::Address),
+}
+
+impl Engine {
+    /// An engine that delivers to `subscriber`.
+    #[cfg_attr(not(feature = "redis"), expect(unused_variables, reason = "one node needs no name"))]
+    pub fn start(
+        &self,
+        prefix: &Prefix,
+        node: NodeId,
+        ceilings: Ceilings,
+        subscriber: Weak<dyn Subscriber>,
+    ) -> Arc<dyn Broker> {
+        match self {
+            Self::Memory => Arc::new(memory::Memory::new(ceilings, subscriber)),
+            #[cfg(feature = "redis")]
+            Self::Redis(address) => Arc::new(redis::Redis::new(address.clone(), prefix, node, ceilings, subscriber)),
+        }
+    }
+}
+
+impl FromStr for Engine {
+    type Err = BadEngine;
+
+    fn from_str(text: &str) -> Result<Self, BadEngine> {
+        match text {
+            "memory" => Ok(Self::Memory),
+            #[cfg(feature = "redis")]
+            _ => Ok(Self::Redis(text.parse()?)),
+            #[cfg(not(feature = "redis"))]
+            _ => Err(BadEngine(())),
+        }
+    }
+}
+
+impl TryFrom<String> for Engine {
+    type Error = BadEngine;
+
+    fn try_from(text: String) -> Result<Self, BadEngine> {
+        text.parse()
+    }
+}
+
+/// Without user and password.
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory"),
+            #[cfg(feature = "redis")]
+            Self::Redis(address) => address.fmt(f),
+        }
+    }
+}
+
+/// An engine that is none.
+#[cfg(feature = "redis")]
+pub use redis::BadAddress as BadEngine;
+
+/// An engine that is none.
+#[cfg(not(feature = "redis"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this build knows only `memory`: it was made without the feature `redis`")]
+pub struct BadEngine(());
+
+/// What stands before the names of one deployment, so that several may share an engine.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Prefix(Box<str>);
+
+impl TryFrom<String> for Prefix {
+    type Error = BadPrefix;
+
+    fn try_from(text: String) -> Result<Self, BadPrefix> {
+        text.parse()
+    }
+}
+
+impl Default for Prefix {
+    fn default() -> Self {
+        Self("rp".into())
+    }
+}
+
+/// A prefix that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("must be 1 to 32 of the characters a-z, A-Z, 0-9, - and _")]
+pub struct BadPrefix;
+
+impl FromStr for Prefix {
+    type Err = BadPrefix;
+
+    fn from_str(text: &str) -> Result<Self, BadPrefix> {
+        let is_good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let good = (1..=32).contains(&text.len()) && text.bytes().all(is_good);
+        if good { Ok(Self(text.into())) } else { Err(BadPrefix) }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a node's logs may take together.
+#[derive(Clone, Copy, Debug)]
+pub struct Ceilings {
+    /// Bytes of events.
+    pub bytes: usize,
+    /// Logs.
+    pub logs: usize,
+}
+
 /// Orders events, keeps a tail of them and hands them to the node's subscriber.
 pub trait Broker: Send + Sync {
-    /// Appends an event and delivers it. Positions per log and epoch are 1, 2, 3 … without holes.
+    /// Appends an event and delivers it. Positions per log and epoch are 1, 2, 3 … without holes. The roster changes in
+    /// the same moment.
     fn publish<'a>(
         &'a self,
         log: Log<'a>,
         event: Box<[u8]>,
         dedup: Option<Dedup>,
+        change: Option<Change<'a>>,
     ) -> Pending<'a, Result<Published, PublishError>>;
 
     /// At most `limit` events after a position, or why there would be a gap.
@@ -81,20 +289,39 @@ pub trait Broker: Send + Sync {
         log: Log<'a>,
         after: Position,
         limit: usize,
-    ) -> Pending<'a, Result<Vec<Arc<Publication>>, ResetReason>>;
+    ) -> Pending<'a, Result<Vec<Arc<Publication>>, Unread>>;
 
-    /// Where a log stands. A log that never had an event stands at the start of its next life.
-    fn ends<'a>(&'a self, log: Log<'a>) -> Pending<'a, Ends>;
+    /// Where a log stands. A log that never had an event stands where its next life may begin.
+    fn ends<'a>(&'a self, log: Log<'a>) -> Pending<'a, Result<Ends, Unavailable>>;
 
-    /// Opens a log for a room of this node: the kept tail it begins with. Until it is closed the
-    /// log lives on, and what is published after the tail was taken is delivered.
-    fn open<'a>(&'a self, log: Log<'a>) -> Pending<'a, Result<History, PublishError>>;
+    /// Changes a room's roster without an event. Other nodes are told.
+    fn change<'a>(&'a self, log: Log<'a>, change: Change<'a>) -> Pending<'a, Result<(), Unavailable>>;
+
+    /// Opens a log for a room of this node: what it begins with. Until it is closed the log lives on, and whatever happens
+    /// after that is delivered.
+    fn open<'a>(&'a self, log: Log<'a>) -> Pending<'a, Result<Opened, PublishError>>;
 
     /// The room is gone; its log may follow once nothing in it is worth keeping.
     fn close(&self, name: &RoomName);
 
+    /// A user came to this node: what is published to the user's log after the next look at its [`ends`](Self::ends) is
+    /// delivered. As often as this is called, [`unfollow`](Self::unfollow) has to be.
+    fn follow(&self, log: Log<'_>);
+
+    /// A user left this node.
+    fn unfollow(&self, name: &RoomName);
+
+    /// Keeps the engine reached, and what is delivered complete, for as long as it is polled.
+    fn run(&self) -> Pending<'_, ()>;
+
     /// Lets go of what is too old. Called every few seconds.
     fn sweep(&self, now: Millis);
+
+    /// Whether other nodes may have a part in the same rooms.
+    fn is_shared(&self) -> bool;
+
+    /// Whether it takes events on, as far as is known.
+    fn is_ready(&self) -> bool;
 
     /// Bytes that all logs hold on this node.
     fn bytes(&self) -> usize;
@@ -103,8 +330,17 @@ pub trait Broker: Send + Sync {
     fn share(&self) -> Option<usize>;
 }
 
-/// Who gets what a broker delivers.
+/// Who gets what a broker delivers. Not called under a lock of the broker.
 pub trait Subscriber: Send + Sync {
-    /// An event of any log. Not called under a lock of the broker.
+    /// An event of any log.
     fn deliver(&self, publication: Arc<Publication>);
+
+    /// A log that is open or followed cannot be continued where it was: it goes on with this.
+    fn restart(&self, log: &RoomName, reason: ResetReason, opened: Opened);
+
+    /// The roster of a room changed on another node.
+    fn changed(&self, log: &RoomName, changed: Changed);
+
+    /// The roster of a room may have changed on other nodes: all of their members.
+    fn roster(&self, log: &RoomName, roster: Vec<Present>);
 }

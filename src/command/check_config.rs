@@ -47,9 +47,10 @@ fn summary(config: &Config) -> String {
         .map(|list| list.into_iter().map(|one| one.unwrap_or_else(|| "any issuer".to_owned())).collect::<Vec<_>>());
     let development = if config.dev { " (development mode: its public secret opens the door)" } else { "" };
     format!(
-        "  listen    {}{development}\n  tls       {}\n  metrics   {}\n  origins   {}\n  audience  {}\n  keys      {} ({})\n  \
+        "  listen    {}{development}\n  engine    {}\n  tls       {}\n  metrics   {}\n  origins   {}\n  audience  {}\n  keys      {} ({})\n  \
          key sets  {} ({})\n  rooms     {} rules\n  ice       {} servers\n  webhooks  {}\n  audit     {}",
         config.listen,
+        config.engine,
         certificate(config),
         config.metrics_listen.map_or_else(|| "with a token".to_owned(), |address| address.to_string()),
         list(&config.origins),

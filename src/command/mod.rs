@@ -7,7 +7,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{LogFormat, Overrides};
+use crate::{
+    broker::{BadEngine, Engine},
+    config::{LogFormat, Overrides},
+};
 
 /// WebRTC signaling and game-state relay: rooms, moves, events, one port.
 #[derive(Debug, Parser)]
@@ -55,6 +58,10 @@ pub struct ServeArgs {
     /// A loopback address that serves /metrics without a token
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     pub metrics_listen: Option<SocketAddr>,
+    /// Share rooms with other nodes: memory, redis://HOST:PORT, rediss://HOST:PORT, or nodes of a cluster with commas
+    /// between them [default: memory]
+    #[arg(long, value_name = "ENGINE", value_parser = engine)]
+    pub engine: Option<String>,
     /// Speak TLS with this certificate: PEM, the server's own first
     #[arg(long, value_name = "FILE")]
     pub tls_certificate: Option<PathBuf>,
@@ -74,10 +81,15 @@ Examples:
   rallypoint serve --dev
   rallypoint serve --dev --listen 127.0.0.1:3100
   rallypoint serve --config /etc/rallypoint.toml --listen 0.0.0.0:3000
+  rallypoint serve --config /etc/rallypoint.toml --engine redis://10.0.0.5:6379
   RALLYPOINT_ORIGINS=https://app.example rallypoint serve --config rallypoint.toml";
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "an address in figures and a port, such as 127.0.0.1:3000 or 0.0.0.0:3000")
+}
+
+fn engine(text: &str) -> Result<String, BadEngine> {
+    text.parse::<Engine>().map(|_| text.to_owned())
 }
 
 impl From<&ServeArgs> for Overrides {
@@ -87,6 +99,7 @@ impl From<&ServeArgs> for Overrides {
             dev_insecure: args.dev_insecure,
             listen: args.listen,
             metrics_listen: args.metrics_listen,
+            engine: args.engine.clone(),
             tls_certificate: args.tls_certificate.clone(),
             tls_key: args.tls_key.clone(),
             log_format: args.log_format,

@@ -26,6 +26,8 @@ pub struct Overrides {
     pub listen: Option<SocketAddr>,
     /// `--metrics-listen`.
     pub metrics_listen: Option<SocketAddr>,
+    /// `--engine`.
+    pub engine: Option<String>,
     /// `--tls-certificate`.
     pub tls_certificate: Option<PathBuf>,
     /// `--tls-key`.
@@ -138,6 +140,9 @@ fn apply(layers: &mut Layers, overrides: &Overrides) {
     }
     if let Some(address) = overrides.metrics_listen {
         layers.flag(&["metrics_listen"], address.to_string().into(), "--metrics-listen");
+    }
+    if let Some(engine) = &overrides.engine {
+        layers.flag(&["engine"], engine.clone().into(), "--engine");
     }
     for (file, key, flag) in [
         (&overrides.tls_certificate, "certificate_file", "--tls-certificate"),

@@ -21,6 +21,7 @@ pub use self::{
 pub use crate::{
     audit::{AuditConfig, AuditTo},
     auth::{AuthConfig, KeyConfig, Pattern},
+    broker::{Engine, Prefix},
     ice::IceConfig,
     proxies::ForwardedHeader,
     room::settings::RoomSettings,
@@ -42,6 +43,10 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// Whether the demo pages are served at `/`.
     pub pages: bool,
+    /// Where the logs of rooms and users are.
+    pub engine: Engine,
+    /// What keys and channels of the engine begin with.
+    pub engine_prefix: Prefix,
     /// The certificate of the port.
     pub tls: TlsConfig,
     /// What is logged, and how.
@@ -78,6 +83,8 @@ impl Default for Config {
             dev_insecure: false,
             metrics_listen: None,
             pages: true,
+            engine: Engine::default(),
+            engine_prefix: Prefix::default(),
             tls: TlsConfig::default(),
             log: LogConfig::default(),
             audit: AuditConfig::default(),

@@ -9,6 +9,7 @@ use super::{Limits, Pattern, RoomSettings, UserSettings};
 use crate::{
     audit::AuditTo,
     auth::{jwks::JwksConfig, keys::Algorithm},
+    broker,
     proxies::ForwardedHeader,
     tls::TlsConfig,
     webhooks::WebhookConfig,
@@ -31,6 +32,10 @@ pub(super) enum Kind {
     Address,
     /// A pattern of room names.
     Pattern,
+    /// Where the logs are.
+    Engine,
+    /// What stands before names in the engine.
+    Prefix,
     /// A section with keys of its own.
     Section(&'static str),
     /// A list of such sections.
@@ -39,7 +44,7 @@ pub(super) enum Kind {
 
 /// The keys of a section; `""` is the top.
 pub(super) fn keys(section: &str) -> Vec<(&'static str, Kind)> {
-    use Kind::{Address, Flag, List, Pattern, Section, Sections, Text, Word};
+    use Kind::{Address, Engine, Flag, List, Pattern, Prefix, Section, Sections, Text, Word};
     match section {
         "" => vec![
             ("listen", Address),
@@ -47,6 +52,8 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Kind)> {
             ("dev_insecure", Flag),
             ("metrics_listen", Address),
             ("pages", Flag),
+            ("engine", Engine),
+            ("engine_prefix", Prefix),
             ("origins", List),
             ("trusted_proxies", List),
             ("forwarded_header", Word(ForwardedHeader::NAMES)),
@@ -192,6 +199,10 @@ fn check_value(value: &Value, kind: &Kind, path: String, report: &mut impl FnMut
             Err(error) => Some(error.to_string()),
         },
         (Kind::Pattern, _) => wrong("a pattern in quotes, \"match/*\""),
+        (Kind::Engine, Value::String(text)) => text.parse::<broker::Engine>().err().map(|error| error.to_string()),
+        (Kind::Engine, _) => wrong("\"memory\" or an address in quotes, \"redis://127.0.0.1:6379\""),
+        (Kind::Prefix, Value::String(text)) => text.parse::<broker::Prefix>().err().map(|error| error.to_string()),
+        (Kind::Prefix, _) => wrong("a text in quotes"),
         (Kind::Section(section), Value::Table(table)) => {
             check(table, section, &path, report);
             None

@@ -164,13 +164,16 @@ pub(super) async fn healthy(ask: Ask) -> Response {
     probe(ask, None).await
 }
 
-/// `GET /readyz`: it takes guests on. Without a key it would refuse every one of them.
+/// `GET /readyz`: it takes guests on. Without a key it would refuse every one of them, and
+/// without its engine nobody could join.
 pub(super) async fn ready(ask: Ask) -> Response {
     let Context { hub, verifier, .. } = &*ask.context;
     let amiss = if hub.is_draining() {
         Some(ErrorCode::ShuttingDown.into())
     } else {
-        (!verifier.has_keys()).then(|| Refused::new(ErrorCode::Overloaded, "no key set could be fetched yet"))
+        let unready = |message| Refused::new(ErrorCode::Overloaded, message);
+        let keys = (!verifier.has_keys()).then(|| unready("no key set could be fetched yet"));
+        keys.or_else(|| (!hub.broker().is_ready()).then(|| unready("the engine does not answer")))
     };
     probe(ask, amiss).await
 }

@@ -104,7 +104,7 @@ impl Hub {
             return Ok(view);
         }
         let bounds = self.settings_for(room).bounds();
-        let position = self.broker.ends(Log { name: room, bounds }).await.head;
+        let position = self.broker.ends(Log { name: room, bounds }).await?.head;
         if position.seq == 0 {
             return Err(ErrorCode::RoomUnknown);
         }
@@ -146,7 +146,8 @@ impl Hub {
             if let Some(seat) = state.seat(peer) {
                 state.became(&seat.session, "left", Some(reason));
             }
-            if !state.room.is_gathering() {
+            let is_remote = state.room.member(peer).is_some_and(|member| member.home.is_some());
+            if is_remote || !state.room.is_gathering() {
                 self.leave_room(cell, &mut state, peer, reason)
             } else {
                 let entry = state.room.member(peer).map(|member| member.entry.clone());

@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -24,17 +25,19 @@ use smallvec::SmallVec;
 
 use super::{
     Hub,
-    rooms::{Follower, RoomCell},
+    rooms::{Follower, RoomCell, mark},
     users::{Reader, UserCell},
 };
 use crate::{
     auth::Grant,
-    broker::{Ends, Log},
+    broker::{Ends, Log, Unread},
     room::history::Publication,
 };
 
 /// Events in one batch of a feed.
 pub const BATCH_MAX: usize = 256;
+/// Between two looks into a user's log while the engine does not answer.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The bell of one feed, with one who listens. Ringing it before it is waited for is not lost.
 #[derive(Debug, Default)]
@@ -243,7 +246,7 @@ impl Feed {
         let (Reader { id, wake, .. }, user) = enter(hub, &grant.user, true)?;
         let own = RoomName::of_user(&grant.user);
         let own_key = LogKey::of(&own);
-        let Ends { edge, head } = hub.broker().ends(hub.user_log(&own)).await;
+        let Ends { edge, head } = hub.broker().ends(hub.user_log(&own)).await.map_err(ErrorCode::from)?;
         let known = start.cursor.as_ref().map(|cursor| cursor.get(own_key).unwrap_or(edge));
         let own_position = known.unwrap_or(if start.oldest { edge } else { head });
         let states = state_hz
@@ -369,18 +372,38 @@ impl Feed {
         let limit = BATCH_MAX - items.len();
         let own = RoomName::of_user(self.user.name());
         let log: Log<'_> = self.hub.user_log(&own);
-        let page = match self.hub.broker().read(log, self.own_position, limit).await {
-            Ok(page) => page,
-            Err(reason) => {
+        let broker = self.hub.broker();
+        let page = match broker.read(log, self.own_position, limit).await {
+            Err(Unread::Reset(reason)) => match broker.ends(log).await {
                 // Notifications have no snapshot to start from: all that is kept is told from its edge.
-                let Ends { edge: position, .. } = self.hub.broker().ends(log).await;
-                items.push(Item::reset(self.own_key, reason, position, &own, [0, 0]));
-                // What is trimmed in between is noticed by the next read.
-                self.hub.broker().read(log, position, limit).await.unwrap_or_default()
-            }
+                Ok(Ends { edge: position, .. }) => {
+                    items.push(Item::reset(self.own_key, reason, position, &own, [0, 0]));
+                    // What is trimmed in between is noticed by the next read.
+                    broker.read(log, position, limit).await.or_else(|unread| match unread {
+                        Unread::Reset(_) => Ok(Vec::new()),
+                        Unread::Unavailable => Err(unread),
+                    })
+                }
+                Err(unavailable) => Err(unavailable.into()),
+            },
+            page => page,
+        };
+        let Ok(page) = page else {
+            self.ring_again();
+            return;
         };
         self.own_due = page.len() >= limit;
         items.extend(page.into_iter().map(|publication| Item::Event(self.own_key, publication)));
+    }
+
+    /// The engine does not answer: the user's log is looked at again a little later.
+    fn ring_again(&mut self) {
+        self.own_due = false;
+        let wake = self.wake.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(AGAIN).await;
+            wake.bring_news();
+        });
     }
 
     fn read_states(&mut self, items: &mut Items) {
@@ -418,7 +441,7 @@ impl Feed {
 
 impl Followed {
     fn read(&mut self, items: &mut Items) {
-        if !self.fresh && self.position.seq == self.cell.head_seq() {
+        if !self.fresh && mark(self.position) == self.cell.head_mark() {
             return;
         }
         let left = BATCH_MAX.saturating_sub(items.len());

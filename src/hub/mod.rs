@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod clock;
+mod debts;
 pub mod feeds;
 pub mod link;
 mod lost;
@@ -46,14 +47,19 @@ use crate::{
     audit::Caller,
     auth::{Grant, ResumeKey, ResumeToken},
     broker::{
-        Broker, Dedup, Ends, Log, Published, Subscriber,
-        memory::{Ceilings, Memory},
+        Broker, Ceilings, Change, Changed, Dedup, Ends, Log, Opened, PublishError, Published, Subscriber, Unavailable,
+        Unread,
     },
     config::{Config, Limits},
     ice::{Given, Ice},
     load::Load,
     metrics::Metrics,
-    room::{RoomSettings, history::Bounds, history::Publication},
+    node::NodeId,
+    room::{
+        RoomSettings,
+        command::Present,
+        history::{Bounds, Publication},
+    },
     session::{
         self, Session,
         kept::Tokens,
@@ -61,9 +67,10 @@ use crate::{
     },
 };
 use clock::Clock;
+use debts::Debts;
 use link::{Carrier, Link};
 use lost::Lost;
-use rooms::{RoomCell, Rooms};
+use rooms::{Joining, RoomCell, Rooms};
 use sessions::SessionCell;
 use tickets::Tickets;
 use timer::Timer;
@@ -86,10 +93,11 @@ pub struct Hub {
     session_bounds: Arc<session::Bounds>,
     resume_key: ResumeKey,
     /// This process, in resume tokens.
-    node: u64,
+    node: NodeId,
     /// When it began to listen.
     started: Millis,
     lost: Lost,
+    debts: Debts,
     ice: Ice,
     tickets: Tickets,
     load: Load,
@@ -119,12 +127,12 @@ async fn caught_up(is_behind: impl Fn() -> bool, now: impl Fn() -> Millis) -> Re
 }
 
 impl Hub {
-    /// A node with the in-memory engine, and nobody who watches it.
+    /// A node that nobody watches.
     pub fn new(config: Arc<Config>, metrics: Arc<Metrics>, resume_key: ResumeKey) -> Arc<Self> {
         Self::witnessed(config, metrics, resume_key, Witness::default())
     }
 
-    /// A node with the in-memory engine.
+    /// A node.
     pub fn witnessed(config: Arc<Config>, metrics: Arc<Metrics>, resume_key: ResumeKey, witness: Witness) -> Arc<Self> {
         let (clock, witness) = (witness.clock(), Arc::new(witness));
         let limits = &config.limits;
@@ -138,28 +146,36 @@ impl Hub {
         let session_bounds = Arc::new(session::Bounds { rooms: limits.rooms_per_session, rates });
         let link_terms = link::Terms { budget: limits.outbound_budget, clock, metrics: metrics.clone() };
         let link_terms = Arc::new(link_terms);
-        Arc::new_cyclic(|hub: &std::sync::Weak<Self>| Self {
-            clock,
-            resume_key,
-            node: Uuid::new_v4().as_u64_pair().0,
-            started: clock.now(),
-            lost: Lost::default(),
-            ice: Ice::new(&config.ice),
-            tickets: Tickets::new(limits, metrics.clone()),
-            load: Load::new(limits, metrics.clone()),
-            metrics,
-            link_terms,
-            rooms: Rooms::new(limits.rooms, witness.clone()),
-            witness,
-            users: Users::default(),
-            broker: Arc::new(Memory::new(ceilings, hub.clone())),
-            timer: Timer::default(),
-            session_bounds,
-            tracing: Tracing::default(),
-            draining: AtomicBool::new(false),
-            crowd: AtomicU64::new(0),
-            settings: Mutex::default(),
-            config: config.clone(),
+        let user = &config.user;
+        let own_bounds =
+            Bounds { events: user.history_events, bytes: config.room.history_bytes, age_ms: user.history_ms };
+        let node = NodeId::random();
+        Arc::new_cyclic(|hub: &std::sync::Weak<Self>| {
+            let broker = config.engine.start(&config.engine_prefix, node, ceilings, hub.clone());
+            Self {
+                clock,
+                resume_key,
+                node,
+                started: clock.now(),
+                lost: Lost::default(),
+                debts: Debts::default(),
+                ice: Ice::new(&config.ice),
+                tickets: Tickets::new(limits, metrics.clone()),
+                load: Load::new(limits, metrics.clone()),
+                metrics,
+                link_terms,
+                rooms: Rooms::new(limits.rooms, witness.clone()),
+                witness,
+                users: Users::new(broker.clone(), own_bounds),
+                broker,
+                timer: Timer::default(),
+                session_bounds,
+                tracing: Tracing::default(),
+                draining: AtomicBool::new(false),
+                crowd: AtomicU64::new(0),
+                settings: Mutex::default(),
+                config: config.clone(),
+            }
         })
     }
 
@@ -209,10 +225,7 @@ impl Hub {
 
     /// A user's own log.
     pub fn user_log<'a>(&self, name: &'a RoomName) -> Log<'a> {
-        let user = &self.config.user;
-        let bounds =
-            Bounds { events: user.history_events, bytes: self.config.room.history_bytes, age_ms: user.history_ms };
-        Log { name, bounds }
+        self.users.log(name)
     }
 
     /// The settings of a room, shared with all rooms that have the same.
@@ -233,8 +246,8 @@ impl Hub {
         let cell = cell.inspect_err(|_| self.metrics.limited("rooms"))?;
         let load = || async {
             let settings = self.settings_for(name);
-            let history = self.broker.open(Log { name, bounds: settings.bounds() }).await?;
-            if !cell.load(history) {
+            let opened = self.broker.open(Log { name, bounds: settings.bounds() }).await?;
+            if !cell.load(opened) {
                 self.broker.close(name);
             }
             Ok::<_, ErrorCode>(())
@@ -271,19 +284,43 @@ impl Hub {
         from: Option<From>,
         dedup: Option<Dedup>,
     ) -> Result<Published, ErrorCode> {
-        caught_up(|| self.is_behind(log), || self.now()).await?;
+        self.try_publish(log, body, from, dedup).await.map_err(ErrorCode::from)
+    }
+
+    /// Like [`publish`](Self::publish), for those to whom it matters why it failed.
+    async fn try_publish(
+        &self,
+        log: &RoomName,
+        body: EventBody,
+        from: Option<From>,
+        dedup: Option<Dedup>,
+    ) -> Result<Published, PublishError> {
+        caught_up(|| self.is_behind(log), || self.now()).await.map_err(PublishError::Rejected)?;
         // Logs keep it for minutes: without the spare room that encoding left.
-        let bytes = Event { time: self.now(), from, body }.to_bytes().into_boxed_slice();
+        let event = Event { time: self.now(), from, body };
+        let bytes = event.to_bytes().into_boxed_slice();
+        let change = match &event.body {
+            EventBody::PeerJoined { peer } => Some(Change::Enter(peer)),
+            EventBody::PeerLeft { peer, .. } => {
+                Some(Change::Leave { peer: peer.peer, node: self.home_of(log, peer.peer) })
+            }
+            _ => None,
+        };
         let log = match log.user() {
             Some(_) => self.user_log(log),
             None => Log { name: log, bounds: self.settings_for(log).bounds() },
         };
-        let published = self.broker.publish(log, bytes, dedup).await.map_err(ErrorCode::from);
-        published.inspect_err(|&code| {
-            if code == ErrorCode::Overloaded {
+        let published = self.broker.publish(log, bytes, dedup, change).await;
+        published.inspect_err(|&error| {
+            if ErrorCode::from(error) == ErrorCode::Overloaded {
                 self.metrics.limited("log_bytes");
             }
         })
+    }
+
+    /// The node on which a member has its session; `None`: this one.
+    fn home_of(&self, room: &RoomName, peer: PeerId) -> Option<NodeId> {
+        self.rooms.get(room)?.lock()?.room.member(peer)?.home
     }
 
     /// Makes a session and greets it. Refused before anything exists if the user has too many, or the node bears no more.
@@ -315,7 +352,7 @@ impl Hub {
         let coming = self.users.coming(&grant.user);
         let (session, others) = loop {
             let news = coming.news();
-            let own = self.own_log(&grant.user, notifications_since).await;
+            let own = self.own_log(&grant.user, notifications_since).await?;
             let _turn = Turn::begin();
             let Some(mut held) = coming.hold(news) else { continue };
             if held.find(id).is_some() {
@@ -363,7 +400,7 @@ impl Hub {
         let Given { ice_servers, expires } = self.ice_for(grant);
         let limits = self.limits();
         let token = || {
-            let (node, generation, user) = (self.node, grant.generation, grant.user.clone());
+            let (node, generation, user) = (self.node.number(), grant.generation, grant.user.clone());
             let (id, peer) = (session.id(), session.peer());
             self.resume_key.write(&ResumeToken { node, session: id, peer, generation, number, user })
         };
@@ -403,19 +440,22 @@ impl Hub {
     }
 
     /// Where the user's own log stands, and what came after `since`.
-    async fn own_log(&self, user: &UserName, since: Option<Position>) -> OwnLog {
+    async fn own_log(&self, user: &UserName, since: Option<Position>) -> Result<OwnLog, ErrorCode> {
         let name = RoomName::of_user(user);
         let log = self.user_log(&name);
         loop {
-            let Ends { edge, head } = self.broker.ends(log).await;
+            let Ends { edge, head } = self.broker.ends(log).await?;
             let since = since.unwrap_or(head);
             let (reset, from) = match self.broker.read(log, since, usize::MAX).await {
-                Ok(missed) => return OwnLog { name, head, reset: None, missed },
-                Err(reason) => (Some((reason, edge)), edge),
+                Ok(missed) => return Ok(OwnLog::new(name, head, None, missed)),
+                Err(Unread::Reset(reason)) => (Some((reason, edge)), edge),
+                Err(Unread::Unavailable) => return Err(Unavailable.into()),
             };
             // All that is kept; unless it was trimmed in between.
-            if let Ok(missed) = self.broker.read(log, from, usize::MAX).await {
-                return OwnLog { name, head, reset, missed };
+            match self.broker.read(log, from, usize::MAX).await {
+                Ok(missed) => return Ok(OwnLog::new(name, head, reset, missed)),
+                Err(Unread::Reset(_)) => {}
+                Err(Unread::Unavailable) => return Err(Unavailable.into()),
             }
         }
     }
@@ -564,7 +604,7 @@ impl Hub {
         let (mut members, mut spectators) = (0, 0);
         for cell in self.rooms.all() {
             if let Some(state) = cell.lock() {
-                members += state.room.count();
+                members += state.room.here();
                 spectators += state.room.spectators();
             }
         }
@@ -588,6 +628,17 @@ struct OwnLog {
 }
 
 impl OwnLog {
+    /// More may have come since the head was looked at.
+    fn new(
+        name: RoomName,
+        head: Position,
+        reset: Option<(ResetReason, Position)>,
+        missed: Vec<Arc<Publication>>,
+    ) -> Self {
+        let head = missed.last().map_or(head, |newest| newest.position);
+        Self { name, head, reset, missed }
+    }
+
     /// Notifications that came while the user was away.
     fn tell(&self, link: &Arc<Link>) {
         if let Some((reason, position)) = self.reset {
@@ -618,6 +669,36 @@ impl Subscriber for Hub {
             self.users.notify(user, &publication);
         } else if let Some(cell) = self.rooms.get(&publication.log) {
             cell.deliver(publication, self.now());
+        }
+    }
+
+    fn restart(&self, log: &RoomName, reason: ResetReason, opened: Opened) {
+        let _turn = Turn::begin();
+        tracing::info!(room = %log, ?reason, "a log begins anew");
+        if let Some(user) = log.user() {
+            self.users.restart(user, log, reason, &opened.history);
+        } else if let Some(cell) = self.rooms.get(log) {
+            for Joining { session, re, .. } in cell.restart(reason, opened, self.now()) {
+                // Nobody knows whether it is in the log that went another way.
+                self.owe_leave(log, session.gone(), LeaveReason::Lost);
+                let refused = Refused::from(ErrorCode::Overloaded).about(re, Some(log));
+                self.refuse(&session, refused.into(), "join");
+            }
+            self.owe_members(&cell);
+        }
+    }
+
+    fn changed(&self, log: &RoomName, changed: Changed) {
+        let _turn = Turn::begin();
+        if let Some(cell) = self.rooms.get(log) {
+            cell.changed(changed);
+        }
+    }
+
+    fn roster(&self, log: &RoomName, roster: Vec<Present>) {
+        let _turn = Turn::begin();
+        if let Some(cell) = self.rooms.get(log) {
+            cell.roster(roster);
         }
     }
 }

@@ -10,7 +10,10 @@ use rallypoint_protocol::{
 use serde_json::value::RawValue;
 
 use super::rooms::{RoomCell, State};
-use crate::room::{Member, moves::Latest};
+use crate::{
+    frame::Frame,
+    room::{Member, moves::Latest},
+};
 
 /// Entries of a large room that `joined` and `reset` show.
 const SHOWN_MAX: usize = 100;
@@ -138,6 +141,20 @@ impl State {
             count: self.room.count(),
             state: self.latest(|latest| latest.from),
         }
+    }
+
+    /// Tells everybody that the log goes on elsewhere. Feeds find that out by themselves.
+    pub(super) fn tell_restart(&self, cell: &Arc<RoomCell>, reason: ResetReason) {
+        for seat in &self.seats {
+            let peer = seat.session.peer();
+            let order = self.room.member(peer).and_then(|member| member.entry.order).unwrap_or(0);
+            let reset = ServerMessage::Reset(self.reset(cell, reason, Some((order, peer))));
+            self.sent(&seat.session, reset.name(), seat.session.send(&reset));
+        }
+        let reset = Reset { members: Vec::new(), state: Vec::new(), ..self.reset(cell, reason, None) };
+        let mut frame = Frame::of(ServerMessage::Reset(reset));
+        self.tell_watchers(&mut frame);
+        self.feeds.values().for_each(|feed| feed.wake.wake());
     }
 
     /// The latest moves, with the sender named in the way the receiver knows it.

@@ -7,7 +7,7 @@ use rallypoint_protocol::{
     codec::Refused,
     event::{Gone, LeaveReason},
     request,
-    server::{Done, Failed, Members, PeerUpdated, Pong},
+    server::{Done, Failed, Members, Pong},
 };
 use serde_json::value::RawValue;
 
@@ -24,7 +24,8 @@ use super::{
 };
 use crate::{
     auth::Grant,
-    frame::{Frame, Label},
+    broker::PublishError,
+    frame::Label,
     room::command::{Command, Outcome},
     session::{Part, Refusal, Seat, Verdict, answers::Answer},
 };
@@ -340,22 +341,26 @@ impl Hub {
                 break entry;
             }
             state.room.apply(Command::Enter(Box::new(entry)), now)?;
+            self.owe_member(&room, session.peer());
             state.seat_joined(&cell, session.peer(), joining);
             self.schedule(&cell, &mut state, None);
             return Ok(());
         };
         // The delivery of this event seats the member and answers the request.
         let body = EventBody::PeerJoined { peer: entry };
-        match self.publish(&room, body, None, None).await {
+        match self.try_publish(&room, body, None, None).await {
             Ok(_) => Ok(()),
-            Err(code) => {
+            Err(error) => {
                 if let Some(cell) = self.rooms.get(&room) {
                     if let Some(mut state) = cell.lock() {
                         state.joining.remove(&session.peer());
                     }
                     self.release(&cell);
                 }
-                Err(code.into())
+                if error == PublishError::Ambiguous {
+                    self.owe_leave(&room, session.gone(), LeaveReason::Lost);
+                }
+                Err(ErrorCode::from(error).into())
             }
         }
     }
@@ -394,7 +399,7 @@ impl Hub {
         self.release(cell);
     }
 
-    /// Takes a member out of a large room at once; in a small one returns what to announce.
+    /// Takes a member of this node out of a large room at once; otherwise returns what to announce.
     pub(super) fn leave_room(
         &self,
         cell: &Arc<RoomCell>,
@@ -405,22 +410,27 @@ impl Hub {
         let member = state.room.member(peer)?;
         let (user, name) = (member.entry.user.clone(), member.entry.name.clone());
         let gone = Gone { peer, handle: None, user, name };
-        if !state.room.is_gathering() {
+        // The node that has the session of another's member has to hear of it.
+        if member.home.is_some() || !state.room.is_gathering() {
             return Some(gone);
         }
         if let Ok(Outcome::Exited { handle, typing }) = state.room.apply(Command::Exit(peer), self.now()) {
             if typing {
                 state.tell_typing(peer, false);
             }
-            state.forget(cell, handle, gone, reason);
+            cell.tell_left(gone, reason, state.room.count());
+            state.forget(cell, handle);
+            self.owe_member(cell.name(), peer);
             self.schedule(cell, state, None);
         }
         None
     }
 
     pub(super) async fn announce_leave(&self, room: &RoomName, peer: Gone, reason: LeaveReason) {
-        if let Err(error) = self.publish(room, EventBody::PeerLeft { peer, reason }, None, None).await {
-            tracing::error!(%room, %error, "a leave could not be published");
+        let body = EventBody::PeerLeft { peer: peer.clone(), reason };
+        if let Err(error) = self.publish(room, body, None, None).await {
+            tracing::debug!(%room, %error, "a leave could not be published yet");
+            self.owe_leave(room, peer, reason);
         }
     }
 
@@ -481,12 +491,9 @@ impl Hub {
         let _turn = Turn::begin();
         let mut inner = cell.lock().ok_or(ErrorCode::NotJoined)?;
         let peer = session.peer();
-        inner.room.apply(Command::Update { peer, state: Some(state.clone()) }, self.now())?;
-        // Nothing per member is told to a large room; the roster has it for those who ask.
-        if !inner.room.is_gathering() {
-            let updated = PeerUpdated { room: room.clone(), peer, state };
-            inner.tell_members(&mut Frame::of(ServerMessage::PeerUpdated(updated)), Some(peer));
-        }
+        inner.room.apply(Command::Update { peer, state: Some(state) }, self.now())?;
+        inner.tell_updated(peer);
+        self.owe_member(room, peer);
         Ok(Reply::Done(None))
     }
 

@@ -94,7 +94,7 @@ impl Hub {
         let coming = self.users.coming(session.user());
         loop {
             let news = coming.news();
-            let own = self.own_log(session.user(), resume.notifications_since).await;
+            let own = self.own_log(session.user(), resume.notifications_since).await?;
             let mut cells: Vec<_> = session.lock().seats().iter().map(|seat| seat.place.clone()).collect();
             // Nobody else holds several rooms, so their order only matters between resumes.
             cells.sort_unstable_by_key(|cell| cell.handle());
@@ -167,7 +167,11 @@ impl Hub {
         caller: Option<&Arc<Caller>>,
     ) -> Result<Option<Arc<SessionCell>>, Refused> {
         let grace_ms = self.limits().resume_grace_ms;
-        if token.node == self.node || self.started.after(grace_ms) <= self.now() {
+        // The node that has it may be alive, and its rooms know it there.
+        if self.broker.is_shared() {
+            return Err(unknown("the session is not on this node"));
+        }
+        if token.node == self.node.number() || self.started.after(grace_ms) <= self.now() {
             return Err(unknown("the session has ended"));
         }
         let Some(grant) = fresh else {

@@ -16,9 +16,10 @@ use rallypoint_protocol::{
     code::ErrorCode,
     event::{Entry, Gone, LeaveReason, Millis},
     position::LogKey,
-    server::{Latency, PeerLeft, Typing},
+    server::{Latency, PeerLeft, PeerUpdated, ResetReason, Typing},
 };
 use rustc_hash::FxHashMap;
+use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
 
 use super::{
@@ -26,10 +27,11 @@ use super::{
     witness::Witness,
 };
 use crate::{
+    broker::{Changed, Opened},
     frame::Frame,
     room::{
         Room, RoomSettings,
-        command::{Command, Outcome, Ticked},
+        command::{Command, Departed, Outcome, Present, Ticked},
         history::{Append, History, Publication},
     },
     session::{Part, Seat, answers::Answer, outbox::Slot},
@@ -80,6 +82,8 @@ pub(super) struct State {
     pub(super) feeds: BTreeMap<u64, Follower>,
     /// Deliveries that came before the ones they follow.
     early: BTreeMap<u64, Arc<Publication>>,
+    /// Changes that came before the room was loaded.
+    early_changes: Vec<Changed>,
     ready: bool,
     /// Set when the cell leaves the registry; whoever still holds it looks it up again.
     pub(super) closed: bool,
@@ -94,12 +98,18 @@ pub(super) struct State {
     pub(super) tap: Option<Box<Tap>>,
 }
 
+/// Tells the positions of one log apart, those of its other lives among them.
+pub(super) fn mark(position: Position) -> u64 {
+    // Epochs may be near each other: an odd factor spreads them.
+    position.epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ position.seq
+}
+
 /// A room and those it talks to.
 pub struct RoomCell {
     name: RoomName,
     key: LogKey,
     handle: u32,
-    /// Sequence of the head, so that a feed at the head need not lock.
+    /// [`mark`] of the head, so that a feed at the head need not lock.
     head: AtomicU64,
     /// Version of the latest moves, for the same reason.
     state_version: AtomicU64,
@@ -120,6 +130,7 @@ impl RoomCell {
             watchers: Vec::new(),
             feeds: BTreeMap::new(),
             early: BTreeMap::new(),
+            early_changes: Vec::new(),
             ready: false,
             closed: false,
             scheduled: None,
@@ -150,8 +161,8 @@ impl RoomCell {
         self.handle
     }
 
-    /// Sequence of the newest event.
-    pub fn head_seq(&self) -> u64 {
+    /// [`mark`] of the newest event.
+    pub(super) fn head_mark(&self) -> u64 {
         self.head.load(Ordering::Acquire)
     }
 
@@ -180,12 +191,16 @@ impl RoomCell {
     }
 
     /// The room begins where its log stands; `false` when the cell was given up meanwhile.
-    pub(super) fn load(self: &Arc<Self>, history: History) -> bool {
+    pub(super) fn load(self: &Arc<Self>, Opened { history, roster }: Opened) -> bool {
         let Some(mut state) = self.lock() else { return false };
         let settings = state.room.shared_settings();
         state.room = Room::new(self.name.clone(), settings, history);
         state.ready = true;
-        self.head.store(state.room.position().seq, Ordering::Release);
+        self.take_roster(&mut state, roster);
+        for changed in std::mem::take(&mut state.early_changes) {
+            self.take_change(&mut state, changed);
+        }
+        self.head.store(mark(state.room.position()), Ordering::Release);
         self.apply_early(&mut state, None);
         self.behind.store(state.early.len() >= EARLY_MAX, Ordering::Release);
         true
@@ -203,24 +218,101 @@ impl RoomCell {
         self.behind.store(state.early.len() >= EARLY_MAX, Ordering::Release);
     }
 
+    /// The log cannot be continued: everybody is shown the room as it is, and it goes on from there. Returns those whose
+    /// join was on its way and is not in the log.
+    pub(super) fn restart(self: &Arc<Self>, reason: ResetReason, opened: Opened, now: Millis) -> Vec<Joining> {
+        let Some(mut state) = self.lock() else { return Vec::new() };
+        if !state.ready {
+            return Vec::new();
+        }
+        state.early.clear();
+        self.behind.store(false, Ordering::Release);
+        for (gone, reason) in state.room.go_on_from(opened.history) {
+            state.lose(self, gone, reason, now);
+        }
+        self.take_roster(&mut state, opened.roster);
+        self.head.store(mark(state.room.position()), Ordering::Release);
+        state.tell_restart(self, reason);
+        let joining = std::mem::take(&mut state.joining);
+        let (there, lost): (Vec<_>, Vec<_>) =
+            joining.into_iter().partition(|(peer, _)| state.room.member(*peer).is_some());
+        there.into_iter().for_each(|(peer, joining)| state.seat_joined(self, peer, joining));
+        lost.into_iter().map(|(_, joining)| joining).collect()
+    }
+
+    /// Something about a member of another node changed, and no event tells of it.
+    pub(super) fn changed(self: &Arc<Self>, changed: Changed) {
+        let mut state = self.state.lock();
+        state.send_row();
+        if state.ready {
+            self.take_change(&mut state, changed);
+        } else {
+            state.early_changes.push(changed);
+        }
+    }
+
+    fn take_change(self: &Arc<Self>, state: &mut State, changed: Changed) {
+        let (command, updated) = match changed {
+            Changed::Entered(present) => {
+                let known = state.room.member(present.entry.peer);
+                let updated =
+                    known.filter(|member| !same_state(&member.entry, &present.entry)).map(|_| present.entry.peer);
+                (Command::Seat(Box::new(present)), updated)
+            }
+            Changed::Left(peer) => (Command::Unseat(peer), None),
+        };
+        self.apply_seats(state, command);
+        updated.into_iter().for_each(|peer| state.tell_updated(peer));
+    }
+
+    /// The members of other nodes, all of them.
+    pub(super) fn roster(self: &Arc<Self>, roster: Vec<Present>) {
+        let Some(mut state) = self.lock() else { return };
+        if state.ready {
+            self.take_roster(&mut state, roster);
+        }
+    }
+
+    fn take_roster(self: &Arc<Self>, state: &mut State, roster: Vec<Present>) {
+        let is_updated = |present: &&Present| {
+            let known = state.room.member(present.entry.peer);
+            known.is_some_and(|member| member.home.is_some() && !same_state(&member.entry, &present.entry))
+        };
+        let updated: Vec<_> = roster.iter().filter(is_updated).map(|present| present.entry.peer).collect();
+        self.apply_seats(state, Command::Roster(roster));
+        updated.into_iter().for_each(|peer| state.tell_updated(peer));
+    }
+
+    fn apply_seats(self: &Arc<Self>, state: &mut State, command: Command) {
+        // It depends on no time.
+        if let Ok(Outcome::Seated { gone }) = state.room.apply(command, Millis(0.0)) {
+            gone.into_iter().for_each(|handle| state.forget(self, handle));
+        }
+    }
+
     fn apply_early(self: &Arc<Self>, state: &mut State, now: Option<Millis>) {
         while let Some((_, publication)) = state.early.pop_first() {
             let moment = now.unwrap_or(publication.time);
             match state.room.apply(Command::Apply(publication.clone()), moment) {
                 Ok(Outcome::Event { publication, event, stopped_typing, left }) => {
-                    self.head.store(publication.position.seq, Ordering::Release);
-                    state.announce(self, publication.position, &event, stopped_typing, left);
+                    self.head.store(mark(publication.position), Ordering::Release);
+                    state.announce(self, &publication, &event, stopped_typing, left);
                 }
                 Ok(Outcome::NotNext(Append::Gap)) => {
                     state.early.insert(publication.position.seq, publication);
                     return;
                 }
                 Ok(Outcome::NotNext(Append::Foreign)) => {
-                    tracing::error!(room = %self.name, "the log delivered an event that does not continue it");
+                    tracing::debug!(room = %self.name, "the log delivered an event that does not continue it");
                 }
                 _ => {}
             }
         }
+    }
+
+    /// Tells those who watch the node that a member of it left.
+    pub(super) fn tell_left(&self, gone: Gone, reason: LeaveReason, count: usize) {
+        self.witness.left(&self.name, gone, reason, count);
     }
 
     /// Publishes the version for feeds that look without locking.
@@ -242,7 +334,7 @@ impl State {
             && self.joining.is_empty()
             && self.watchers.is_empty()
             && self.feeds.is_empty()
-            && self.room.count() == 0
+            && self.room.here() == 0
     }
 
     /// The seat of a peer, if its session is on this node.
@@ -313,7 +405,7 @@ impl State {
         }
     }
 
-    fn tell_watchers(&self, frame: &mut Frame) {
+    pub(super) fn tell_watchers(&self, frame: &mut Frame) {
         for watcher in &self.watchers {
             let fate = watcher.session.push(frame);
             self.pushed(&watcher.session, None, frame, fate);
@@ -324,22 +416,26 @@ impl State {
     fn announce(
         &mut self,
         cell: &Arc<RoomCell>,
-        position: Position,
+        publication: &Publication,
         event: &Event,
         stopped_typing: Option<PeerId>,
-        left: Option<u32>,
+        left: Option<Departed>,
     ) {
+        let position = publication.position;
         if let Some(peer) = stopped_typing {
             self.tell_typing(peer, false);
         }
-        if let (Some(handle), EventBody::PeerLeft { peer, reason }) = (left, &event.body) {
-            self.forget(cell, handle, peer.clone(), *reason);
+        if let (Some(Departed { handle, here }), EventBody::PeerLeft { peer, reason }) = (left, &event.body) {
+            if here {
+                cell.tell_left(peer.clone(), *reason, self.room.count());
+            }
+            self.forget(cell, handle);
         }
         let joined = match &event.body {
             EventBody::PeerJoined { peer } => Some(peer.peer),
             _ => None,
         };
-        let handle_of = |peer| self.room.member(peer).map(|member| member.handle).or(left);
+        let handle_of = |peer| self.room.member(peer).map(|member| member.handle).or(left.map(|left| left.handle));
         // Everybody who is here already joined before the one who joins now.
         let message = event.to_message(&cell.name, position, None, handle_of);
         let mut frame = Frame::of(message);
@@ -387,9 +483,17 @@ impl State {
         self.tell_members(&mut Frame::of(ServerMessage::Typing(message)), Some(peer));
     }
 
+    /// Tells what a member says of itself. Nothing per member is told to a large room; the roster has it for those who ask.
+    pub(super) fn tell_updated(&self, peer: PeerId) {
+        let Some(member) = self.room.member(peer).filter(|_| !self.room.is_gathering()) else { return };
+        let null = || RawValue::NULL.to_owned();
+        let state = member.entry.state.clone().unwrap_or_else(null);
+        let updated = PeerUpdated { room: self.room.name().clone(), peer, state };
+        self.tell_members(&mut Frame::of(ServerMessage::PeerUpdated(updated)), Some(peer));
+    }
+
     /// A member is gone: its queued latest moves go too, and the state has changed.
-    pub(super) fn forget(&mut self, cell: &Arc<RoomCell>, handle: u32, gone: Gone, reason: LeaveReason) {
-        cell.witness.left(&cell.name, gone, reason, self.room.count());
+    pub(super) fn forget(&mut self, cell: &Arc<RoomCell>, handle: u32) {
         for seat in &self.seats {
             seat.session.forget(cell.handle, handle);
         }
@@ -427,10 +531,26 @@ impl State {
         time: Millis,
     ) {
         let (user, name) = (entry.user.clone(), entry.name.clone());
-        let peer = Gone { peer: seat.session.peer(), handle: Some(seat.handle), user, name };
+        let gone = Gone { peer: seat.session.peer(), handle: Some(seat.handle), user, name };
+        self.tell_left_to(cell, seat, gone, reason, time);
+    }
+
+    fn tell_left_to(&self, cell: &Arc<RoomCell>, seat: &Seated, peer: Gone, reason: LeaveReason, time: Millis) {
         let (room, position) = (cell.name.clone(), self.room.position());
         let left = ServerMessage::PeerLeft(PeerLeft { room, time, position, peer, reason });
         self.sent(&seat.session, left.name(), seat.session.send(&left));
+    }
+
+    /// A member of this node is gone, as the log tells, and only it has to be told.
+    fn lose(&mut self, cell: &Arc<RoomCell>, gone: Gone, reason: LeaveReason, now: Millis) {
+        cell.tell_left(gone.clone(), reason, self.room.count());
+        if let Some(handle) = gone.handle {
+            self.forget(cell, handle);
+        }
+        if let Some(seat) = self.unseat(gone.peer) {
+            self.tell_left_to(cell, &seat, gone, reason, now);
+            seat.session.lock().stand(&cell.name);
+        }
     }
 
     /// Sends the state to watchers whose turn it is; returns when the next one's is.
@@ -456,6 +576,11 @@ impl State {
         let waiting = self.watchers.iter().filter(|w| w.state_every_ms.is_some() && w.state_version != version);
         waiting.map(|watcher| watcher.state_due).min_by(|a, b| a.0.total_cmp(&b.0))
     }
+}
+
+/// Whether a member says the same of itself.
+fn same_state(one: &Entry, other: &Entry) -> bool {
+    one.state.as_ref().map(|state| state.get()) == other.state.as_ref().map(|state| state.get())
 }
 
 /// All rooms of a node.
@@ -540,7 +665,7 @@ mod tests {
         let name = RoomName::new("lobby").unwrap();
         let cell = Arc::new(RoomCell::new(name.clone(), 1, Arc::default(), Arc::default()));
         let start = Position::start(7);
-        assert!(cell.load(History::new(start, RoomSettings::default().bounds())));
+        assert!(cell.load(History::new(start, RoomSettings::default().bounds()).into()));
         let mut position = start;
         let mut publications = (0..EARLY_MAX + 100).map(|_| {
             let body = EventBody::Message { text: "hi".into() };
@@ -553,8 +678,8 @@ mod tests {
             cell.deliver(publication, Millis(1.0));
             assert_eq!(cell.is_behind(), early + 1 >= EARLY_MAX, "{early}");
         }
-        assert_eq!(cell.head_seq(), 0);
+        assert_eq!(cell.head_mark(), mark(start));
         cell.deliver(late, Millis(1.0));
-        assert_eq!((cell.head_seq(), cell.is_behind()), (EARLY_MAX as u64 + 100, false));
+        assert_eq!((cell.head_mark(), cell.is_behind()), (mark(position), false));
     }
 }

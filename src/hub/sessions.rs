@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use rallypoint_protocol::{CloseCode, Encoding, PeerId, Position, ServerMessage, UserName, event::LeaveReason};
+use rallypoint_protocol::{
+    CloseCode, Encoding, PeerId, Position, ServerMessage, UserName,
+    event::{Gone, LeaveReason},
+};
 use uuid::Uuid;
 
 use super::{
@@ -95,6 +98,11 @@ impl SessionCell {
         &self.user
     }
 
+    /// How it is spoken of when it is gone.
+    pub(super) fn gone(&self) -> Gone {
+        Gone { peer: self.peer, handle: None, user: self.user.clone(), name: self.lock().grant().name.clone() }
+    }
+
     /// The session, locked. Order of locks: room, then session.
     pub fn lock(&self) -> MutexGuard<'_, Session<Arc<RoomCell>>> {
         self.session.lock()
@@ -154,6 +162,15 @@ impl SessionCell {
         if let Standing::Here(link) = &way.standing {
             link.push(frame.get(link.encoding()));
             way.own = position;
+        }
+    }
+
+    /// Sends the user's log anew, up to its head. While the socket is lost the resume will tell.
+    pub(super) fn begin_own_anew(&self, frames: &mut [Frame], head: Position) {
+        let mut way = self.way();
+        if let Standing::Here(link) = &way.standing {
+            frames.iter_mut().for_each(|frame| _ = link.push(frame.get(link.encoding())));
+            way.own = head;
         }
     }
 

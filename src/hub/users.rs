@@ -10,12 +10,20 @@ use std::{
 
 use dashmap::DashMap;
 use parking_lot::{Mutex, MutexGuard};
-use rallypoint_protocol::{ErrorCode, Position, ServerMessage, UserName};
+use rallypoint_protocol::{
+    ErrorCode, Position, RoomName, ServerMessage, UserName,
+    server::{Reset, ResetReason},
+};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::{feeds::Wake, sessions::SessionCell};
-use crate::{auth::DuplicatePolicy, frame::Frame, room::history::Publication};
+use super::{feeds::Wake, rooms::mark, sessions::SessionCell};
+use crate::{
+    auth::DuplicatePolicy,
+    broker::{Broker, Log},
+    frame::Frame,
+    room::history::{Bounds, History, Publication},
+};
 
 /// Users whose older tokens were called in that a node remembers; the first are forgotten first.
 const CALLED_IN_MAX: usize = 100_000;
@@ -115,11 +123,6 @@ impl UserCell {
     }
 }
 
-/// Tells positions of one log apart, those of another life included: epochs are random.
-fn mark(position: Position) -> u64 {
-    position.epoch ^ position.seq
-}
-
 /// A user whose news are kept track of while a session comes in, so that nothing that is published
 /// between its look into the log and its first word is missed.
 pub(super) struct Coming<'a> {
@@ -200,24 +203,51 @@ struct CalledIn {
 }
 
 /// All users of a node.
-#[derive(Default)]
 pub(crate) struct Users {
     map: DashMap<UserName, Arc<UserCell>>,
     called_in: Mutex<CalledIn>,
+    broker: Arc<dyn Broker>,
+    bounds: Bounds,
 }
 
 impl Users {
+    /// With the engine in which their logs are, and how much of those is kept.
+    pub(super) fn new(broker: Arc<dyn Broker>, bounds: Bounds) -> Self {
+        Self { map: DashMap::new(), called_in: Mutex::default(), broker, bounds }
+    }
+
+    /// A user's own log.
+    pub(super) fn log<'a>(&self, name: &'a RoomName) -> Log<'a> {
+        Log { name, bounds: self.bounds }
+    }
+
+    /// The cell of a user, whose log is followed before anybody finds the cell.
+    fn get_or_make(&self, name: &UserName) -> Arc<UserCell> {
+        if let Some(cell) = self.get(name) {
+            return cell;
+        }
+        let own = RoomName::of_user(name);
+        self.broker.follow(self.log(&own));
+        let mut is_new = false;
+        let make = || {
+            is_new = true;
+            let (news, present) = (AtomicU64::new(0), Mutex::default());
+            Arc::new(UserCell { name: name.clone(), news, present })
+        };
+        let cell = self.map.entry(name.clone()).or_insert_with(make).value().clone();
+        if !is_new {
+            self.broker.unfollow(&own);
+        }
+        cell
+    }
+
     fn enter<T>(
         &self,
         name: &UserName,
         enter: impl Fn(&mut Present) -> Result<T, ErrorCode>,
     ) -> Result<(Arc<UserCell>, T), ErrorCode> {
         loop {
-            let make = || {
-                let (news, present) = (AtomicU64::new(0), Mutex::default());
-                Arc::new(UserCell { name: name.clone(), news, present })
-            };
-            let cell = self.map.entry(name.clone()).or_insert_with(make).value().clone();
+            let cell = self.get_or_make(name);
             let mut present = cell.present.lock();
             if present.closed {
                 continue;
@@ -266,11 +296,14 @@ impl Users {
 
     fn leave(&self, cell: &UserCell, leave: impl FnOnce(&mut Present)) {
         leave(&mut cell.present.lock());
-        self.map.remove_if(&cell.name, |_, found| {
+        let gone = self.map.remove_if(&cell.name, |_, found| {
             let mut present = found.present.lock();
             present.closed |= present.is_empty();
             present.closed
         });
+        if gone.is_some() {
+            self.broker.unfollow(&RoomName::of_user(&cell.name));
+        }
     }
 
     fn get(&self, name: &UserName) -> Option<Arc<UserCell>> {
@@ -331,6 +364,25 @@ impl Users {
             let mut frame = Frame::of(message);
             present.sessions.iter().for_each(|session| session.push_own(&mut frame, position));
         }
+        present.feeds().iter().filter(|reader| reader.hears).for_each(|reader| reader.wake.bring_news());
+    }
+
+    /// The user's log could not be continued: all that is kept of it is told.
+    pub(super) fn restart(&self, user: &str, log: &RoomName, reason: ResetReason, history: &History) {
+        let Some(cell) = self.map.get(user).map(|cell| cell.value().clone()) else { return };
+        let (edge, head) = (history.edge(), history.head());
+        let reset =
+            Reset { room: log.clone(), reason, position: edge, members: Vec::new(), count: 0, state: Vec::new() };
+        let told = |publication: &Arc<Publication>| {
+            Frame::of(publication.event().to_message(log, publication.position, None, |_| None))
+        };
+        let mut frames: Vec<_> = std::iter::once(Frame::of(ServerMessage::Reset(reset))).collect();
+        frames.extend(history.events().map(told));
+        let mut present = cell.present.lock();
+        cell.news.store(mark(head), Ordering::Release);
+        present.told = Some(head);
+        present.rare.iter_mut().for_each(|rare| rare.early.clear());
+        present.sessions.iter().for_each(|session| session.begin_own_anew(&mut frames, head));
         present.feeds().iter().filter(|reader| reader.hears).for_each(|reader| reader.wake.bring_news());
     }
 

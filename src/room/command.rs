@@ -11,6 +11,7 @@ use rallypoint_protocol::{
 use serde_json::value::RawValue;
 
 use super::history::{Append, Publication};
+use crate::node::NodeId;
 
 /// What can happen to a room.
 #[derive(Clone, Debug)]
@@ -21,6 +22,12 @@ pub enum Command {
     Enter(Box<Entry>),
     /// A member leaves such a room.
     Exit(PeerId),
+    /// A member entered on another node, and no event tells of it.
+    Seat(Box<Present>),
+    /// A member left another node, and no event tells of it.
+    Unseat(PeerId),
+    /// All members of other nodes, where it is not known what changed.
+    Roster(Vec<Present>),
     /// A member moves.
     Move(Move),
     /// A member says something about itself.
@@ -54,6 +61,24 @@ pub enum Command {
     Tick,
 }
 
+/// A member of another node.
+#[derive(Clone, Debug)]
+pub struct Present {
+    /// As others see it; `order` is set.
+    pub entry: Entry,
+    /// Where its session is.
+    pub node: NodeId,
+}
+
+/// A member that an event removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departed {
+    /// The number it had.
+    pub handle: u32,
+    /// Whether its session is on this node.
+    pub here: bool,
+}
+
 /// A move on its way through the room.
 #[derive(Clone, Debug)]
 pub struct Move {
@@ -84,13 +109,18 @@ pub enum Outcome {
         event: Box<Event>,
         /// A member whose typing the event ended.
         stopped_typing: Option<PeerId>,
-        /// The member it removed, by handle.
-        left: Option<u32>,
+        /// The member it removed.
+        left: Option<Departed>,
     },
     /// The event was not the next one; nothing changed.
     NotNext(Append),
     /// A member entered without an announcement.
     Entered,
+    /// Members of other nodes came or went without an announcement.
+    Seated {
+        /// Those who went, by handle.
+        gone: Vec<u32>,
+    },
     /// A member left without an announcement.
     Exited {
         /// Its handle.

@@ -2,18 +2,18 @@
 //!
 //! Resume, SSE `Last-Event-ID` and long poll are all this one function.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
+use once_cell::race::OnceBox;
 use rallypoint_protocol::{
     Event, Position, RoomName,
     code::ErrorCode,
     event::{self, Millis},
     server::ResetReason,
 };
+
+use crate::node::NodeId;
 
 /// An event that its log has given a position.
 #[derive(Debug)]
@@ -26,15 +26,23 @@ pub struct Publication {
     pub bytes: Box<[u8]>,
     /// When it happened.
     pub time: Millis,
-    /// Most logs have no spectators.
-    block: OnceLock<Box<Bytes>>,
+    /// Who put it into the log; `None`: this node.
+    pub node: Option<NodeId>,
+    /// Most logs have no spectators. One word: logs hold many of these.
+    block: OnceBox<Bytes>,
 }
 
 impl Publication {
     /// Takes what the engine delivered.
     pub fn new(log: RoomName, position: Position, bytes: Box<[u8]>) -> Result<Self, ErrorCode> {
         let time = Event::from_bytes(&bytes)?.time;
-        Ok(Self { log, position, bytes, time, block: OnceLock::new() })
+        Ok(Self { log, position, bytes, time, node: None, block: OnceBox::new() })
+    }
+
+    /// The same, put into the log by another node.
+    #[must_use]
+    pub fn by(self, node: Option<NodeId>) -> Self {
+        Self { node, ..self }
     }
 
     /// What happened. Kept as bytes only: logs hold far more events than are ever looked into

@@ -15,15 +15,17 @@ use std::{collections::BTreeMap, sync::Arc};
 use rallypoint_protocol::{
     EventBody, PeerId, Position, RoomName, UserName,
     code::ErrorCode,
-    event::{Entry, Gone, Millis},
+    event::{Entry, Gone, LeaveReason, Millis},
     moves::Lane,
     server::ResetReason,
 };
 
-use command::{Command, Move, Outcome, PresenceDue, Ticked};
+use crate::node::NodeId;
+use command::{Command, Departed, Move, Outcome, PresenceDue, Present, Ticked};
 use history::{Append, History, Publication};
 use moves::{Latest, Moves};
 use presence::Gathered;
+use rustc_hash::FxHashSet;
 pub use settings::RoomSettings;
 
 /// A member and what the room knows of it.
@@ -37,6 +39,8 @@ pub struct Member {
     jitter: f32,
     /// The last sequence number of its moves.
     moved: Option<u32>,
+    /// Where its session is; `None`: on this node.
+    pub home: Option<NodeId>,
 }
 
 /// A room on one node: roster, latest moves, timers and the tail of its log.
@@ -45,6 +49,8 @@ pub struct Room {
     name: RoomName,
     settings: Arc<RoomSettings>,
     members: BTreeMap<PeerId, Member>,
+    /// Members whose sessions are on this node.
+    here: usize,
     last_handle: u32,
     spectators: usize,
     moves: Moves,
@@ -65,6 +71,7 @@ impl Room {
             name,
             settings,
             members: BTreeMap::new(),
+            here: 0,
             last_handle: 0,
             spectators: 0,
             moves: Moves::default(),
@@ -101,9 +108,14 @@ impl Room {
         &self.history
     }
 
-    /// How many members it has.
+    /// How many members it has, on all nodes.
     pub fn count(&self) -> usize {
         self.members.len()
+    }
+
+    /// How many of them are on this node.
+    pub fn here(&self) -> usize {
+        self.here
     }
 
     /// How many watch it.
@@ -146,12 +158,54 @@ impl Room {
         self.history.since(position)
     }
 
+    /// The log could not be continued, and this is its tail now. Members of this node stay, and keep their orders: every
+    /// node compares the same numbers, in whichever life of the log they were given. Who came or went by what is in the
+    /// tail does so now; returns those who went, with their handles. Members of other nodes are known from elsewhere.
+    pub fn go_on_from(&mut self, history: History) -> Vec<(Gone, LeaveReason)> {
+        let old = std::mem::replace(&mut self.history, history).head();
+        let mut last = BTreeMap::new();
+        let is_new = |at: Position| at.epoch != old.epoch || at.seq > old.seq;
+        for publication in self.history.events().filter(|publication| is_new(publication.position)) {
+            let event = publication.event();
+            match &event.body {
+                EventBody::PeerJoined { peer } if publication.node.is_none() => {
+                    _ = last.insert(peer.peer, (publication.position.seq, event));
+                }
+                EventBody::PeerLeft { peer, .. } => _ = last.insert(peer.peer, (publication.position.seq, event)),
+                _ => {}
+            }
+        }
+        let mut left = Vec::new();
+        for (id, (seq, event)) in last {
+            let is_here = self.members.get(&id).is_some_and(|member| member.home.is_none());
+            match event.body {
+                EventBody::PeerJoined { peer } if !is_here => self.seat(Entry { order: Some(seq), ..peer }, None),
+                EventBody::PeerLeft { peer, reason } if is_here => {
+                    let handle = self.unseat(id).map(|member| member.handle);
+                    left.push((Gone { handle, ..peer }, reason));
+                }
+                _ => {}
+            }
+        }
+        left
+    }
+
     /// The one way a room changes.
     pub fn apply(&mut self, command: Command, now: Millis) -> Result<Outcome, ErrorCode> {
         match command {
             Command::Apply(publication) => Ok(self.event(publication, now)),
             Command::Enter(entry) => self.enter(*entry, now),
             Command::Exit(peer) => self.exit(peer, now),
+            Command::Seat(present) => {
+                self.seat(present.entry, Some(present.node));
+                Ok(Outcome::Seated { gone: Vec::new() })
+            }
+            Command::Unseat(peer) => {
+                let is_remote = self.members.get(&peer).is_some_and(|member| member.home.is_some());
+                let gone = is_remote.then(|| self.unseat(peer)).flatten();
+                Ok(Outcome::Seated { gone: gone.iter().map(|member| member.handle).collect() })
+            }
+            Command::Roster(roster) => Ok(self.roster(roster)),
             Command::Move(step) => self.relay(step, now),
             Command::Update { peer, state } => self.update(peer, state),
             Command::Typing(peer) => self.types(peer, now),
@@ -189,12 +243,13 @@ impl Room {
         match &event.body {
             EventBody::PeerJoined { peer } => {
                 self.gathered.told(peer.peer);
-                self.seat(Entry { order: Some(publication.position.seq), ..peer.clone() });
+                self.seat(Entry { order: Some(publication.position.seq), ..peer.clone() }, publication.node);
             }
             EventBody::PeerLeft { peer, .. } => {
                 self.gathered.told(peer.peer);
                 stopped_typing = self.stop_typing(peer.peer);
-                left = self.unseat(peer.peer).map(|member| member.handle);
+                let departed = |member: Member| Departed { handle: member.handle, here: member.home.is_none() };
+                left = self.unseat(peer.peer).map(departed);
             }
             EventBody::Message { .. } => {
                 let sender = event.from.as_ref().and_then(|from| from.peer);
@@ -205,10 +260,17 @@ impl Room {
         Outcome::Event { publication, event, stopped_typing, left }
     }
 
-    fn seat(&mut self, entry: Entry) {
-        self.last_handle += 1;
-        let member = Member { handle: self.last_handle, entry, jitter: 0.0, moved: None };
-        self.members.insert(member.entry.peer, member);
+    /// Takes a member in. One that is known, from a roster that was ahead of the log, keeps its handle.
+    fn seat(&mut self, entry: Entry, home: Option<NodeId>) {
+        if let Some(member) = self.members.get_mut(&entry.peer) {
+            self.here -= usize::from(member.home.is_none());
+            (member.entry, member.home) = (entry, home);
+        } else {
+            self.last_handle += 1;
+            let member = Member { handle: self.last_handle, entry, jitter: 0.0, moved: None, home };
+            self.members.insert(member.entry.peer, member);
+        }
+        self.here += usize::from(home.is_none());
         if self.members.len() > self.settings.gather_above {
             self.gathering = true;
         }
@@ -226,6 +288,7 @@ impl Room {
 
     fn unseat(&mut self, peer: PeerId) -> Option<Member> {
         let member = self.members.remove(&peer)?;
+        self.here -= usize::from(member.home.is_none());
         self.moves.forget(member.handle);
         if self.members.len() < self.settings.gather_until {
             self.gathering = false;
@@ -233,12 +296,27 @@ impl Room {
         Some(member)
     }
 
+    /// Members of other nodes are these and no others.
+    fn roster(&mut self, roster: Vec<Present>) -> Outcome {
+        let listed: FxHashSet<_> = roster.iter().map(|present| present.entry.peer).collect();
+        let strays = |member: &Member| member.home.is_some() && !listed.contains(&member.entry.peer);
+        let strays: Vec<_> = self.members.values().filter(|member| strays(member)).map(|m| m.entry.peer).collect();
+        let gone = strays.into_iter().filter_map(|peer| self.unseat(peer)).map(|member| member.handle).collect();
+        for Present { entry, node } in roster {
+            // Whoever has a session here is known best here.
+            if self.members.get(&entry.peer).is_none_or(|member| member.home.is_some()) {
+                self.seat(entry, Some(node));
+            }
+        }
+        Outcome::Seated { gone }
+    }
+
     fn enter(&mut self, entry: Entry, now: Millis) -> Result<Outcome, ErrorCode> {
         if self.members.contains_key(&entry.peer) {
             return Err(ErrorCode::AlreadyJoined);
         }
         let entry = Entry { order: Some(self.position().seq + 1), ..entry };
-        self.seat(entry.clone());
+        self.seat(entry.clone(), None);
         self.gathered.join(entry, now, self.settings.gather_ms);
         Ok(Outcome::Entered)
     }

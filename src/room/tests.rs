@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Room, RoomSettings,
-    command::{Command, Move, Outcome},
+    command::{Command, Departed, Move, Outcome},
     history::{Append, History, Publication},
 };
 
@@ -88,7 +88,7 @@ fn order_is_the_sequence_of_the_join_and_handles_are_never_reused() {
     assert_eq!(of(&room, 1), Some((1, Some(1))));
     assert_eq!(of(&room, 2), Some((2, Some(3))));
     let left = publish(&mut room, EventBody::PeerLeft { peer: gone(2), reason: LeaveReason::Left }, None, 0.0);
-    assert!(matches!(left, Outcome::Event { left: Some(2), .. }));
+    assert!(matches!(left, Outcome::Event { left: Some(Departed { handle: 2, here: true }), .. }));
     join(&mut room, 2);
     assert_eq!(of(&room, 2), Some((3, Some(5))));
 }

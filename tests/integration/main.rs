@@ -2,6 +2,7 @@
 
 mod agreement;
 mod audit;
+mod broker;
 mod contract;
 mod crowd;
 mod documents;
@@ -11,6 +12,7 @@ mod ice;
 mod jwks;
 mod manual;
 mod moves;
+mod nodes;
 mod overload;
 mod pages;
 mod proxies;

@@ -136,12 +136,12 @@ test('what came while it was away is told as missed', async () => {
 });
 
 test('notifications go on from where they stood on another way, and a hole is told', async () => {
-  const heard = async (stood: string) => {
+  const heard = async (stood: string, first = 2) => {
     const { fallback, messages, streams } = begin(256, stood);
     await settle();
     assert.equal(streams[0]?.headers.get('last-event-id'), '0');
     messages.length = 0;
-    for (const seq of [2, 3, 4, 5]) {
+    for (let seq = first; seq <= 5; seq++) {
       const data = { message: `number ${seq}` };
       streams[0]?.block('notification', { room: 'user/ann', position: at(seq), kind: 'notification', time: seq, data }, `c${seq}`);
     }
@@ -153,6 +153,10 @@ test('notifications go on from where they stood on another way, and a hole is to
   assert.deepEqual(await heard(at(5)), []);
   assert.deepEqual(await heard(at(0)), ['trimmed', 'number 2', 'number 3', 'number 4', 'number 5']);
   assert.deepEqual(await heard('0000000000000001.9.00000000'), ['epoch', 'number 2', 'number 3', 'number 4', 'number 5']);
+  // Where there never was an event, nothing is missing before the first.
+  const started = ['number 1', 'number 2', 'number 3', 'number 4', 'number 5'];
+  assert.deepEqual(await heard('0000000000000001.0.00000000', 1), started);
+  assert.deepEqual(await heard('0000000000000001.1.00000000', 1), ['epoch', ...started]);
   const { fallback, streams } = begin();
   await settle();
   assert.equal(streams[0]?.headers.get('last-event-id'), null, 'nothing is known: from now on');

@@ -36,6 +36,7 @@ const DEV: Overrides = Overrides {
     dev_insecure: false,
     listen: None,
     metrics_listen: None,
+    engine: None,
     tls_certificate: None,
     tls_key: None,
     log_format: None,

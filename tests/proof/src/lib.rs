@@ -7,6 +7,7 @@
 //! - [`overload`] are crowds of newcomers at each ceiling of a server, and those who were there before;
 //! - [`stalled`] are members that stop reading, and those who share a room with them;
 //! - [`certificate`] makes certificates, and clients that trust them;
+//! - [`redis`] is an engine that a test has for itself;
 //! - [`ws`] is the framing of WebSockets, for all who speak it without a library;
 //! - [`run`] holds what the programs share: the server as a process, and the clients that are recorded.
 //!
@@ -19,6 +20,7 @@ pub mod hostile;
 pub mod options;
 pub mod overload;
 pub mod proxy;
+pub mod redis;
 pub mod run;
 pub mod seed;
 pub mod stalled;

@@ -42,6 +42,7 @@ export function covers(upTo: Position, position: Position): boolean {
 export function hole(told: Position, next: Position): ResetReason | undefined {
   const [epoch, seq] = told.split('.');
   const [itsEpoch, itsSeq] = next.split('.');
-  if (epoch !== itsEpoch) return 'epoch';
+  // Where there never was an event, the first one may begin another life of the log.
+  if (epoch !== itsEpoch) return Number(seq) === 0 && Number(itsSeq) === 1 ? undefined : 'epoch';
   return Number(itsSeq) === Number(seq) + 1 ? undefined : 'trimmed';
 }
