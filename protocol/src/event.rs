@@ -167,6 +167,21 @@ pub struct Presence {
     pub more: bool,
 }
 
+/// A node of a cluster is dead, and so are the sessions that were on it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeDown {
+    /// Which, as nodes call each other.
+    pub node: Box<str>,
+    /// Members that are left.
+    pub count: usize,
+    /// Spectators now.
+    pub spectators: usize,
+    /// Members that went with it, or some of them.
+    pub left: Vec<Gone>,
+    /// Whether there were more of them than the list shows.
+    pub more: bool,
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum EventBody {
@@ -196,6 +211,8 @@ pub enum EventBody {
     },
     /// A summary of joins and leaves.
     Presence(Presence),
+    /// A node is dead, and its members are gone.
+    NodeDown(NodeDown),
     /// A word to one user.
     Notification {
         /// For people.
@@ -261,6 +278,7 @@ impl Event {
             EventBody::Message { .. } => "message",
             EventBody::App { kind, .. } => kind.as_str(),
             EventBody::Presence(_) => "presence",
+            EventBody::NodeDown(_) => "node-down",
             EventBody::Notification { .. } => "notification",
         }
     }
@@ -276,6 +294,7 @@ impl Event {
             EventBody::Message { text } => raw(&TextData { text: text.clone() }),
             EventBody::App { data, .. } => data.clone(),
             EventBody::Presence(presence) => raw(&presence_for_log(presence.clone())),
+            EventBody::NodeDown(down) => raw(&NodeDown { left: gone_for_log(down.left.clone()), ..down.clone() }),
             EventBody::Notification { message, data } => {
                 raw(&NotificationData { message: message.clone(), data: data.clone() })
             }
@@ -304,6 +323,7 @@ impl Event {
                 EventBody::Message { text }
             }
             "presence" => EventBody::Presence(serde_json::from_str(data).map_err(bad)?),
+            "node-down" => EventBody::NodeDown(serde_json::from_str(data).map_err(bad)?),
             "notification" => {
                 let NotificationData { message, data } = serde_json::from_str(data).map_err(bad)?;
                 EventBody::Notification { message, data }
@@ -354,6 +374,10 @@ impl Event {
                 let presence = Presence { count, spectators, joined, left, more };
                 ServerMessage::Presence(server::PresenceEvent { room, time, position, presence })
             }
+            EventBody::NodeDown(down) => {
+                let down = NodeDown { left: down.left.iter().map(gone).collect(), ..down.clone() };
+                ServerMessage::NodeDown(server::NodeDownEvent { room, time, position, down })
+            }
             EventBody::Notification { message, data } => {
                 let (message, data) = (message.clone(), data.clone());
                 ServerMessage::Notification(server::Notification { message, data, time, position })
@@ -369,8 +393,11 @@ fn for_log(entry: Entry) -> Entry {
 
 fn presence_for_log(presence: Presence) -> Presence {
     let joined = presence.joined.into_iter().map(for_log).collect();
-    let left = presence.left.into_iter().map(|gone| Gone { handle: None, ..gone }).collect();
-    Presence { joined, left, ..presence }
+    Presence { joined, left: gone_for_log(presence.left), ..presence }
+}
+
+fn gone_for_log(left: Vec<Gone>) -> Vec<Gone> {
+    left.into_iter().map(|gone| Gone { handle: None, ..gone }).collect()
 }
 
 /// The feed form of a stored event: room and position in front of its bytes.

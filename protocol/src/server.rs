@@ -6,7 +6,7 @@ use serde_json::{Number, value::RawValue};
 use crate::{
     code::ErrorCode,
     codec::{self, Encoding, Parts, Refused},
-    event::{Entry, From, Gone, LeaveReason, Millis, Presence},
+    event::{Entry, From, Gone, LeaveReason, Millis, NodeDown, Presence},
     id::{Kind, PeerId, RoomName},
     payload::Payload,
     position::Position,
@@ -258,6 +258,38 @@ impl std::convert::From<PresenceFields> for PresenceEvent {
     }
 }
 
+/// Event `node-down`: a node of the cluster is dead.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "NodeDownFields")]
+#[expect(missing_docs, reason = "fields are the wire's, documented in protocol/README.md")]
+pub struct NodeDownEvent {
+    pub room: RoomName,
+    pub time: Millis,
+    pub position: Position,
+    #[serde(flatten)]
+    pub down: NodeDown,
+}
+
+/// [`NodeDownEvent`] as it is read, without flattening.
+#[derive(Deserialize)]
+struct NodeDownFields {
+    room: RoomName,
+    time: Millis,
+    position: Position,
+    node: Box<str>,
+    count: usize,
+    spectators: usize,
+    left: Vec<Gone>,
+    more: bool,
+}
+
+impl std::convert::From<NodeDownFields> for NodeDownEvent {
+    fn from(fields: NodeDownFields) -> Self {
+        let NodeDownFields { room, time, position, node, count, spectators, left, more } = fields;
+        Self { room, time, position, down: NodeDown { node, count, spectators, left, more } }
+    }
+}
+
 /// A word to the user, from the user's own log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "fields are the wire's, documented in protocol/README.md")]
@@ -506,6 +538,8 @@ server_messages! {
     Event(AppEvent) = "event",
     /// Joins and leaves of a large room.
     Presence(PresenceEvent) = "presence",
+    /// A node of the cluster is dead, and its members are gone.
+    NodeDown(NodeDownEvent) = "node-down",
     /// A word to the user.
     Notification(Notification) = "notification",
     /// Somebody types.

@@ -296,7 +296,7 @@ impl RoomCell {
             match state.room.apply(Command::Apply(publication.clone()), moment) {
                 Ok(Outcome::Event { publication, event, stopped_typing, left }) => {
                     self.head.store(mark(publication.position), Ordering::Release);
-                    state.announce(self, &publication, &event, stopped_typing, left);
+                    state.announce(self, &publication, &event, stopped_typing, &left);
                 }
                 Ok(Outcome::NotNext(Append::Gap)) => {
                     state.early.insert(publication.position.seq, publication);
@@ -419,14 +419,14 @@ impl State {
         publication: &Publication,
         event: &Event,
         stopped_typing: Option<PeerId>,
-        left: Option<Departed>,
+        left: &[Departed],
     ) {
         let position = publication.position;
         if let Some(peer) = stopped_typing {
             self.tell_typing(peer, false);
         }
-        if let (Some(Departed { handle, here }), EventBody::PeerLeft { peer, reason }) = (left, &event.body) {
-            if here {
+        for &Departed { handle, here, .. } in left {
+            if here && let EventBody::PeerLeft { peer, reason } = &event.body {
                 cell.tell_left(peer.clone(), *reason, self.room.count());
             }
             self.forget(cell, handle);
@@ -435,7 +435,10 @@ impl State {
             EventBody::PeerJoined { peer } => Some(peer.peer),
             _ => None,
         };
-        let handle_of = |peer| self.room.member(peer).map(|member| member.handle).or(left.map(|left| left.handle));
+        let handle_of = |peer| match self.room.member(peer) {
+            Some(member) => Some(member.handle),
+            None => left.iter().find(|left| left.peer == peer).map(|left| left.handle),
+        };
         // Everybody who is here already joined before the one who joins now.
         let message = event.to_message(&cell.name, position, None, handle_of);
         let mut frame = Frame::of(message);

@@ -73,6 +73,8 @@ pub struct Present {
 /// A member that an event removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Departed {
+    /// Which.
+    pub peer: PeerId,
     /// The number it had.
     pub handle: u32,
     /// Whether its session is on this node.
@@ -109,8 +111,8 @@ pub enum Outcome {
         event: Box<Event>,
         /// A member whose typing the event ended.
         stopped_typing: Option<PeerId>,
-        /// The member it removed.
-        left: Option<Departed>,
+        /// The members it removed.
+        left: Vec<Departed>,
     },
     /// The event was not the next one; nothing changed.
     NotNext(Append),

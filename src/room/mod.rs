@@ -43,6 +43,12 @@ pub struct Member {
     pub home: Option<NodeId>,
 }
 
+impl Member {
+    fn departed(&self) -> Departed {
+        Departed { peer: self.entry.peer, handle: self.handle, here: self.home.is_none() }
+    }
+}
+
 /// A room on one node: roster, latest moves, timers and the tail of its log.
 #[derive(Clone, Debug)]
 pub struct Room {
@@ -239,7 +245,7 @@ impl Room {
             refused => return Outcome::NotNext(refused),
         }
         let event = Box::new(publication.event());
-        let (mut stopped_typing, mut left) = (None, None);
+        let (mut stopped_typing, mut left) = (None, Vec::new());
         match &event.body {
             EventBody::PeerJoined { peer } => {
                 self.gathered.told(peer.peer);
@@ -248,9 +254,9 @@ impl Room {
             EventBody::PeerLeft { peer, .. } => {
                 self.gathered.told(peer.peer);
                 stopped_typing = self.stop_typing(peer.peer);
-                let departed = |member: Member| Departed { handle: member.handle, here: member.home.is_none() };
-                left = self.unseat(peer.peer).map(departed);
+                left.extend(self.unseat(peer.peer).map(|member| member.departed()));
             }
+            EventBody::NodeDown(down) => left = down.node.parse().map_or_else(|_| Vec::new(), |node| self.bury(node)),
             EventBody::Message { .. } => {
                 let sender = event.from.as_ref().and_then(|from| from.peer);
                 stopped_typing = sender.and_then(|peer| self.stop_typing(peer));
@@ -284,6 +290,20 @@ impl Room {
             member.entry.user = user.clone();
         }
         Some(member.handle)
+    }
+
+    /// All members of another node are gone with it.
+    fn bury(&mut self, node: NodeId) -> Vec<Departed> {
+        let there: Vec<_> =
+            self.members.values().filter(|member| member.home == Some(node)).map(|member| member.entry.peer).collect();
+        there
+            .into_iter()
+            .filter_map(|peer| {
+                self.stop_typing(peer);
+                self.gathered.told(peer);
+                self.unseat(peer).map(|member| member.departed())
+            })
+            .collect()
     }
 
     fn unseat(&mut self, peer: PeerId) -> Option<Member> {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use rallypoint_protocol::{
     EventBody, PeerId, Position, RoomName, UserName,
     code::ErrorCode,
-    event::{Entry, From, Gone, LeaveReason, Millis},
+    event::{Entry, From, Gone, LeaveReason, Millis, NodeDown},
     moves::Lane,
     payload::Payload,
 };
@@ -14,9 +14,10 @@ use serde_json::value::RawValue;
 
 use super::{
     Room, RoomSettings,
-    command::{Command, Departed, Move, Outcome},
+    command::{Command, Departed, Move, Outcome, Present},
     history::{Append, History, Publication},
 };
+use crate::node::NodeId;
 
 const START: Position = Position { epoch: 7, seq: 0, tag: rallypoint_protocol::position::Tag(0) };
 
@@ -88,7 +89,8 @@ fn order_is_the_sequence_of_the_join_and_handles_are_never_reused() {
     assert_eq!(of(&room, 1), Some((1, Some(1))));
     assert_eq!(of(&room, 2), Some((2, Some(3))));
     let left = publish(&mut room, EventBody::PeerLeft { peer: gone(2), reason: LeaveReason::Left }, None, 0.0);
-    assert!(matches!(left, Outcome::Event { left: Some(Departed { handle: 2, here: true }), .. }));
+    let departed = [Departed { peer: peer(2), handle: 2, here: true }];
+    assert!(matches!(left, Outcome::Event { left, .. } if left == departed));
     join(&mut room, 2);
     assert_eq!(of(&room, 2), Some((3, Some(5))));
 }
@@ -292,6 +294,29 @@ fn run(room: &mut Room, step: Step, now: Millis) -> (Command, String) {
     };
     let outcome = room.apply(command.clone(), now);
     (command, format!("{:?}", outcome.map(|outcome| format!("{outcome:?}"))))
+}
+
+#[test]
+fn a_dead_node_takes_its_members_with_it_and_no_others() {
+    let mut room = room();
+    let (dead, alive) = (NodeId::random(), NodeId::random());
+    join(&mut room, 1);
+    for (n, node) in [(2, dead), (3, alive), (4, dead)] {
+        let present = Present { entry: Entry { order: Some(1), ..entry(n) }, node };
+        room.apply(Command::Seat(Box::new(present)), Millis(0.0)).unwrap();
+    }
+    let handles = |room: &Room| room.members(None).map(|member| member.handle).collect::<Vec<_>>();
+    assert_eq!((handles(&room), room.here()), (vec![1, 2, 3, 4], 1));
+    let body = |node: NodeId| {
+        let (count, left) = (2, vec![gone(2), gone(4)]);
+        EventBody::NodeDown(NodeDown { node: node.to_string().into(), count, spectators: 0, left, more: false })
+    };
+    let departed = [(2, 2), (4, 4)].map(|(n, handle)| Departed { peer: peer(n), handle, here: false });
+    for removed in [&departed[..], &[]] {
+        let outcome = publish(&mut room, body(dead), None, 0.0);
+        assert!(matches!(outcome, Outcome::Event { left, .. } if left == removed));
+        assert_eq!((handles(&room), room.here()), (vec![1, 3], 1));
+    }
 }
 
 proptest! {

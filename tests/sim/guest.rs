@@ -191,6 +191,7 @@ impl Guest {
                 presence.left.iter().for_each(|gone| _ = members.remove(&gone.peer));
                 members.extend(presence.joined.iter().map(|entry| entry.peer));
             }
+            Ok(EventBody::NodeDown(down)) => down.left.iter().for_each(|gone| _ = members.remove(&gone.peer)),
             Ok(_) => {}
             Err(code) => ledger.fail(&format!("an event that cannot be read: {code:?}")),
         }

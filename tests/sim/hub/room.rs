@@ -90,7 +90,7 @@ impl Hub {
         match outcome {
             Ok(Outcome::Event { left, .. }) => {
                 ledger
-                    .expect(left.is_some() == leaver.is_some(), || format!("{leaver:?} left, and the room: {left:?}"));
+                    .expect(left.is_empty() != leaver.is_some(), || format!("{leaver:?} left, and the room: {left:?}"));
                 left.into_iter().for_each(|departed| self.forget(departed.handle, ledger));
             }
             other => ledger.fail(&format!("the room refuses the next event: {other:?}")),

@@ -61,6 +61,7 @@ impl Session {
             ServerMessage::Message(event) => self.rooms().at(&event.room, event.position),
             ServerMessage::Event(event) => self.rooms().at(&event.room, event.position),
             ServerMessage::Presence(event) => self.rooms().at(&event.room, event.position),
+            ServerMessage::NodeDown(event) => self.rooms().at(&event.room, event.position),
             ServerMessage::Notification(event) => self.notifications = event.position,
             ServerMessage::Reset(reset) if reset.room.is_reserved() => self.notifications = reset.position,
             ServerMessage::Reset(reset) => self.rooms().at(&reset.room, reset.position),

@@ -50,7 +50,7 @@ fn read(history: &History, bytes: &[u8]) -> Content {
             let data: Value = serde_json::from_str(data.get()).unwrap_or_default();
             labelled(data["label"].as_str().unwrap_or_default())
         }
-        EventBody::Presence(_) => Body::Other,
+        EventBody::Presence(_) | EventBody::NodeDown(_) => Body::Other,
     };
     Content { time: event.time.0, body }
 }

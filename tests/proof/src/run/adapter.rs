@@ -332,6 +332,7 @@ fn room_of(message: &ServerMessage) -> Option<&RoomName> {
         ServerMessage::Message(event) => Some(&event.room),
         ServerMessage::Event(event) => Some(&event.room),
         ServerMessage::Presence(event) => Some(&event.room),
+        ServerMessage::NodeDown(event) => Some(&event.room),
         ServerMessage::Signal(signal) => Some(&signal.room),
         _ => None,
     }

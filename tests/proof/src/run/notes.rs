@@ -28,6 +28,10 @@ pub fn event_of(message: &ServerMessage) -> Option<(Option<&str>, Position, Vec<
             let body = EventBody::Presence(event.presence.clone());
             (Some(&event.room), event.position, event.time, None, body)
         }
+        ServerMessage::NodeDown(event) => {
+            let body = EventBody::NodeDown(event.down.clone());
+            (Some(&event.room), event.position, event.time, None, body)
+        }
         ServerMessage::Notification(told) => {
             let body = EventBody::Notification { message: told.message.clone(), data: told.data.clone() };
             (None, told.position, told.time, None, body)
