@@ -330,7 +330,7 @@ pub trait Broker: Send + Sync {
     fn share(&self) -> Option<usize>;
 }
 
-/// Who gets what a broker delivers. Not called under a lock of the broker.
+/// Who gets what a broker delivers. It is called under locks of the broker, and does not call it back.
 pub trait Subscriber: Send + Sync {
     /// An event of any log.
     fn deliver(&self, publication: Arc<Publication>);

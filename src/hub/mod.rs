@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod clock;
 mod debts;
+mod early;
 pub mod feeds;
 pub mod link;
 mod lost;

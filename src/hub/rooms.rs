@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
 
 use super::{
-    feeds::Wake, link::Out, picture::tenths, row::Row, sessions::SessionCell, ticks::Ticks, trace::Tap,
+    early::Early, feeds::Wake, link::Out, picture::tenths, row::Row, sessions::SessionCell, ticks::Ticks, trace::Tap,
     witness::Witness,
 };
 use crate::{
@@ -37,8 +37,6 @@ use crate::{
     session::{Part, Seat, answers::Answer, outbox::Slot},
 };
 
-/// Deliveries that may wait for the one before them until whoever publishes to the room waits as well.
-pub(super) const EARLY_MAX: usize = 256;
 /// The state goes out to watchers and feeds at most this often.
 pub const STATE_EVERY_MS: u64 = 100;
 
@@ -80,10 +78,7 @@ pub(super) struct State {
     pub(super) watchers: Vec<Watching>,
     /// In the order in which they came: their sockets lie side by side in memory, and are written to one after the other.
     pub(super) feeds: BTreeMap<u64, Follower>,
-    /// Deliveries that came before the ones they follow.
-    early: BTreeMap<u64, Arc<Publication>>,
-    /// Changes that came before the room was loaded.
-    early_changes: Vec<Changed>,
+    early: Early,
     ready: bool,
     /// Set when the cell leaves the registry; whoever still holds it looks it up again.
     pub(super) closed: bool,
@@ -129,8 +124,7 @@ impl RoomCell {
             joining: FxHashMap::default(),
             watchers: Vec::new(),
             feeds: BTreeMap::new(),
-            early: BTreeMap::new(),
-            early_changes: Vec::new(),
+            early: Early::default(),
             ready: false,
             closed: false,
             scheduled: None,
@@ -191,18 +185,17 @@ impl RoomCell {
     }
 
     /// The room begins where its log stands; `false` when the cell was given up meanwhile.
-    pub(super) fn load(self: &Arc<Self>, Opened { history, roster }: Opened) -> bool {
+    pub(super) fn load(self: &Arc<Self>, opened: Opened) -> bool {
         let Some(mut state) = self.lock() else { return false };
+        let (Opened { history, roster }, changes) = state.early.since(opened);
         let settings = state.room.shared_settings();
         state.room = Room::new(self.name.clone(), settings, history);
         state.ready = true;
         self.take_roster(&mut state, roster);
-        for changed in std::mem::take(&mut state.early_changes) {
-            self.take_change(&mut state, changed);
-        }
+        changes.into_iter().for_each(|changed| self.take_change(&mut state, changed));
         self.head.store(mark(state.room.position()), Ordering::Release);
         self.apply_early(&mut state, None);
-        self.behind.store(state.early.len() >= EARLY_MAX, Ordering::Release);
+        self.behind.store(state.early.is_full(), Ordering::Release);
         true
     }
 
@@ -210,12 +203,11 @@ impl RoomCell {
     pub(super) fn deliver(self: &Arc<Self>, publication: Arc<Publication>, now: Millis) {
         let mut state = self.state.lock();
         state.send_row();
-        let seq = publication.position.seq;
-        state.early.insert(seq, publication);
+        state.early.event(publication);
         if state.ready {
             self.apply_early(&mut state, Some(now));
         }
-        self.behind.store(state.early.len() >= EARLY_MAX, Ordering::Release);
+        self.behind.store(state.early.is_full(), Ordering::Release);
     }
 
     /// The log cannot be continued: everybody is shown the room as it is, and it goes on from there. Returns those whose
@@ -223,9 +215,10 @@ impl RoomCell {
     pub(super) fn restart(self: &Arc<Self>, reason: ResetReason, opened: Opened, now: Millis) -> Vec<Joining> {
         let Some(mut state) = self.lock() else { return Vec::new() };
         if !state.ready {
+            state.early.begin(opened);
             return Vec::new();
         }
-        state.early.clear();
+        state.early = Early::default();
         self.behind.store(false, Ordering::Release);
         for (gone, reason) in state.room.go_on_from(opened.history) {
             state.lose(self, gone, reason, now);
@@ -247,7 +240,7 @@ impl RoomCell {
         if state.ready {
             self.take_change(&mut state, changed);
         } else {
-            state.early_changes.push(changed);
+            state.early.change(changed);
         }
     }
 
@@ -270,6 +263,8 @@ impl RoomCell {
         let Some(mut state) = self.lock() else { return };
         if state.ready {
             self.take_roster(&mut state, roster);
+        } else {
+            state.early.roster(roster);
         }
     }
 
@@ -291,7 +286,7 @@ impl RoomCell {
     }
 
     fn apply_early(self: &Arc<Self>, state: &mut State, now: Option<Millis>) {
-        while let Some((_, publication)) = state.early.pop_first() {
+        while let Some(publication) = state.early.pop() {
             let moment = now.unwrap_or(publication.time);
             match state.room.apply(Command::Apply(publication.clone()), moment) {
                 Ok(Outcome::Event { publication, event, stopped_typing, left }) => {
@@ -299,7 +294,7 @@ impl RoomCell {
                     state.announce(self, &publication, &event, stopped_typing, &left);
                 }
                 Ok(Outcome::NotNext(Append::Gap)) => {
-                    state.early.insert(publication.position.seq, publication);
+                    state.early.event(publication);
                     return;
                 }
                 Ok(Outcome::NotNext(Append::Foreign)) => {
@@ -659,7 +654,7 @@ impl Rooms {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::early::EARLY_MAX, *};
 
     /// A thread may be stopped between the log and the room while others publish hundreds of events. None of them may be
     /// missing when it comes at last: the room would wait for it for ever.

@@ -17,7 +17,7 @@ use rallypoint_protocol::{
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::{feeds::Wake, rooms::mark, sessions::SessionCell};
+use super::{early::EARLY_MAX, feeds::Wake, rooms::mark, sessions::SessionCell};
 use crate::{
     auth::DuplicatePolicy,
     broker::{Broker, Log},
@@ -27,8 +27,6 @@ use crate::{
 
 /// Users whose older tokens were called in that a node remembers; the first are forgotten first.
 const CALLED_IN_MAX: usize = 100_000;
-/// Deliveries to one user that may wait for the one before them until whoever notifies that user waits as well.
-const EARLY_MAX: usize = 256;
 
 #[derive(Default)]
 struct Present {

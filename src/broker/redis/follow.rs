@@ -1,20 +1,13 @@
 //! A log that this node follows: what is heard goes out in order, and what is in doubt is read.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use rallypoint_protocol::{Position, RoomName, event::Millis, server::ResetReason};
-use tokio::{
-    sync::Notify,
-    time::{MissedTickBehavior, interval, timeout},
-};
+use tokio::sync::Notify;
 
-use super::{Redis, keys::Partition};
+use super::Redis;
 use crate::{
     broker::{Changed, Log, Unavailable, Unread},
     node::NodeId,
@@ -27,11 +20,6 @@ const PAGE: usize = 256;
 const AT_ONCE: usize = 64;
 /// After a read that was not answered.
 const AGAIN: Duration = Duration::from_millis(250);
-/// How often heads are compared, in ticks of a second. A head that is not where it should be has one tick to get there.
-const HEADS_EVERY: u32 = 20;
-const TICK: Duration = Duration::from_secs(1);
-/// Heads that are asked for in one message.
-const HEADS_AT_ONCE: usize = 64;
 
 /// How an event came here.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -105,9 +93,14 @@ impl Followed {
     }
 
     /// Where it stands, and of which version its rosters are.
-    fn head(&self) -> Option<(Position, u64)> {
+    pub(super) fn head(&self) -> Option<(Position, u64)> {
         let standing = self.standing.lock();
         standing.history.as_ref().map(|history| (history.head(), standing.version))
+    }
+
+    /// Whether it is a user's log that never had an event, as far as is known.
+    pub(super) fn is_unborn(&self) -> bool {
+        self.name.user().is_some() && self.head().is_some_and(|(head, _)| head.seq == 0)
     }
 
     /// It is told from here on. Tells how many bytes are kept no more, and whether it has to be read on: something was
@@ -171,9 +164,6 @@ impl Standing {
     }
 }
 
-/// A log that is not where the engine has it, and where that is.
-type Late = (Arc<Followed>, Option<(Position, u64)>);
-
 /// Logs that are to be read.
 #[derive(Default)]
 pub(super) struct Doubts {
@@ -206,9 +196,8 @@ impl Redis {
             standing.heard = true;
             return;
         }
-        let taken = standing.take(&publication);
-        drop(standing);
-        match taken {
+        match standing.take(&publication) {
+            // Told while it is locked: nobody is told anything later before this.
             Ok((before, after)) => {
                 self.account(before, after);
                 self.deliver(publication);
@@ -216,7 +205,10 @@ impl Redis {
             Err(Append::Known | Append::Done) => {}
             // Those before it are on their way, on the channel.
             Err(Append::Gap) if how == Heard::AsAnswer => {}
-            Err(Append::Gap | Append::Foreign) => self.doubt(followed),
+            Err(Append::Gap | Append::Foreign) => {
+                drop(standing);
+                self.doubt(followed);
+            }
         }
     }
 
@@ -235,7 +227,6 @@ impl Redis {
             return;
         }
         standing.version = version;
-        drop(standing);
         if node != self.logs.node()
             && let Some(subscriber) = self.subscriber.upgrade()
         {
@@ -253,9 +244,7 @@ impl Redis {
     /// Reads what is in doubt, and looks for what nothing has put in doubt, for as long as it is polled.
     pub(super) async fn settle(&self) {
         let mut reads = FuturesUnordered::new();
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heads = std::pin::pin!(self.follow_heads(ticks));
+        let mut heads = std::pin::pin!(self.follow_heads());
         loop {
             tokio::select! {
                 followed = self.doubts.next(), if reads.len() < AT_ONCE => reads.push(self.read_on(followed)),
@@ -313,15 +302,15 @@ impl Redis {
             (None, _) => {}
         }
         let is_whole = events.len() < PAGE;
+        let mut standing = followed.standing.lock();
         for publication in events {
-            let taken = followed.standing.lock().take(&publication);
-            if let Ok((before, after)) = taken {
+            if let Ok((before, after)) = standing.take(&publication) {
                 self.account(before, after);
                 self.deliver(publication);
             }
         }
-        if let Some((roster, version)) = roster.filter(|_| is_whole) {
-            followed.standing.lock().version = version;
+        if let Some((roster, version)) = roster.filter(|_| is_whole && !standing.gone) {
+            standing.version = version;
             if let Some(subscriber) = self.subscriber.upgrade() {
                 subscriber.roster(&followed.name, roster);
             }
@@ -343,20 +332,18 @@ impl Redis {
             Some(_) => (self.whole(followed.log()).await?.into(), 0),
             None => self.whole_room(followed.log()).await?,
         };
-        {
-            let mut standing = followed.standing.lock();
-            let before = standing.history.as_ref().map_or(0, History::bytes);
-            let kept = match followed.name.user() {
-                Some(_) => History::new(opened.history.head(), followed.bounds),
-                None => opened.history.clone(),
-            };
-            if standing.gone {
-                return Ok(());
-            }
-            self.account(before, kept.bytes());
-            standing.history = Some(kept);
-            standing.version = version;
+        let mut standing = followed.standing.lock();
+        if standing.gone {
+            return Ok(());
         }
+        let before = standing.history.as_ref().map_or(0, History::bytes);
+        let kept = match followed.name.user() {
+            Some(_) => History::new(opened.history.head(), followed.bounds),
+            None => opened.history.clone(),
+        };
+        self.account(before, kept.bytes());
+        standing.history = Some(kept);
+        standing.version = version;
         if let Some(subscriber) = self.subscriber.upgrade() {
             subscriber.restart(&followed.name, reason, opened);
         }
@@ -372,61 +359,4 @@ impl Redis {
         }
         Ok(history)
     }
-
-    /// Compares heads now and then: the last message before a silence is missed by nobody who only listens.
-    async fn follow_heads(&self, mut ticks: tokio::time::Interval) {
-        let mut late: Vec<Late> = Vec::new();
-        for tick in 0_u32.. {
-            ticks.tick().await;
-            self.health.look(self.is_reached().await);
-            for (followed, head) in late.drain(..) {
-                let is_there = followed.head().zip(head).is_some_and(|((here, told), (head, version))| {
-                    here.epoch == head.epoch && here.seq >= head.seq && told >= version
-                });
-                if !is_there {
-                    self.doubt(&followed);
-                }
-            }
-            if tick % HEADS_EVERY == 0 {
-                late = self.late().await;
-            }
-        }
-    }
-
-    /// Whether the engine answers, and is heard.
-    async fn is_reached(&self) -> bool {
-        let answers = timeout(TICK, self.line.ask(redis::pipe().cmd("PING"))).await;
-        self.ears.is_connected() && matches!(answers, Ok(Ok(_)))
-    }
-
-    /// Logs that are not where the engine has them, with where that is.
-    async fn late(&self) -> Vec<Late> {
-        let mut partitions: BTreeMap<u8, Vec<Arc<Followed>>> = BTreeMap::new();
-        for followed in self.followed.iter().map(|followed| followed.value().clone()) {
-            // A user's log that never had an event is not there, and need not be.
-            let exists = followed.head().is_some_and(|(head, _)| head.seq > 0 || followed.name.user().is_none());
-            if exists {
-                partitions.entry(Partition::of(&followed.name).number()).or_default().push(followed);
-            }
-        }
-        let mut late = Vec::new();
-        for batch in partitions.values().flat_map(|of_one| of_one.chunks(HEADS_AT_ONCE)) {
-            let logs: Vec<_> = batch.iter().map(|followed| followed.log()).collect();
-            let stood: Vec<_> = batch.iter().map(|followed| followed.head()).collect();
-            let Ok(heads) = self.logs.heads(&logs).await else { continue };
-            for ((followed, stood), head) in batch.iter().zip(stood).zip(heads) {
-                if stood.zip(head).is_some_and(|((stood, _), (head, _))| is_forked(stood, head)) {
-                    self.doubt(followed);
-                } else if followed.head() != head {
-                    late.push((followed.clone(), head));
-                }
-            }
-        }
-        late
-    }
-}
-
-/// Whether a log that stood at the first of these has gone another way, if it stands at the second now.
-fn is_forked(stood: Position, now: Position) -> bool {
-    now.epoch == stood.epoch && (now.seq < stood.seq || now.seq == stood.seq && now.tag != stood.tag)
 }

@@ -7,7 +7,7 @@ if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then
   return 0
 end
 local time = redis.call('TIME')
-local epoch = string.format('%.0f', time[1] * 1000000 + time[2])
+local epoch = string.format('%.0f', math.floor((time[1] * 1000000 + time[2]) / 2) * 2 + 1)
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[1], 'epoch', epoch, 'seq', 0, 'tag', '00000000', 'bytes', 0, 'count', 0, 'oldest', 0)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])

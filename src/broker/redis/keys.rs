@@ -108,6 +108,11 @@ impl Names {
         self.name("s", Partition::of(log), "")
     }
 
+    /// How many logs have begun in a partition by an event.
+    pub(super) fn births(&self, log: &RoomName) -> String {
+        self.name("b", Partition::of(log), "")
+    }
+
     /// What a publication is known by that may be tried again. Names of logs have no blanks.
     pub(super) fn publisher(&self, log: &RoomName, key: &str) -> String {
         self.name("d:", Partition::of(log), &format!("{log} {key}"))
@@ -162,10 +167,11 @@ mod tests {
             names.roster(&log, NodeId::random()),
             names.channel(&log),
             names.since(&log),
+            names.births(&log),
         ];
         let tags: HashSet<_> = all.iter().map(|name| name.split(['{', '}']).nth(1).unwrap()).collect();
         assert_eq!(tags.len(), 1, "{all:?}");
-        assert_eq!(all.iter().collect::<HashSet<_>>().len(), 7);
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), 8);
         assert_eq!(names.log_of(&names.channel(&log)), Some("match/7"));
         let own = RoomName::new("user/ada").unwrap();
         assert_eq!(names.log_of(&names.channel(&own)), None);

@@ -130,6 +130,7 @@ impl Logs {
             Some(Change::Leave { peer, node }) => (peer.to_string(), String::new(), node.unwrap_or(self.node)),
         };
         let mut keys = self.keys(log.name).to_vec();
+        keys.push(self.names.births(log.name));
         keys.extend([self.names.roster(log.name, whose), self.names.nodes(log.name)]);
         keys.extend(dedup.map(|Dedup(key)| self.names.publisher(log.name, &key)));
         let number = self.published.fetch_add(1, Ordering::Relaxed) + 1;
@@ -287,6 +288,13 @@ impl Logs {
         Ok(())
     }
 
+    /// How many logs have begun in the partition of this one.
+    pub(super) async fn births(&self, name: &RoomName) -> Result<Option<String>, Unavailable> {
+        let mut commands = Pipeline::new();
+        commands.cmd("GET").arg(self.names.births(name));
+        Ok(self.line.ask(&commands).await?.first().and_then(text))
+    }
+
     /// Where logs of one partition stand and of which version the rosters are. They live on for a while, as does what this
     /// node has in them. `None` where nothing is known of one.
     pub(super) async fn heads(&self, logs: &[Log<'_>]) -> Result<Vec<Option<(Position, u64)>>, Unavailable> {
@@ -380,8 +388,10 @@ impl Look {
         let head = self.head.unwrap_or_else(|| Position::start(now_micros()));
         // What is put into a log is kept for its age, and known for longer.
         let is_next = after.epoch <= head.epoch && head.epoch - after.epoch < age_ms * 1000;
+        let is_none = after.epoch.is_multiple_of(2);
         let is_whole = self.partition_since.is_some_and(|since| since <= after.epoch);
-        (after == Position::start(after.epoch) && is_next && is_whole).then(|| (head, Position::start(head.epoch)))
+        (after == Position::start(after.epoch) && is_none && is_next && is_whole)
+            .then(|| (head, Position::start(head.epoch)))
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod ears;
 mod follow;
+mod heads;
 mod health;
 mod keys;
 mod link;
@@ -47,6 +48,8 @@ pub struct Redis {
     line: Arc<Line>,
     ears: Ears,
     followed: DashMap<RoomName, Arc<Followed>>,
+    /// Those that are followed and not a user's: of the latter nothing is kept here.
+    rooms: AtomicUsize,
     doubts: Doubts,
     health: Health,
     ceilings: Ceilings,
@@ -69,6 +72,7 @@ impl Redis {
             line,
             ears: Ears::new(HEARD_MAX),
             followed: DashMap::new(),
+            rooms: AtomicUsize::new(0),
             doubts: Doubts::default(),
             health: Health::default(),
             ceilings,
@@ -90,6 +94,7 @@ impl Redis {
                 None => {}
                 Some(is_first) => {
                     if is_first {
+                        self.rooms.fetch_add(usize::from(log.name.user().is_none()), Ordering::Relaxed);
                         self.ears.want(self.logs.names().channel(log.name));
                     }
                     return followed;
@@ -101,6 +106,7 @@ impl Redis {
     fn release(&self, name: &RoomName) {
         let gone = self.followed.remove_if(name, |_, followed| followed.release());
         if let Some((_, followed)) = gone {
+            self.rooms.fetch_sub(usize::from(name.user().is_none()), Ordering::Relaxed);
             self.account(followed.forget(), 0);
             self.ears.release(&self.logs.names().channel(name));
         }
@@ -220,7 +226,7 @@ impl Broker for Redis {
 
     fn open<'a>(&'a self, log: Log<'a>) -> Pending<'a, Result<Opened, PublishError>> {
         Box::pin(async move {
-            if self.followed.len() >= self.ceilings.logs {
+            if self.find(log.name.as_str()).is_none() && self.rooms.load(Ordering::Relaxed) >= self.ceilings.logs {
                 return Err(PublishError::Overloaded);
             }
             let followed = self.want(log);
@@ -272,7 +278,7 @@ impl Broker for Redis {
 
     fn share(&self) -> Option<usize> {
         let over = self.bytes() > self.ceilings.bytes;
-        over.then(|| self.ceilings.bytes / self.followed.len().max(1))
+        over.then(|| self.ceilings.bytes / self.rooms.load(Ordering::Relaxed).max(1))
     }
 }
 

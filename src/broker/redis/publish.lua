@@ -1,15 +1,16 @@
 -- Puts an event into a log and hands it to all who follow the log; or tells where it stands, if it is there already.
 --
--- KEYS  what is known of the log, its events, since when the partition has been there, the roster that changes, the nodes
---       of the room[, the publisher's own key]
+-- KEYS  what is known of the log, its events, since when the partition has been there, how many logs have begun in it,
+--       the roster that changes, the nodes of the room[, the publisher's own key]
 -- ARGV  event, node, number of the publication on that node, events, bytes and milliseconds that are kept, channel, name
 --       of the log, milliseconds for which publishers' keys are known, milliseconds for which the log is known without
 --       events, the peer that enters or leaves or nothing, its entry or nothing if it leaves
 --
--- The epoch of a log is when it began, in microseconds by the engine's clock.
+-- The epoch of a log is when it began, in microseconds by the engine's clock, and odd.
 --
 -- Nothing is rolled back: what may be refused is looked at first, the event comes next, and the counters last.
-local meta, events, partition, roster, nodes, own = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local meta, events, partition, births = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local roster, nodes, own = KEYS[5], KEYS[6], KEYS[7]
 local event, node, number = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local most, most_bytes, age = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local channel, name = ARGV[7], ARGV[8]
@@ -37,8 +38,9 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function begin()
   redis.call('DEL', events)
-  local moment = string.format('%.0f', time[1] * 1000000 + time[2])
+  local moment = string.format('%.0f', math.floor((time[1] * 1000000 + time[2]) / 2) * 2 + 1)
   redis.call('SET', partition, moment, 'NX')
+  redis.call('INCR', births)
   epoch, seq, tag, bytes, count, oldest = moment, 0, '00000000', 0, 0, now
 end
 local function add()

@@ -11,7 +11,8 @@ local found = redis.call('HMGET', meta, 'epoch', 'seq', 'tag', 'v')
 local epoch, seq, tag, version = found[1], found[2], found[3], found[4] or '0'
 if not epoch then
   local time = redis.call('TIME')
-  epoch, seq, tag = string.format('%.0f', time[1] * 1000000 + time[2]), '0', '00000000'
+  epoch = string.format('%.0f', math.floor((time[1] * 1000000 + time[2]) / 2) * 2 + 1)
+  seq, tag = '0', '00000000'
   redis.call('SET', partition, epoch, 'NX')
   redis.call('DEL', events)
   redis.call('HSET', meta, 'epoch', epoch, 'seq', 0, 'tag', tag, 'bytes', 0, 'count', 0, 'oldest', 0)

@@ -35,8 +35,17 @@ impl Place {
 
     /// Since when its partition has been there.
     fn since(&self) -> String {
+        self.of_partition("s")
+    }
+
+    /// How many logs have begun in it.
+    fn births(&self) -> String {
+        self.of_partition("b")
+    }
+
+    fn of_partition(&self, what: &str) -> String {
         let (partition, _) = self.meta.split_once(":m:").expect("so it is called");
-        format!("{partition}:s")
+        format!("{partition}:{what}")
     }
 }
 
@@ -106,12 +115,12 @@ impl Ground {
     pub(super) async fn try_publish_on(&self, place: &Place, sheet: &Sheet, text: &str, channel: &str) -> Option<u64> {
         let node = NodeId::random().to_string();
         let roster = format!("{} {node}", place.key("r"));
-        let keys = [place.meta.clone(), place.events(), place.since(), roster, place.key("n")];
+        let keys = [place.meta.clone(), place.events(), place.since(), place.births(), roster, place.key("n")];
         let event = String::from_utf8(event(text).into()).expect("JSON is text");
         let bounds = [sheet.bounds.events.to_string(), sheet.bounds.bytes.to_string(), sheet.bounds.age_ms.to_string()];
         let [name, known] = [sheet.name.to_string(), (sheet.bounds.age_ms + 120_000).to_string()];
         let arguments = [&event, &node, "1", &bounds[0], &bounds[1], &bounds[2], channel, &name, "300000", &known];
-        let mut command = vec!["EVAL", PUBLISH, "5"];
+        let mut command = vec!["EVAL", PUBLISH, "6"];
         command.extend(keys.iter().map(String::as_str));
         command.extend(arguments);
         command.extend(["", ""]);

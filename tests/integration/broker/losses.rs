@@ -125,13 +125,21 @@ pub(super) async fn a_message_that_never_came_is_found_by_the_heads(ground: Grou
     }
     nodes[0].say(&user, "1").await;
     agree(&nodes, &user).await;
-    for sheet in [&room, &user] {
-        let place = ground.place(sheet).await;
+    // Of a log that is not there; only its name is known from an earlier life.
+    let first = Sheet::new("user/bob");
+    nodes[0].say(&first, "long gone").await;
+    let of_first = ground.place(&first).await;
+    ground.command(&of_first, &format!("DEL {} {}", of_first.meta, of_first.events())).await;
+    for node in &nodes {
+        node.follow(&first).await;
+    }
+    let places = [ground.place(&room).await, ground.place(&user).await, of_first];
+    for (sheet, place) in [&room, &user, &first].into_iter().zip(&places) {
         // Nobody listens there; it lies in the same slot.
-        let heard = ground.publish_on(&place, sheet, "never heard", &format!("{}:nobody", place.meta)).await;
+        let heard = ground.publish_on(place, sheet, "never heard", &format!("{}:nobody", place.meta)).await;
         assert_eq!(heard, 0);
     }
-    for sheet in [&room, &user] {
+    for sheet in [&room, &user, &first] {
         let texts = agree(&nodes, sheet).await;
         assert_eq!(texts.last().map(String::as_str), Some("never heard"));
         nodes.iter().for_each(|node| assert_eq!(node.guest.restarts(&sheet.name), []));

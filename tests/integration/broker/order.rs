@@ -156,6 +156,9 @@ pub(super) async fn a_log_more_than_allowed_is_refused(mut ground: Ground) {
     for sheet in &sheets[..3] {
         node.open(sheet).await;
     }
+    // One that is open already is none too many.
+    node.broker.open(sheets[0].log()).await.expect("it is there");
+    node.broker.close(&sheets[0].name);
     let refused = node.broker.open(sheets[3].log()).await.map(|opened| opened.history.head());
     assert_eq!(refused, Err(PublishError::Overloaded));
     node.say(&sheets[0], "the others go on").await;

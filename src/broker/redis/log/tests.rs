@@ -143,6 +143,9 @@ async fn what_the_engine_forgot_is_never_skipped() {
     assert!(anew.epoch != head.epoch && anew.seq == 1);
     assert_eq!(ground.read(Position::start(anew.epoch)).await, Ok(vec![1]));
     assert_eq!(ground.read(third).await, reset(ResetReason::Epoch));
+    // Both: who stood at the start of what is lost has missed it.
+    ground.command(&format!("DEL {meta} {events}")).await;
+    assert_eq!(ground.read(Position::start(anew.epoch)).await, reset(ResetReason::Epoch));
     // All of it, scripts too.
     ground.command("FLUSHALL").await;
     ground.command("SCRIPT FLUSH").await;
