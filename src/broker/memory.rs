@@ -18,7 +18,10 @@ use super::{
     Broker, Ceilings, Change, Dedup, Ends, Log, Opened, Pending, PublishError, Published, Subscriber, Unavailable,
     Unread,
 };
-use crate::room::history::{Append, History, Publication};
+use crate::{
+    node::NodeId,
+    room::history::{Append, History, Publication},
+};
 
 /// Keys are remembered this long.
 const DEDUP_MS: u64 = 5 * 60 * 1000;
@@ -38,6 +41,7 @@ struct Kept {
 
 /// All logs of one process.
 pub struct Memory {
+    node: NodeId,
     logs: DashMap<RoomName, Arc<Mutex<Kept>>>,
     ceilings: Ceilings,
     bytes: AtomicUsize,
@@ -48,10 +52,10 @@ pub struct Memory {
 
 impl Memory {
     /// An engine that delivers to `subscriber`.
-    pub fn new(ceilings: Ceilings, subscriber: Weak<dyn Subscriber>) -> Self {
+    pub fn new(node: NodeId, ceilings: Ceilings, subscriber: Weak<dyn Subscriber>) -> Self {
         let lives = (0..LIVES).map(|_| AtomicU64::new(0)).collect();
         let (logs, bytes, seed) = (DashMap::new(), AtomicUsize::new(0), RandomState::new());
-        Self { logs, ceilings, bytes, seed, lives, subscriber }
+        Self { node, logs, ceilings, bytes, seed, lives, subscriber }
     }
 
     fn life(&self, name: &RoomName) -> &AtomicU64 {
@@ -194,6 +198,18 @@ impl Broker for Memory {
         Box::pin(ready(Ok(())))
     }
 
+    fn bury<'a>(&'a self, _: Log<'a>, _: Box<[u8]>, _: NodeId) -> Pending<'a, Result<(), PublishError>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn node(&self) -> NodeId {
+        self.node
+    }
+
+    fn is_dead(&self, _: NodeId) -> bool {
+        false
+    }
+
     fn open<'a>(&'a self, log: Log<'a>) -> Pending<'a, Result<Opened, PublishError>> {
         let opened = loop {
             match self.find_or_create(log) {
@@ -283,12 +299,14 @@ mod tests {
         fn restart(&self, _: &RoomName, _: ResetReason, _: Opened) {}
         fn changed(&self, _: &RoomName, _: Changed) {}
         fn roster(&self, _: &RoomName, _: Vec<Present>) {}
+        fn died(&self, _: NodeId) {}
+        fn reborn(&self, _: NodeId) {}
     }
 
     #[tokio::test]
     async fn a_log_that_is_let_go_ends_its_epoch_only_if_it_had_events() {
         let nobody: Weak<Nobody> = Weak::new();
-        let memory = Memory::new(Ceilings { bytes: 1 << 20, logs: 10 }, nobody);
+        let memory = Memory::new(NodeId::random(), Ceilings { bytes: 1 << 20, logs: 10 }, nobody);
         let name = RoomName::new("r").unwrap();
         let log = Log { name: &name, bounds: Bounds { events: 9, bytes: 1 << 10, age_ms: 1000 } };
         let head = async || memory.ends(log).await.unwrap().head;

@@ -172,7 +172,7 @@ impl Engine {
         subscriber: Weak<dyn Subscriber>,
     ) -> Arc<dyn Broker> {
         match self {
-            Self::Memory => Arc::new(memory::Memory::new(ceilings, subscriber)),
+            Self::Memory => Arc::new(memory::Memory::new(node, ceilings, subscriber)),
             #[cfg(feature = "redis")]
             Self::Redis(address) => Arc::new(redis::Redis::new(address.clone(), prefix, node, ceilings, subscriber)),
         }
@@ -297,6 +297,16 @@ pub trait Broker: Send + Sync {
     /// Changes a room's roster without an event. Other nodes are told.
     fn change<'a>(&'a self, log: Log<'a>, change: Change<'a>) -> Pending<'a, Result<(), Unavailable>>;
 
+    /// Appends the event that tells of a dead node, and removes the roster that it had in the room. Whoever comes second
+    /// changes nothing.
+    fn bury<'a>(&'a self, log: Log<'a>, event: Box<[u8]>, dead: NodeId) -> Pending<'a, Result<(), PublishError>>;
+
+    /// Which node this is, just now: one that was held for dead goes on as another.
+    fn node(&self) -> NodeId;
+
+    /// Whether a node is dead, as far as is known: whoever is in a roster of its is not there.
+    fn is_dead(&self, node: NodeId) -> bool;
+
     /// Opens a log for a room of this node: what it begins with. Until it is closed the log lives on, and whatever happens
     /// after that is delivered.
     fn open<'a>(&'a self, log: Log<'a>) -> Pending<'a, Result<Opened, PublishError>>;
@@ -343,4 +353,10 @@ pub trait Subscriber: Send + Sync {
 
     /// The roster of a room may have changed on other nodes: all of their members.
     fn roster(&self, log: &RoomName, roster: Vec<Present>);
+
+    /// A node is dead. Its members are to be [buried](Broker::bury).
+    fn died(&self, node: NodeId);
+
+    /// This node was held for dead, and is another one from now on: its rooms have to be told of their members again.
+    fn reborn(&self, before: NodeId);
 }

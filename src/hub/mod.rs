@@ -93,8 +93,6 @@ pub struct Hub {
     timer: Timer,
     session_bounds: Arc<session::Bounds>,
     resume_key: ResumeKey,
-    /// This process, in resume tokens.
-    node: NodeId,
     /// When it began to listen.
     started: Millis,
     lost: Lost,
@@ -156,7 +154,6 @@ impl Hub {
             Self {
                 clock,
                 resume_key,
-                node,
                 started: clock.now(),
                 lost: Lost::default(),
                 debts: Debts::default(),
@@ -248,9 +245,11 @@ impl Hub {
         let load = || async {
             let settings = self.settings_for(name);
             let opened = self.broker.open(Log { name, bounds: settings.bounds() }).await?;
+            let homes: Vec<_> = opened.roster.iter().map(|present| present.node).collect();
             if !cell.load(opened) {
                 self.broker.close(name);
             }
+            self.owe_burials(name, homes);
             Ok::<_, ErrorCode>(())
         };
         let loaded = cell.loaded.get_or_try_init(load).await;
@@ -401,7 +400,7 @@ impl Hub {
         let Given { ice_servers, expires } = self.ice_for(grant);
         let limits = self.limits();
         let token = || {
-            let (node, generation, user) = (self.node.number(), grant.generation, grant.user.clone());
+            let (node, generation, user) = (self.broker.node().number(), grant.generation, grant.user.clone());
             let (id, peer) = (session.id(), session.peer());
             self.resume_key.write(&ResumeToken { node, session: id, peer, generation, number, user })
         };
@@ -679,6 +678,7 @@ impl Subscriber for Hub {
         if let Some(user) = log.user() {
             self.users.restart(user, log, reason, &opened.history);
         } else if let Some(cell) = self.rooms.get(log) {
+            self.owe_burials(log, opened.roster.iter().map(|present| present.node));
             for Joining { session, re, .. } in cell.restart(reason, opened, self.now()) {
                 // Nobody knows whether it is in the log that went another way.
                 self.owe_leave(log, session.gone(), LeaveReason::Lost);
@@ -691,16 +691,31 @@ impl Subscriber for Hub {
 
     fn changed(&self, log: &RoomName, changed: Changed) {
         let _turn = Turn::begin();
+        let home = match &changed {
+            Changed::Entered(present) => Some(present.node),
+            Changed::Left(_) => None,
+        };
         if let Some(cell) = self.rooms.get(log) {
             cell.changed(changed);
+            self.owe_burials(log, home);
         }
     }
 
     fn roster(&self, log: &RoomName, roster: Vec<Present>) {
         let _turn = Turn::begin();
+        let homes: Vec<_> = roster.iter().map(|present| present.node).collect();
         if let Some(cell) = self.rooms.get(log) {
             cell.roster(roster);
+            self.owe_burials(log, homes);
         }
+    }
+
+    fn died(&self, node: NodeId) {
+        self.owe_burials_everywhere(node);
+    }
+
+    fn reborn(&self, before: NodeId) {
+        self.owe_returns(before);
     }
 }
 

@@ -171,7 +171,7 @@ impl Hub {
         if self.broker.is_shared() {
             return Err(unknown("the session is not on this node"));
         }
-        if token.node == self.node.number() || self.started.after(grace_ms) <= self.now() {
+        if token.node == self.broker.node().number() || self.started.after(grace_ms) <= self.now() {
             return Err(unknown("the session has ended"));
         }
         let Some(grant) = fresh else {

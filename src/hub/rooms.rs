@@ -435,7 +435,11 @@ impl State {
             None => left.iter().find(|left| left.peer == peer).map(|left| left.handle),
         };
         // Everybody who is here already joined before the one who joins now.
-        let message = event.to_message(&cell.name, position, None, handle_of);
+        let mut message = event.to_message(&cell.name, position, None, handle_of);
+        if let ServerMessage::NodeDown(told) = &mut message {
+            // Whoever has found another node since, or is on this one, is not gone.
+            told.down.left.retain(|gone| self.room.member(gone.peer).is_none());
+        }
         let mut frame = Frame::of(message);
         self.tell_members(&mut frame, joined);
         self.tell_watchers(&mut frame);

@@ -227,7 +227,7 @@ impl Redis {
             return;
         }
         standing.version = version;
-        if node != self.logs.node()
+        if self.nodes.other(node).is_some()
             && let Some(subscriber) = self.subscriber.upgrade()
         {
             subscriber.changed(&followed.name, changed);

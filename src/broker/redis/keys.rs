@@ -108,6 +108,11 @@ impl Names {
         self.name("s", Partition::of(log), "")
     }
 
+    /// Until when which nodes are alive, and those that are dead.
+    pub(super) fn leases(&self) -> [String; 2] {
+        ["l", "x"].map(|what| format!("{}:{{nodes}}:{what}", self.prefix))
+    }
+
     /// How many logs have begun in a partition by an event.
     pub(super) fn births(&self, log: &RoomName) -> String {
         self.name("b", Partition::of(log), "")

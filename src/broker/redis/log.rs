@@ -14,6 +14,7 @@ use redis::{Cmd, Pipeline, Value};
 use super::{
     keys::Names,
     link::{Failure, Line},
+    nodes::Nodes,
 };
 use crate::{
     broker::{Change, Changed, Dedup, Ends, Log, Opened, PublishError, Published, Unavailable, Unread},
@@ -36,13 +37,13 @@ const PATIENCE: Duration = Duration::from_millis(900);
 const READ_MAX: usize = 1 << 20;
 
 /// A script, and what the engine calls it.
-struct Script {
+pub(super) struct Script {
     text: &'static str,
     hash: String,
 }
 
 impl Script {
-    fn new(text: &'static str) -> Self {
+    pub(super) fn new(text: &'static str) -> Self {
         Self {
             text,
             hash: hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()).as_ref()),
@@ -61,6 +62,13 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What changes in a roster with an event: a member of a node enters with an entry, or leaves without one.
+struct Seats {
+    of: NodeId,
+    peer: String,
+    entry: String,
+}
+
 /// All logs of an engine.
 pub(super) struct Logs {
     line: Arc<Line>,
@@ -70,13 +78,13 @@ pub(super) struct Logs {
     room: Script,
     change: Script,
     fork: Script,
-    /// Which node this is, and numbers its publications.
-    node: NodeId,
+    nodes: Arc<Nodes>,
+    /// Numbers the publications of this node.
     published: AtomicU64,
 }
 
 impl Logs {
-    pub(super) fn new(line: Arc<Line>, names: Names, node: NodeId) -> Self {
+    pub(super) fn new(line: Arc<Line>, names: Names, nodes: Arc<Nodes>) -> Self {
         Self {
             line,
             names,
@@ -85,14 +93,9 @@ impl Logs {
             room: Script::new(include_str!("room.lua")),
             change: Script::new(include_str!("change.lua")),
             fork: Script::new(include_str!("fork.lua")),
-            node,
+            nodes,
             published: AtomicU64::new(0),
         }
-    }
-
-    /// Which node this is.
-    pub(super) fn node(&self) -> NodeId {
-        self.node
     }
 
     /// What keys and channels are called.
@@ -104,7 +107,8 @@ impl Logs {
         [self.names.meta(name), self.names.events(name), self.names.since(name)]
     }
 
-    async fn run(&self, script: &Script, keys: &[String], arguments: &[Vec<u8>]) -> Result<Value, Failure> {
+    /// Runs a script, which the engine may not know yet.
+    pub(super) async fn run(&self, script: &Script, keys: &[String], arguments: &[Vec<u8>]) -> Result<Value, Failure> {
         let mut known = true;
         loop {
             let mut commands = Pipeline::new();
@@ -124,20 +128,38 @@ impl Logs {
         dedup: Option<Dedup>,
         change: Option<Change<'_>>,
     ) -> Result<Published, PublishError> {
-        let (peer, entry, whose) = match change {
-            None => (String::new(), String::new(), self.node),
-            Some(Change::Enter(entry)) => (entry.peer.to_string(), entry_json(entry), self.node),
-            Some(Change::Leave { peer, node }) => (peer.to_string(), String::new(), node.unwrap_or(self.node)),
+        let own = self.nodes.own();
+        let seats = match change {
+            None => Seats { of: own, peer: String::new(), entry: String::new() },
+            Some(Change::Enter(entry)) => Seats { of: own, peer: entry.peer.to_string(), entry: entry_json(entry) },
+            Some(Change::Leave { peer, node }) => {
+                Seats { of: node.unwrap_or(own), peer: peer.to_string(), entry: String::new() }
+            }
         };
+        self.put(log, event, dedup, seats).await
+    }
+
+    /// Appends an event that tells of a dead node, and removes the roster that it had; unless that is gone already.
+    pub(super) async fn bury(&self, log: Log<'_>, event: Box<[u8]>, dead: NodeId) -> Result<Published, PublishError> {
+        self.put(log, event, None, Seats { of: dead, peer: "*".to_owned(), entry: dead.to_string() }).await
+    }
+
+    async fn put(
+        &self,
+        log: Log<'_>,
+        event: Box<[u8]>,
+        dedup: Option<Dedup>,
+        Seats { of, peer, entry }: Seats,
+    ) -> Result<Published, PublishError> {
         let mut keys = self.keys(log.name).to_vec();
         keys.push(self.names.births(log.name));
-        keys.extend([self.names.roster(log.name, whose), self.names.nodes(log.name)]);
+        keys.extend([self.names.roster(log.name, of), self.names.nodes(log.name)]);
         keys.extend(dedup.map(|Dedup(key)| self.names.publisher(log.name, &key)));
         let number = self.published.fetch_add(1, Ordering::Relaxed) + 1;
         let text = |text: &dyn ToString| text.to_string().into_bytes();
         let arguments = [
             event.into_vec(),
-            text(&self.node),
+            text(&self.nodes.own()),
             text(&number),
             text(&log.bounds.events),
             text(&log.bounds.bytes),
@@ -191,12 +213,13 @@ impl Logs {
 
     /// Changes the roster of a room and tells the other nodes.
     pub(super) async fn change(&self, log: Log<'_>, change: Change<'_>) -> Result<(), Unavailable> {
+        let own = self.nodes.own();
         let (peer, entry, whose) = match change {
             Change::Enter(entry) => {
                 let json = format!("{} {}", entry.order.unwrap_or(0), entry_json(entry));
-                (entry.peer, json, self.node)
+                (entry.peer, json, own)
             }
-            Change::Leave { peer, node } => (peer, String::new(), node.unwrap_or(self.node)),
+            Change::Leave { peer, node } => (peer, String::new(), node.unwrap_or(own)),
         };
         let keys = [self.names.meta(log.name), self.names.roster(log.name, whose), self.names.nodes(log.name)];
         let channel = self.names.channel(log.name);
@@ -223,7 +246,8 @@ impl Logs {
         let mut roster = Vec::new();
         for pair in rosters.chunks_exact(2) {
             let (Some(Ok(node)), members) = (text(&pair[0]).map(|node| node.parse()), &pair[1]) else { continue };
-            if node != self.node {
+            if let Some(node) = self.nodes.other(node) {
+                self.nodes.named(node);
                 roster.extend(read_roster(members).filter_map(|(_, value)| present(&value, node)));
             }
         }
@@ -246,7 +270,7 @@ impl Logs {
         let edge = entries.first().map_or(head, Entry::before);
         let mut history = History::new(edge, log.bounds);
         for entry in entries {
-            let Ok(publication) = entry.into_publication(log.name, self.node) else { return Ok(Err(head.epoch)) };
+            let Ok(publication) = entry.into_publication(log.name, &self.nodes) else { return Ok(Err(head.epoch)) };
             if history.append(Arc::new(publication)) != Append::Done {
                 return Ok(Err(head.epoch));
             }
@@ -265,7 +289,7 @@ impl Logs {
     ) -> Result<(Vec<Arc<Publication>>, Option<(Vec<Present>, u64)>), Unread> {
         let from = after.seq.to_string();
         let found = self.look_at_room(log, &from, limit.min(READ_MAX) + 1, &version.to_string()).await?;
-        let events = found.look.after(log, after, limit, self.node).map_err(Unread::Reset)?;
+        let events = found.look.after(log, after, limit, &self.nodes).map_err(Unread::Reset)?;
         Ok((events, found.roster.map(|roster| (roster, found.version))))
     }
 
@@ -277,7 +301,7 @@ impl Logs {
         limit: usize,
     ) -> Result<Vec<Arc<Publication>>, Unread> {
         let look = self.look(log.name, &after.seq.to_string(), limit.min(READ_MAX) + 1).await?;
-        look.after(log, after, limit, self.node).map_err(Unread::Reset)
+        look.after(log, after, limit, &self.nodes).map_err(Unread::Reset)
     }
 
     /// The log has gone another way than it was told here: that life of it ends for everybody, if it has not yet.
@@ -302,7 +326,7 @@ impl Logs {
         for &log in logs {
             let meta = self.names.meta(log.name);
             commands.cmd("HMGET").arg(&meta).arg(&["seq", "epoch", "tag", "v"]);
-            for key in [meta, self.names.roster(log.name, self.node), self.names.nodes(log.name)] {
+            for key in [meta, self.names.roster(log.name, self.nodes.own()), self.names.nodes(log.name)] {
                 commands.cmd("PEXPIRE").arg(key).arg(known_ms(log));
             }
         }
@@ -349,7 +373,7 @@ impl Look {
         log: Log<'_>,
         after: Position,
         limit: usize,
-        own: NodeId,
+        nodes: &Nodes,
     ) -> Result<Vec<Arc<Publication>>, ResetReason> {
         let Some((head, after)) = self.continues(after, log.bounds.age_ms) else { return Err(ResetReason::Epoch) };
         let mut entries = self.entries.into_iter().peekable();
@@ -373,7 +397,7 @@ impl Look {
                 return Err(ResetReason::Forked);
             }
             last = entry.position;
-            let publication = entry.into_publication(log.name, own);
+            let publication = entry.into_publication(log.name, nodes);
             events.push(Arc::new(publication.map_err(|_| ResetReason::Forked)?));
         }
         Ok(events)
@@ -423,8 +447,8 @@ impl Entry {
         Some(Self { position, before: tag(&text(field("p")?)?)?, node, bytes: bytes.clone().into() })
     }
 
-    fn into_publication(self, log: &RoomName, own: NodeId) -> Result<Publication, ErrorCode> {
-        let node = self.node.filter(|&node| node != own);
+    fn into_publication(self, log: &RoomName, nodes: &Nodes) -> Result<Publication, ErrorCode> {
+        let node = self.node.and_then(|node| nodes.other(node));
         Publication::new(log.clone(), self.position, self.bytes).map(|publication| publication.by(node))
     }
 
@@ -500,7 +524,7 @@ fn tag(text: &str) -> Option<Tag> {
     u32::from_str_radix(text, 16).ok().map(Tag)
 }
 
-fn text(value: &Value) -> Option<String> {
+pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes.to_vec()).ok(),
         Value::SimpleString(text) => Some(text.clone()),

@@ -11,6 +11,7 @@ mod health;
 mod keys;
 mod link;
 mod log;
+mod nodes;
 
 use std::{
     sync::{
@@ -36,6 +37,7 @@ use keys::{Names, Partition};
 use link::Line;
 pub use link::{Address, BadAddress};
 use log::{Logs, Said};
+use nodes::Nodes;
 
 /// Bytes that were heard and not yet told; what finds no room is read from the logs.
 const HEARD_MAX: usize = 32 << 20;
@@ -47,6 +49,7 @@ pub struct Redis {
     logs: Logs,
     line: Arc<Line>,
     ears: Ears,
+    nodes: Arc<Nodes>,
     followed: DashMap<RoomName, Arc<Followed>>,
     /// Those that are followed and not a user's: of the latter nothing is kept here.
     rooms: AtomicUsize,
@@ -66,9 +69,10 @@ impl Redis {
         ceilings: Ceilings,
         subscriber: Weak<dyn Subscriber>,
     ) -> Self {
-        let line = Arc::new(Line::new(address));
+        let (line, nodes) = (Arc::new(Line::new(address)), Arc::new(Nodes::new(node)));
         Self {
-            logs: Logs::new(line.clone(), Names::new(prefix), node),
+            logs: Logs::new(line.clone(), Names::new(prefix), nodes.clone()),
+            nodes,
             line,
             ears: Ears::new(HEARD_MAX),
             followed: DashMap::new(),
@@ -120,6 +124,7 @@ impl Redis {
     /// What a room begins with. Its log is followed from there.
     async fn load(&self, followed: &Arc<Followed>) -> Result<Opened, Unavailable> {
         self.confirmed(followed.name()).await?;
+        timeout(CONFIRMED, self.nodes.held()).await.map_err(|_| Unavailable)?;
         let (opened, version) = self.whole_room(followed.log()).await?;
         self.account(0, opened.history.bytes());
         let (replaced, in_doubt) = followed.begin(opened.history.clone(), version);
@@ -220,6 +225,18 @@ impl Broker for Redis {
         })
     }
 
+    fn bury<'a>(&'a self, log: Log<'a>, event: Box<[u8]>, dead: NodeId) -> Pending<'a, Result<(), PublishError>> {
+        Box::pin(async move { self.logs.bury(log, event, dead).await.map(|_| ()) })
+    }
+
+    fn node(&self) -> NodeId {
+        self.nodes.own()
+    }
+
+    fn is_dead(&self, node: NodeId) -> bool {
+        self.nodes.is_dead(node)
+    }
+
     fn change<'a>(&'a self, log: Log<'a>, change: Change<'a>) -> Pending<'a, Result<(), Unavailable>> {
         Box::pin(self.logs.change(log, change))
     }
@@ -251,7 +268,12 @@ impl Broker for Redis {
 
     fn run(&self) -> Pending<'_, ()> {
         Box::pin(async move {
-            tokio::join!(self.line.keep(), self.ears.listen(self.line.address(), self), self.settle());
+            tokio::join!(
+                self.line.keep(),
+                self.ears.listen(self.line.address(), self),
+                self.settle(),
+                self.stay_alive()
+            );
         })
     }
 
@@ -269,7 +291,7 @@ impl Broker for Redis {
     }
 
     fn is_ready(&self) -> bool {
-        self.health.is_there()
+        self.health.is_there() && self.nodes.is_held()
     }
 
     fn bytes(&self) -> usize {
@@ -293,7 +315,7 @@ impl Listener for Redis {
             Said::Event(position, node, event) => {
                 match Publication::new(followed.name().clone(), position, event.into()) {
                     Ok(publication) => {
-                        let publication = publication.by(Some(node).filter(|&node| node != self.logs.node()));
+                        let publication = publication.by(self.nodes.other(node));
                         self.offer(&followed, Arc::new(publication), follow::Heard::InOrder);
                     }
                     Err(error) => tracing::warn!(room = name, %error, "an event was heard that cannot be read"),

@@ -4,7 +4,8 @@
 --       the roster that changes, the nodes of the room[, the publisher's own key]
 -- ARGV  event, node, number of the publication on that node, events, bytes and milliseconds that are kept, channel, name
 --       of the log, milliseconds for which publishers' keys are known, milliseconds for which the log is known without
---       events, the peer that enters or leaves or nothing, its entry or nothing if it leaves
+--       events, the peer that enters or leaves or nothing, its entry or nothing if it leaves; or * and a dead node, whose
+--       roster goes: if it is gone already, somebody else has put the event into the log
 --
 -- The epoch of a log is when it began, in microseconds by the engine's clock, and odd.
 --
@@ -32,6 +33,10 @@ end
 local known = own and redis.call('GET', own)
 if known then
   return { 'known', known }
+end
+
+if peer == '*' and redis.call('EXISTS', roster) == 0 then
+  return { 'known', string.format('%s-%s-%s', seq or 0, epoch or 0, tag or '00000000') }
 end
 
 local time = redis.call('TIME')
@@ -92,7 +97,10 @@ redis.call('HSET', meta, 'epoch', epoch, 'seq', seq, 'tag', tag, 'bytes', bytes,
   node, math.max(last, number))
 redis.call('PEXPIRE', meta, known_ms)
 redis.call('PEXPIRE', events, age)
-if peer ~= '' then
+if peer == '*' then
+  redis.call('DEL', roster)
+  redis.call('SREM', nodes, entry)
+elseif peer ~= '' then
   if entry == '' then
     redis.call('HDEL', roster, peer)
   else

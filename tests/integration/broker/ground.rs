@@ -113,11 +113,8 @@ impl Ground {
         let (id, guest) = (NodeId::random(), Arc::new(Guest::default()));
         let subscriber: Arc<dyn Subscriber> = guest.clone();
         let broker = engine.start(&Prefix::default(), id, self.ceilings, Arc::downgrade(&subscriber));
-        let running = tokio::spawn({
-            let broker = broker.clone();
-            async move { broker.run().await }
-        });
-        let node = Node { broker, guest, id, running };
+        let mut node = Node { running: tokio::spawn(async {}), broker, guest, id };
+        node.run();
         let nothing = Sheet::new("nothing");
         until("a node to reach its engine", async || {
             let read = node.broker.read(nothing.log(), Position::start(1), 1).await;
@@ -136,9 +133,22 @@ pub(super) struct Node {
     running: JoinHandle<()>,
 }
 
+impl Node {
+    /// It reaches its engine from now on.
+    pub(super) fn run(&mut self) {
+        let broker = self.broker.clone();
+        self.running = tokio::spawn(async move { broker.run().await });
+    }
+
+    /// It does nothing more, and nobody is told.
+    pub(super) fn stop(&self) {
+        self.running.abort();
+    }
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
-        self.running.abort();
+        self.stop();
     }
 }
 

@@ -1,10 +1,14 @@
 //! Who is told what an engine delivers: it takes only the next event, as rooms do, and notes the rest.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use rallypoint::{
     broker::{Changed, Opened, Subscriber},
+    node::NodeId,
     room::{
         command::Present,
         history::{Append, Bounds, History, Publication},
@@ -20,6 +24,10 @@ use crate::support::within;
 #[derive(Default)]
 pub(super) struct Guest {
     rooms: Mutex<BTreeMap<RoomName, Room>>,
+    /// Nodes that it was told are dead.
+    dead: Mutex<BTreeSet<NodeId>>,
+    /// What its node was before it was held for dead, each time.
+    lives: Mutex<Vec<NodeId>>,
     news: watch::Sender<()>,
 }
 
@@ -109,6 +117,7 @@ impl Room {
                 self.roster.insert(peer.peer, Present { entry: peer, node });
             }
             (EventBody::PeerLeft { peer, .. }, _) => _ = self.roster.remove(&peer.peer),
+            (EventBody::NodeDown(down), _) => self.roster.retain(|_, present| present.node.to_string() != *down.node),
             _ => {}
         }
     }
@@ -192,6 +201,26 @@ impl Guest {
         within(what, news.wait_for(|()| self.look(name, &mut is_there))).await.expect("the sender is here");
     }
 
+    /// Waits until it is told that a node is dead.
+    pub(super) async fn hears_of_the_end_of(&self, node: NodeId) {
+        let mut news = self.news.subscribe();
+        within("the end of a node", news.wait_for(|()| self.dead.lock().contains(&node)))
+            .await
+            .expect("the sender is here");
+    }
+
+    /// How many nodes it was told are dead.
+    pub(super) fn dead(&self) -> usize {
+        self.dead.lock().len()
+    }
+
+    /// Waits until its node goes on as another; returns what it was.
+    pub(super) async fn hears_of_a_new_life(&self) -> NodeId {
+        let mut news = self.news.subscribe();
+        within("a new life", news.wait_for(|()| !self.lives.lock().is_empty())).await.expect("the sender is here");
+        self.lives.lock()[0]
+    }
+
     /// For those who read why a test gave up.
     pub(super) fn describe(&self, name: &RoomName) -> String {
         self.look(name, |room| {
@@ -226,6 +255,16 @@ impl Subscriber for Guest {
             Some(_) => room.take_change(changed),
             None => room.early_changes.push(changed),
         });
+    }
+
+    fn died(&self, node: NodeId) {
+        self.dead.lock().insert(node);
+        self.news.send_replace(());
+    }
+
+    fn reborn(&self, before: NodeId) {
+        self.lives.lock().push(before);
+        self.news.send_replace(());
     }
 
     fn roster(&self, log: &RoomName, roster: Vec<Present>) {

@@ -88,6 +88,16 @@ impl Ground {
         answer
     }
 
+    /// A command to the server that has the leases of the nodes.
+    pub(super) async fn at_the_leases(&self, command: &str) {
+        let mut taken = 0;
+        for redis in self.servers() {
+            let answer = redis.say(command).await.expect("the server is there");
+            taken += usize::from(answer.starts_with(':'));
+        }
+        assert_eq!(taken, 1, "{command}");
+    }
+
     /// A command to all servers.
     pub(super) async fn everywhere(&self, command: &str) {
         for redis in self.servers() {

@@ -7,6 +7,7 @@
 mod ground;
 mod guest;
 mod hurt;
+mod lives;
 mod losses;
 mod order;
 mod outages;
@@ -68,6 +69,12 @@ macro_rules! shared {
                 a_message_that_never_came_is_found_by_the_heads,
                 a_fork_of_which_nothing_is_heard_is_found_by_the_heads,
                 logs_that_are_closed_while_they_begin_anew_leave_no_bytes,
+            },
+            lives::{
+                a_node_that_is_gone_leaves_no_ghost,
+                a_node_that_was_held_for_dead_goes_on_as_another,
+                nobody_is_held_for_dead_because_the_engine_was_away,
+                a_node_without_a_lease_is_no_ghost_for_ever,
             },
             outages::{
                 followers_that_lose_their_connections_miss_nothing,

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::ground::{Ground, Node, Sheet, agree, bytes};
 use crate::support::until;
 
-fn member(order: Option<u64>, state: &str) -> Entry {
+pub(super) fn member(order: Option<u64>, state: &str) -> Entry {
     let state = RawValue::from_string(state.to_owned()).expect("JSON");
     Entry {
         peer: PeerId::random(),
@@ -27,9 +27,10 @@ fn member(order: Option<u64>, state: &str) -> Entry {
 }
 
 /// A member joins, and an event tells of it. Returns its order.
-async fn join(node: &Node, sheet: &Sheet, entry: &Entry) -> u64 {
+pub(super) async fn join(node: &Node, sheet: &Sheet, entry: &Entry) -> u64 {
     let event = bytes(EventBody::PeerJoined { peer: entry.clone() });
-    node.put(sheet, &event, &format!("join {}", entry.peer), Some(Change::Enter(entry))).await.position.seq
+    let key = format!("join {} {}", entry.peer, node.broker.node());
+    node.put(sheet, &event, &key, Some(Change::Enter(entry))).await.position.seq
 }
 
 /// A member leaves, and an event tells of it.
@@ -41,7 +42,7 @@ async fn leave(node: &Node, sheet: &Sheet, entry: &Entry, home: &Node) {
 }
 
 /// Waits until a node knows exactly these members of other nodes, with these orders.
-async fn knows(node: &Node, sheet: &Sheet, members: &[(&Entry, u64)]) {
+pub(super) async fn knows(node: &Node, sheet: &Sheet, members: &[(&Entry, u64)]) {
     let mut members: Vec<_> = members.iter().map(|(entry, order)| (entry.peer, *order)).collect();
     members.sort_unstable();
     let there = async || (node.guest.roster(&sheet.name) == members).then_some(());

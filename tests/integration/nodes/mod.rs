@@ -1,8 +1,9 @@
 //! Several nodes that share a Redis: what is said on one is heard on the other.
 
+mod lives;
 mod outage;
 
-use rallypoint::config::Config;
+use rallypoint::{broker::Engine, config::Config};
 use rallypoint_proof::redis::Redis;
 use rallypoint_protocol::Encoding;
 use serde_json::{Value, json};
@@ -32,14 +33,25 @@ impl Site {
 
     /// One more node, that takes guests on.
     async fn node(&self, change: impl Fn(&mut Config)) -> Node {
-        let url = self.engine.url();
         let node = Node::with(|config| {
-            config.engine = url.parse().expect("an engine's address");
+            config.engine = self.engine();
             change(config);
         })
         .await;
         is_ready(&node, true).await;
         node
+    }
+
+    /// One more node, that can be killed.
+    async fn mortal(&self) -> Node {
+        let engine = self.engine();
+        let node = Node::apart(|config| config.engine = engine).await;
+        is_ready(&node, true).await;
+        node
+    }
+
+    fn engine(&self) -> Engine {
+        self.engine.url().parse().expect("an engine's address")
     }
 
     async fn guest(&self, node: usize, pass: &Pass) -> Wire {

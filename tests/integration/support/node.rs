@@ -13,7 +13,11 @@ use rallypoint::{
 };
 use rallypoint_client::{Client, Events, Options};
 use rallypoint_protocol::Encoding;
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::oneshot,
+    task::JoinHandle,
+};
 
 use super::{
     Answer, Ask, PATIENCE, Pass, pass,
@@ -30,6 +34,17 @@ pub(crate) struct Node {
     pub(crate) hub: Arc<Hub>,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
+    apart: Apart,
+}
+
+/// The threads of a node that can be killed; most share those of their test.
+#[derive(Default)]
+struct Apart(Option<Runtime>);
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(Runtime::shutdown_background);
+    }
 }
 
 /// What is open on a server, by the name in `/metrics` without `rallypoint_`.
@@ -49,7 +64,20 @@ impl Node {
         let (address, hub) = (server.address(), server.hub().clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(server.run(async move { _ = stopped.await }));
-        Self { address, hub, stop: Some(stop), serving }
+        Self { address, hub, stop: Some(stop), serving, apart: Apart::default() }
+    }
+
+    /// A server on threads of its own.
+    pub(crate) async fn apart(change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+        let threads = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a thread");
+        let mut node = threads.spawn(Self::with(change)).await.expect("the configuration is good");
+        node.apart = Apart(Some(threads));
+        node
+    }
+
+    /// A server on threads of its own is gone in the middle of whatever it does.
+    pub(crate) fn kill(self) {
+        assert!(self.apart.0.is_some(), "it has no threads of its own");
     }
 
     /// A server that listens, and accepts nobody.

@@ -37,7 +37,7 @@ impl Ground {
         while line.ask(redis::pipe().cmd("PING")).await.is_err() {
             tokio::task::yield_now().await;
         }
-        Logs::new(line, Names::new(&Prefix::default()), NodeId::random())
+        Logs::new(line, Names::new(&Prefix::default()), Arc::new(Nodes::new(NodeId::random())))
     }
 
     fn log(&self) -> Log<'_> {
