@@ -432,6 +432,25 @@ mod tests {
         }
     }
 
+    const BOB: PeerId = PeerId(uuid::Uuid::from_u128(0xb0b));
+
+    /// Bob's node is dead.
+    fn node_down(handle: Option<u32>) -> NodeDown {
+        let bob = Gone { peer: BOB, handle, user: UserName::new("bob").unwrap(), name: None };
+        NodeDown { node: "00000000000000aa".into(), count: 1, spectators: 2, left: vec![bob], more: true }
+    }
+
+    #[test]
+    fn a_dead_node_is_told_with_the_handles_that_its_members_had_here() {
+        let event = Event { time: Millis(5.0), from: None, body: EventBody::NodeDown(node_down(None)) };
+        let (room, position) = (RoomName::new("a").unwrap(), Position::parse("0000000000000001.2.00000003").unwrap());
+        let ServerMessage::NodeDown(told) = event.to_message(&room, position, None, |peer| (peer == BOB).then_some(7))
+        else {
+            panic!("another message")
+        };
+        assert_eq!((told.down.left[0].handle, told.down.count, told.down.more), (Some(7), 1, true));
+    }
+
     #[test]
     fn stored_bytes_read_back() {
         let user = UserName::new("ada").unwrap();
@@ -445,6 +464,12 @@ mod tests {
                 EventBody::Presence(Presence::default()),
                 r#"{"count":0,"spectators":0,"joined":[],"left":[],"more":false}"#,
             ),
+            (
+                EventBody::NodeDown(node_down(Some(7))),
+                &format!(
+                    r#"{{"node":"00000000000000aa","count":1,"spectators":2,"left":[{{"peer":"{BOB}","user":"bob"}}],"more":true}}"#
+                ),
+            ),
         ] {
             let event = Event { time: Millis(5.5), from: from.clone(), body };
             let bytes = event.to_bytes();
@@ -453,7 +478,9 @@ mod tests {
                 event.kind()
             );
             assert_eq!(String::from_utf8(bytes.clone()).unwrap(), text);
-            assert_eq!(Event::from_bytes(&bytes).unwrap().to_bytes(), bytes);
+            let read = Event::from_bytes(&bytes).unwrap();
+            assert_eq!(std::mem::discriminant(&read.body), std::mem::discriminant(&event.body));
+            assert_eq!(read.to_bytes(), bytes);
         }
     }
 

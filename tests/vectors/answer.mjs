@@ -84,6 +84,7 @@ export const ANSWERS = {
   message: { ...event, from, text: f.text },
   event: { ...event, kind: f.kind, data: f.any, from },
   presence: { ...event, ...counts, joined: f.list(nested(shared), 0, 20), left: f.list(nested(gone), 0, 20), more: f.boolean },
+  'node-down': { ...event, node: f.node, ...counts, left: f.list(nested(gone), 0, 100), more: f.boolean },
   notification: { message: f.text, data: f.optional(f.any), time: f.number, position: f.position },
   offer: signal,
   answer: signal,

@@ -200,7 +200,7 @@ const FILES = {
     checkFeed,
     (vectors) => {
       const kinds = new Set(vectors.map(({ feed }) => feed.kind));
-      for (const kind of ['peer-joined', 'peer-left', 'message', 'presence', 'notification']) assert.ok(kinds.has(kind), kind);
+      for (const kind of ['peer-joined', 'peer-left', 'message', 'presence', 'node-down', 'notification']) assert.ok(kinds.has(kind), kind);
     },
   ],
   'invalid.json': [
@@ -285,6 +285,8 @@ const FAULTS = [
   ['server.json', 'joined', (v) => { v.json.members[0].polite = 1; }],
   ['server.json', 'typing-on', (v) => { v.msgpack = v.msgpack.slice(0, -2); }],
   ['server.json', 'latency', (v) => { v.json.extra = true; v.msgpack = Buffer.from(encode(v.json)).toString('hex'); }],
+  ['server.json', 'node-down', (v) => { v.json.node = v.json.node.slice(1); v.msgpack = Buffer.from(encode(v.json)).toString('hex'); }],
+  ['server.json', 'node-down', (v) => { v.json.left = Array(101).fill(v.json.left[1]); v.msgpack = Buffer.from(encode(v.json)).toString('hex'); }],
   ['moves.json', 'client-latest', (v) => { v.fields.seq += 1; }],
   ['moves.json', 'client-everything-as-uint8', (v) => { v.canonical = true; }],
   ['moves.json', 'client-payload-nan', (v) => { v.payload_json = 'NaN'; }],

@@ -4,6 +4,7 @@ import { parsePosition } from './position.mjs';
 
 const NAME = /^[A-Za-z0-9._~:@/-]{1,128}$/;
 const KIND = /^[a-z][a-z0-9._-]{0,63}$/;
+const NODE = /^[0-9a-f]{16}$/;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const RESERVED_KIND = /^(?:connected|reset|state|error|open|heartbeat|presence|notification|message|peer-.*|node-.*)$/;
 export const UINT16_MAX = 2 ** 16 - 1;
@@ -89,6 +90,11 @@ export function kind(value) {
 export function peer(value) {
   string(value);
   demand(UUID.test(value), 602, 'not a peer id');
+}
+
+export function node(value) {
+  string(value);
+  demand(NODE.test(value), 602, 'not a node');
 }
 
 export function position(value) {

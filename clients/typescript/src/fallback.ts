@@ -259,6 +259,8 @@ export class Fallback implements Carrier {
     } else if (message.type === 'presence') {
       message.joined.forEach(({ peer }) => peers.add(peer));
       message.left.forEach(({ peer }) => peers.delete(peer));
+    } else if (message.type === 'node-down') {
+      message.left.forEach(({ peer }) => peers.delete(peer));
     }
     this.#listener.message(message, covers(place.head, position));
   }

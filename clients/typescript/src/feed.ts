@@ -38,7 +38,7 @@ export interface WatchOptions {
 export interface FeedEvent {
   room: string;
   position: Position;
-  /** `message`, `peer-joined`, `peer-left`, `presence`, `notification`, or the application's own. */
+  /** `message`, `peer-joined`, `peer-left`, `presence`, `node-down`, `notification`, or the application's own. */
   kind: string;
   /** Unix ms. */
   time: number;

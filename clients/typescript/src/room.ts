@@ -7,8 +7,8 @@ import { RequestError, UnsupportedError } from './errors.js';
 import type { Inside, RoomHost, RoomInside } from './room/inside.js';
 import { Roster, type Member, type Move } from './room/roster.js';
 import type {
-  AppEvent, Author, Joined, LeaveReason, Members, MessageEvent, Ok, PeerEntry, PeerJoined, PeerLeft, Position, Presence,
-  Reset, ResetReason, ServerMessage, Signal,
+  AppEvent, Author, Joined, LeaveReason, Members, MessageEvent, NodeDown, Ok, PeerEntry, PeerJoined, PeerLeft, Position,
+  Presence, Reset, ResetReason, ServerMessage, Signal,
 } from './wire.js';
 
 /** Where a move goes, and what it is about. */
@@ -44,6 +44,8 @@ export interface RoomEvents {
   'peer-joined': Late<PeerJoined>;
   'peer-left': Late<PeerLeft>;
   presence: Late<Presence>;
+  /** A node of a cluster is dead. `peer-left` follows for each of `left`, with the reason `lost`. */
+  'node-down': Late<NodeDown>;
   /** Somebody's public state, round trip or typing changed, or who is here. */
   members: ReadonlyMap<string, Member>;
   typing: { peer: string; from: Author; on: boolean };
@@ -335,6 +337,18 @@ export class Room extends Emitter<RoomEvents> {
         this.#came(message.joined, missed, message.count);
         this.#went(message.left, missed, message.count);
         return this.#tell(message.type, { ...message, missed });
+      case 'node-down': {
+        const { room, time, position } = message;
+        // Who is told of it lives on another node, and is in the list only because it came over late.
+        const left = message.left.filter(({ peer }) => peer !== this.you.peer);
+        if (!missed) this.#spectators = message.spectators;
+        this.#went(left, missed, message.count);
+        this.#tell(message.type, { ...message, missed });
+        for (const peer of left) {
+          this.#tell('peer-left', { type: 'peer-left', room, time, position, peer, reason: 'lost', missed });
+        }
+        return;
+      }
       case 'message':
         return this.#tell(message.type, { ...message, missed });
       case 'event':

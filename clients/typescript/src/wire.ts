@@ -106,8 +106,18 @@ export interface Presence extends Logged {
   more: boolean;
 }
 
+/** A node of a cluster is dead, and its members are gone. */
+export interface NodeDown extends Logged {
+  type: 'node-down';
+  node: string;
+  count: number;
+  spectators: number;
+  left: LeftPeer[];
+  more: boolean;
+}
+
 /** Whatever stands in a room's log. */
-export type RoomEvent = MessageEvent | AppEvent | PeerJoined | PeerLeft | Presence;
+export type RoomEvent = MessageEvent | AppEvent | PeerJoined | PeerLeft | Presence | NodeDown;
 
 /** The bounds of a session (section 5, `connected`). */
 export interface Limits {

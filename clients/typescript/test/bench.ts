@@ -32,7 +32,7 @@ export const claims = (exp: number): string => `h.${btoa(JSON.stringify({ sub: '
 /** What a room tells, as short text. */
 export function hear(room: Room): string[] {
   const heard: string[] = [];
-  const names: (keyof RoomEvents)[] = ['shown', 'message', 'event', 'peer-joined', 'peer-left', 'presence', 'typing', 'move', 'reset', 'left'];
+  const names: (keyof RoomEvents)[] = ['shown', 'message', 'event', 'peer-joined', 'peer-left', 'presence', 'node-down', 'typing', 'move', 'reset', 'left'];
   for (const name of names) {
     room.on(name, (event) => {
       const { position = '', missed = false } = event as { position?: string; missed?: boolean };

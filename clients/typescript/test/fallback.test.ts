@@ -85,6 +85,9 @@ test('a room is shown as a session would see it, and its events are the same mes
   tell(10, 'score', 3);
   const presence = { count: 2, spectators: 0, joined: [entry('p3')], left: [entry('p1')], more: false };
   tell(11, 'presence', presence);
+  const down = { node: '00000000000000aa', count: 0, spectators: 0, left: [entry('p3')], more: false };
+  tell(12, 'node-down', down);
+  tell(13, 'peer-joined', { peer: entry('p3') });
   await settle();
   const logged = (seq: number) => ({ room: 'r', position: at(seq), time: seq });
   assert.deepEqual(messages, [
@@ -92,6 +95,8 @@ test('a room is shown as a session would see it, and its events are the same mes
     { type: 'peer-left', ...logged(8), peer: entry('p2'), reason: 'lost' },
     { type: 'event', ...logged(10), kind: 'score', data: 3 },
     { type: 'presence', ...logged(11), ...presence },
+    { type: 'node-down', ...logged(12), ...down },
+    { type: 'peer-joined', ...logged(13), peer: { ...entry('p3'), order: 13 } },
   ]);
   fallback.close();
 });

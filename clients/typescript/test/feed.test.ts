@@ -469,11 +469,13 @@ test('names are learnt from events', async () => {
   const stream = await world.next(0);
   await greet(stream);
   const from = { peer: 'p3', user: 'cid' };
-  const [ann, bob] = [{ peer: 'p1', user: 'ann', name: 'Ann' }, { peer: 'p2', user: 'bob' }];
+  const [ann, bob, eve] = [{ peer: 'p1', user: 'ann', name: 'Ann' }, { peer: 'p2', user: 'bob' }, { peer: 'p4', user: 'eve' }];
   stream.block('peer-joined', event(1, { kind: 'peer-joined', data: { peer: ann } }), 'c');
   stream.block('peer-joined', event(2, { kind: 'peer-joined', data: { peer: bob } }), 'c');
   stream.block('message', event(3, { kind: 'message', from, data: { text: 'hi' } }), 'c');
   stream.block('peer-left', event(4, { kind: 'peer-left', data: { peer: bob, reason: 'left' } }), 'c');
+  stream.block('peer-joined', event(5, { kind: 'peer-joined', data: { peer: eve } }), 'c');
+  stream.block('node-down', event(6, { kind: 'node-down', data: { left: [eve] } }), 'c');
   await settle();
   assert.deepEqual([...feed.peers('r')], [['p1', ann], ['p3', from]]);
   assert.equal(feed.peers('other').size, 0);

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RequestError } from '../src/errors.js';
 import { inside } from '../src/room.js';
-import { at, Bench, chat, entry, hear, joined, ME, OTHER, THIRD } from './bench.js';
+import { at, Bench, chat, entry, hear, joined, ME, OTHER, RESUMED, THIRD } from './bench.js';
 
 test('a room is shown with what came with it, once somebody can listen', async () => {
   const bench = new Bench();
@@ -51,18 +51,69 @@ test('a room shows who is here, who types, and how they are', async () => {
   assert.deepEqual([room.members.size, room.count, heard], [1, 1, ['typing', 'peer-left 11']]);
 });
 
-test('a call tells of a change once the member has it', async () => {
-  /** A connection that never comes about. */
-  class Idle extends EventTarget {
-    readonly connectionState = 'new';
-    readonly signalingState = 'stable';
-    getTransceivers = () => [];
-    setConfiguration(): void {}
-    close(): void {}
-  }
+/** A connection that never comes about. */
+class Idle extends EventTarget {
+  readonly connectionState = 'new';
+  readonly signalingState = 'stable';
+  getTransceivers = () => [];
+  setConfiguration(): void {}
+  close(): void {}
+}
+const idle = { data: true, RTCPeerConnection: Idle as unknown as typeof RTCPeerConnection };
+
+const down = (seq: number, count: number, ...left: string[]) => ({
+  type: 'node-down', room: 'a', time: 1, position: at(seq), node: '00000000000000aa', count, spectators: 4, more: false,
+  left: left.map((peer) => ({ peer, user: 'u' })),
+});
+
+test('the members of a dead node leave the room, its state and the call, one by one', async () => {
+  const bench = new Bench();
+  const fourth = '00000000-0000-4000-8000-000000000004';
+  const members = [entry(OTHER, 2), entry(THIRD, 3), entry(fourth, 4)];
+  const room = await bench.inRoom({ members, count: 4, state: [{ from: 2, key: 0, seq: 1, time: 1, data: 1 }] });
+  const call = await room.call(idle);
+  const heard = hear(room);
+  const seen: unknown[] = [];
+  room.on('node-down', ({ node, left }) => seen.push([node, left.length, room.members.size]));
+  room.on('peer-left', ({ peer, reason, time }) => seen.push([peer.peer, reason, time]));
+  bench.socket.hear(down(11, 2, OTHER, THIRD));
+  assert.deepEqual([[...room.members.keys()], room.count, room.spectators, room.state.size], [[ME, fourth], 2, 4, 0]);
+  assert.deepEqual([...call.peers.keys()], [fourth]);
+  assert.deepEqual(heard, ['node-down 11', 'peer-left 11', 'peer-left 11']);
+  assert.deepEqual(seen, [['00000000000000aa', 2, 2], [OTHER, 'lost', 1], [THIRD, 'lost', 1]]);
+  bench.socket.hear({ type: 'peer-joined', room: 'a', time: 1, position: at(12), peer: entry(OTHER, 9, 12) });
+  assert.deepEqual([[...room.members.keys()], room.count, [...call.peers.keys()]], [[ME, fourth, OTHER], 3, [fourth, OTHER]]);
+  call.end();
+});
+
+test('whoever is among those of a dead node stays in the room, and reads on behind it', async () => {
   const bench = new Bench();
   const room = await bench.inRoom();
-  const call = await room.call({ data: true, RTCPeerConnection: Idle as unknown as typeof RTCPeerConnection });
+  const heard = hear(room);
+  bench.socket.hear(down(11, 2, ME));
+  assert.deepEqual([[...room.members.keys()], room.count, room.isLeft, heard], [[ME, OTHER], 2, false, ['node-down 11']]);
+  const hello = await bench.again(RESUMED);
+  assert.deepEqual(hello?.['positions'], { a: at(11) });
+});
+
+test('a node that died while we were away is told as missed, and the room is as it is shown', async () => {
+  const bench = new Bench();
+  const room = await bench.inRoom();
+  const heard = hear(room);
+  const then: number[] = [];
+  room.on('node-down', () => then.push(room.members.size, room.count, room.spectators));
+  await bench.again(RESUMED);
+  bench.socket.hear(joined(null, 12, { missed: [down(11, 1, ME, OTHER)] }));
+  await bench.env.turn(0);
+  assert.deepEqual(then, [2, 2, 0], 'what was missed changes nothing of what is known');
+  assert.deepEqual(heard, ['node-down 11 missed', 'peer-left 11 missed', 'shown missed']);
+  assert.deepEqual([room.members.size, room.count, room.spectators], [2, 2, 0]);
+});
+
+test('a call tells of a change once the member has it', async () => {
+  const bench = new Bench();
+  const room = await bench.inRoom();
+  const call = await room.call(idle);
   const seen: unknown[] = [];
   call.on('change', ({ member }) => seen.push([member?.state, member?.rtt]));
   bench.socket.hear({ type: 'peer-updated', room: 'a', peer: OTHER, state: { muted: true } });

@@ -168,6 +168,11 @@ class View {
       if (isNews) this.#count -= 1;
       this.fleet.left(peer);
     }
+    if (kind === 'node-down') {
+      const { count, spectators, left } = data as { count: number; spectators: number; left: { peer: string }[] };
+      if (isNews) [this.#count, this.#spectators] = [count, spectators];
+      for (const gone of left) this.fleet.left(gone.peer);
+    }
     const told = words(event);
     this.#write(told.kind, told.who, told.what, event.time, { seq: `${seq}`, follows });
     // The feed moves its cursor when all who listen have heard.

@@ -40,6 +40,11 @@ export function words(event: FeedEvent): { kind: string; who: string; what: stri
     return { kind: 'left', who: called(map['peer']), what: `has left (${cut(String(map['reason']))})` };
   if (kind === 'presence')
     return { kind: 'presence', who: '', what: `${json(map['count'])} members, ${json(map['spectators'])} spectators` };
+  if (kind === 'node-down') {
+    const left = Array.isArray(map['left']) ? map['left'] : [];
+    const gone = left.map(called).join(', ') || 'nobody';
+    return { kind: 'left', who: cut(gone + (map['more'] === true ? ', …' : '')), what: 'lost with a node of the cluster' };
+  }
   if (kind === 'notification' && typeof map['message'] === 'string') {
     return {
       kind: 'notification',

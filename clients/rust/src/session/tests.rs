@@ -80,6 +80,11 @@ fn a_resume_says_where_everything_stands() {
     bench.hear(watching(None, "b", 20));
     assert_eq!((stands(&bench, "a"), stands(&bench, "b")), (Some(10), Some(20)));
     let peer = json!({ "peer": OTHER, "handle": 2, "user": "bob" });
+    let me = json!({ "peer": ME, "handle": 1, "user": "ada" });
+    let down = |gone: &Value| {
+        let node = "00000000000000aa";
+        json!({ "type": "node-down", "node": node, "count": 1, "spectators": 0, "left": [gone], "more": false })
+    };
     let event = |seq: u64, mut fields: Value| {
         let common = json!({ "room": "a", "time": 1, "position": at(seq) });
         fields.as_object_mut().unwrap().extend(common.as_object().unwrap().clone());
@@ -91,6 +96,9 @@ fn a_resume_says_where_everything_stands() {
         (13, json!({ "type": "event", "kind": "goal", "data": null })),
         (14, json!({ "type": "presence", "count": 1, "spectators": 0, "joined": [], "left": [], "more": false })),
         (15, json!({ "type": "peer-left", "peer": peer, "reason": "left" })),
+        (16, down(&peer)),
+        // Whoever is in the list stays a member until it is told otherwise.
+        (17, down(&me)),
         (3, json!({ "type": "reset", "reason": "epoch", "members": [], "count": 0, "state": [] })),
     ] {
         bench.hear(event(seq, fields));
@@ -112,7 +120,7 @@ fn a_resume_says_where_everything_stands() {
     bench.hear(reset);
     assert_eq!(bench.resume().notifications_since, Some(at(200)));
     // Kicked out of the room.
-    bench.hear(event(16, json!({ "type": "peer-left", "peer": { "peer": ME, "user": "ada" }, "reason": "kicked" })));
+    bench.hear(event(18, json!({ "type": "peer-left", "peer": { "peer": ME, "user": "ada" }, "reason": "kicked" })));
     assert_eq!(stands(&bench, "a"), None);
 }
 

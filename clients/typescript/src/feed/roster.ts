@@ -23,8 +23,8 @@ export class Roster {
       this.#add(room, (data as { peer: PeerEntry }).peer);
     } else if (kind === 'peer-left') {
       this.#rooms.get(room)?.delete((data as { peer: PeerEntry }).peer.peer);
-    } else if (kind === 'presence') {
-      const { joined, left } = data as { joined: PeerEntry[]; left: PeerEntry[] };
+    } else if (kind === 'presence' || kind === 'node-down') {
+      const { joined = [], left } = data as { joined?: PeerEntry[]; left: PeerEntry[] };
       joined.forEach((peer) => this.#add(room, peer));
       left.forEach(({ peer }) => this.#rooms.get(room)?.delete(peer));
     } else if (from?.peer !== undefined && !this.#rooms.get(room)?.has(from.peer)) {

@@ -23,6 +23,10 @@ export function messageOf({ room, position, kind, time, from, data }: FeedEvent)
       const told = data as { count: number; spectators: number; joined: PeerEntry[]; left: LeftPeer[]; more: boolean };
       return { type: kind, ...logged, ...told };
     }
+    case 'node-down': {
+      const told = data as { node: string; count: number; spectators: number; left: LeftPeer[]; more: boolean };
+      return { type: kind, ...logged, ...told };
+    }
     case 'notification':
       return { type: kind, time, position, ...(data as { message: string; data?: unknown }) };
     default:

@@ -314,6 +314,7 @@ export class Session {
       case 'message':
       case 'event':
       case 'presence':
+      case 'node-down':
         this.#event(message);
         break;
       case 'reset':
