@@ -14,6 +14,11 @@ impl NodeId {
         Self(Uuid::new_v4().as_u64_pair().0.try_into().unwrap_or(NonZeroU64::MIN))
     }
 
+    /// By its number, which is never 0.
+    pub fn new(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
     /// As a number.
     pub fn number(self) -> u64 {
         self.0.get()

@@ -167,6 +167,10 @@ impl fmt::Display for PeerId {
 
 impl<'de> Deserialize<'de> for PeerId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Nodes write it to each other in bytes.
+        if !deserializer.is_human_readable() {
+            return Uuid::deserialize(deserializer).map(Self);
+        }
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         Self::parse(&text).map_err(|_| de::Error::custom(crate::codec::BAD_NAME))
     }

@@ -3,13 +3,16 @@
 //! `[lane, room, key, seq, (to,) payload]` from clients, `[lane, room, from, key, seq, time,
 //! payload]` from the server; byte by byte in `protocol/README.md`.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     code::ErrorCode,
     msgpack::{self, Head, Reader},
 };
 
 /// The delivery promise of a move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Lane {
     /// The newest per (sender, key) arrives; older ones may be skipped.
     Latest,

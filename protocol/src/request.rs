@@ -53,7 +53,8 @@ pub const STATE_HZ_MAX: f64 = 10.0;
 const STATE_EVERY_MS_MAX: f64 = 3_600_000.0;
 
 /// Which of the three WebRTC messages a signal is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum SignalKind {
     /// An SDP offer.
     Offer,

@@ -17,6 +17,7 @@ use rallypoint_protocol::{Position, RoomName, code::ErrorCode, event::Millis};
 use super::{
     Broker, Ceilings, Change, Dedup, Ends, Log, Opened, Pending, PublishError, Published, Subscriber, Unavailable,
     Unread,
+    parcel::{Parcel, Whisper},
 };
 use crate::{
     node::NodeId,
@@ -210,6 +211,10 @@ impl Broker for Memory {
         false
     }
 
+    fn send(&self, _: NodeId, _: Parcel) {}
+
+    fn whisper(&self, _: &RoomName, _: Whisper) {}
+
     fn open<'a>(&'a self, log: Log<'a>) -> Pending<'a, Result<Opened, PublishError>> {
         let opened = loop {
             match self.find_or_create(log) {
@@ -301,6 +306,8 @@ mod tests {
         fn roster(&self, _: &RoomName, _: Vec<Present>) {}
         fn died(&self, _: NodeId) {}
         fn reborn(&self, _: NodeId) {}
+        fn parcels(&self, _: Vec<Parcel>) {}
+        fn whispers(&self, _: &RoomName, _: Vec<Whisper>) {}
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! What it delivers may come twice, late or out of order; rooms take only the next event.
 
 pub mod memory;
+pub mod parcel;
 #[cfg(feature = "redis")]
 pub mod redis;
 
@@ -22,6 +23,8 @@ use rallypoint_protocol::{
 };
 use serde::Deserialize;
 use thiserror::Error;
+
+use parcel::{Parcel, Whisper};
 
 use crate::{
     node::NodeId,
@@ -307,6 +310,12 @@ pub trait Broker: Send + Sync {
     /// Whether a node is dead, as far as is known: whoever is in a roster of its is not there.
     fn is_dead(&self, node: NodeId) -> bool;
 
+    /// Hands something to a node whose members it concerns.
+    fn send(&self, node: NodeId, parcel: Parcel);
+
+    /// Hands something to all other nodes that have a room open.
+    fn whisper(&self, room: &RoomName, whisper: Whisper);
+
     /// Opens a log for a room of this node: what it begins with. Until it is closed the log lives on, and whatever happens
     /// after that is delivered.
     fn open<'a>(&'a self, log: Log<'a>) -> Pending<'a, Result<Opened, PublishError>>;
@@ -359,4 +368,10 @@ pub trait Subscriber: Send + Sync {
 
     /// This node was held for dead, and is another one from now on: its rooms have to be told of their members again.
     fn reborn(&self, before: NodeId);
+
+    /// What another node [sent](Broker::send).
+    fn parcels(&self, parcels: Vec<Parcel>);
+
+    /// What another node has [whispered](Broker::whisper).
+    fn whispers(&self, room: &RoomName, whispers: Vec<Whisper>);
 }

@@ -1,10 +1,15 @@
 //! What a room is told before it can take it: an event before the one that it follows, and all that comes while the room
 //! is still being loaded.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use rallypoint_protocol::PeerId;
 
 use crate::{
-    broker::{Changed, Opened},
+    broker::{Changed, Opened, parcel::Step},
     room::{command::Present, history::Publication},
 };
 
@@ -21,6 +26,8 @@ pub(super) struct Early {
     roster: Option<Vec<Present>>,
     /// And these came or went after that.
     changes: Vec<Changed>,
+    /// Moves of members of other nodes whose join has not come yet.
+    steps: VecDeque<Step>,
 }
 
 impl Early {
@@ -53,6 +60,24 @@ impl Early {
     /// A member of another node.
     pub(super) fn change(&mut self, changed: Changed) {
         self.changes.push(changed);
+    }
+
+    /// A move of somebody who is not known yet.
+    pub(super) fn step(&mut self, step: Step) {
+        if self.steps.len() >= EARLY_MAX {
+            self.steps.pop_front();
+        }
+        self.steps.push_back(step);
+    }
+
+    /// The moves of those who are known by now.
+    pub(super) fn ripe(&mut self, is_known: impl Fn(PeerId) -> bool) -> Vec<Step> {
+        if self.steps.is_empty() {
+            return Vec::new();
+        }
+        let (ripe, early) = std::mem::take(&mut self.steps).into_iter().partition(|step| is_known(step.peer));
+        self.steps = early;
+        Vec::from(ripe)
     }
 
     /// What a room begins with that was read as `opened`, and what changed in it since.

@@ -15,10 +15,7 @@ use super::{
     sessions::{SessionCell, Standing},
     turn::Turn,
 };
-use crate::{
-    room::command::{Command, Outcome},
-    session::Part,
-};
+use crate::{broker::parcel::Whisper, session::Part};
 
 /// Lost sessions by their loss. The grace is one for all, so the first loss ends first.
 #[derive(Default)]
@@ -157,10 +154,12 @@ impl Hub {
             session.lock().seats().iter().filter(members).map(|seat| seat.place.clone()).collect();
         let _turn = Turn::begin();
         for cell in cells {
-            let Some(mut state) = cell.lock() else { continue };
-            state.became(session, "lost", Some(reason));
-            if let Ok(Outcome::Hushed { typing: true }) = state.room.apply(Command::Hush(session.peer()), self.now()) {
-                state.tell_typing(session.peer(), false);
+            match cell.lock() {
+                Some(state) => state.became(session, "lost", Some(reason)),
+                None => continue,
+            }
+            if self.falls_silent(&cell, session.peer()) {
+                self.whisper(&cell, Whisper::Typing(session.peer(), false));
             }
         }
     }

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod clock;
 mod debts;
 mod early;
+mod elsewhere;
 pub mod feeds;
 pub mod link;
 mod lost;
@@ -50,6 +51,7 @@ use crate::{
     broker::{
         Broker, Ceilings, Change, Changed, Dedup, Ends, Log, Opened, PublishError, Published, Subscriber, Unavailable,
         Unread,
+        parcel::{Parcel, Whisper},
     },
     config::{Config, Limits},
     ice::{Given, Ice},
@@ -669,6 +671,9 @@ impl Subscriber for Hub {
             self.users.notify(user, &publication);
         } else if let Some(cell) = self.rooms.get(&publication.log) {
             cell.deliver(publication, self.now());
+            if self.broker.is_shared() {
+                self.take_early_steps(&cell);
+            }
         }
     }
 
@@ -697,6 +702,7 @@ impl Subscriber for Hub {
         };
         if let Some(cell) = self.rooms.get(log) {
             cell.changed(changed);
+            self.take_early_steps(&cell);
             self.owe_burials(log, home);
         }
     }
@@ -706,6 +712,7 @@ impl Subscriber for Hub {
         let homes: Vec<_> = roster.iter().map(|present| present.node).collect();
         if let Some(cell) = self.rooms.get(log) {
             cell.roster(roster);
+            self.take_early_steps(&cell);
             self.owe_burials(log, homes);
         }
     }
@@ -716,6 +723,18 @@ impl Subscriber for Hub {
 
     fn reborn(&self, before: NodeId) {
         self.owe_returns(before);
+    }
+
+    fn parcels(&self, parcels: Vec<Parcel>) {
+        let _turn = Turn::begin();
+        parcels.into_iter().for_each(|parcel| self.take_parcel(parcel));
+    }
+
+    fn whispers(&self, room: &RoomName, whispers: Vec<Whisper>) {
+        let _turn = Turn::begin();
+        if let Some(cell) = self.rooms.get(room) {
+            whispers.into_iter().for_each(|whisper| self.take_whisper(&cell, whisper));
+        }
     }
 }
 

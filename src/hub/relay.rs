@@ -14,17 +14,30 @@ use rallypoint_protocol::{
 
 use super::{
     Hub,
+    elsewhere::Away,
     link::Out,
     note::Verdict,
-    rooms::{RoomCell, Seated},
+    rooms::{RoomCell, Seated, State},
     sessions::SessionCell,
     turn::{self, Turn},
 };
 use crate::{
+    broker::parcel::Parcel,
     frame::{Frame, Label},
     room::command::{Command, Move, Outcome},
     session::{Refusal, outbox::Slot},
 };
+
+/// A move that the room took, on its way to those who get it.
+pub(super) struct Numbered {
+    pub(super) lane: Lane,
+    pub(super) key: u16,
+    pub(super) seq: u32,
+    /// When it came, Unix milliseconds.
+    pub(super) time: u64,
+    pub(super) to: Option<Vec<u32>>,
+    pub(super) payload: Payload,
+}
 
 /// A move that the session let through.
 struct Step {
@@ -72,28 +85,42 @@ impl Hub {
         let _turn = Turn::begin();
         let Step { lane, key, seq, to, payload, size } = step;
         let named = to.is_some();
-        let mut state = cell.lock_for_a_move().ok_or(ErrorCode::NotJoined)?;
-        let state = &mut *state;
-        let command = Move { peer: session.peer(), lane, key, seq, named, payload: payload.clone() };
-        let outcome = state.room.apply(Command::Move(command), now)?;
-        if let Some(tap) = &state.tap {
-            let verdict = if matches!(outcome, Outcome::Relayed { .. }) { Verdict::Ok } else { Verdict::Stale };
-            tap.moved(&state.room, session, lane, size, verdict);
-        }
-        let Outcome::Relayed { from, seq } = outcome else {
-            self.metrics().moves_stale.inc();
-            return Ok(());
+        let away = {
+            let mut state = cell.lock_for_a_move().ok_or(ErrorCode::NotJoined)?;
+            let state = &mut *state;
+            let peer = session.peer();
+            let command = Move { peer, lane, key, seq, named, passed: None, payload: payload.clone() };
+            let outcome = state.room.apply(Command::Move(command), now)?;
+            if let Some(tap) = &state.tap {
+                let verdict = if matches!(outcome, Outcome::Relayed { .. }) { Verdict::Ok } else { Verdict::Stale };
+                tap.moved(&state.room, session, lane, size, verdict);
+            }
+            let Outcome::Relayed { from, seq } = outcome else {
+                self.metrics().moves_stale.inc();
+                return Ok(());
+            };
+            self.metrics().moved(lane);
+            let step = Numbered { lane, key, seq, time: now.whole(), to, payload };
+            let away = state.room.is_apart().then(|| Away::of(&state.room, peer, &step)).flatten();
+            self.hand_out(cell, state, from, step, now);
+            away
         };
-        self.metrics().moved(lane);
-        let name = cell.name().clone();
+        away.into_iter().for_each(|away| self.send_away(cell.name(), away));
+        Ok(())
+    }
+
+    /// Hands a move to the members of this node.
+    pub(super) fn hand_out(&self, cell: &Arc<RoomCell>, state: &mut State, from: u32, step: Numbered, now: Millis) {
+        let Numbered { lane, key, seq, time, to, payload } = step;
+        let named = to.is_some();
         let len = payload.len();
-        let mut frame = Frame::of_move(name, cell.handle(), from, key, seq, now.whole(), lane, payload);
+        let mut frame = Frame::of_move(cell.name().clone(), cell.handle(), from, key, seq, time, lane, payload);
         if lane == Lane::Reliable && !named {
             if state.hold_back(from, frame, len, now) {
                 turn::holds_back(cell);
             }
             self.schedule_tick(cell, state);
-            return Ok(());
+            return;
         }
         state.send_row();
         let out = state.out(now);
@@ -123,18 +150,17 @@ impl Hub {
             self.state_changed(cell, state, now);
         }
         self.schedule_tick(cell, state);
-        Ok(())
     }
 
     /// Has the moves let out that wait for the room's tick.
-    fn schedule_tick(&self, cell: &Arc<RoomCell>, state: &mut super::rooms::State) {
+    fn schedule_tick(&self, cell: &Arc<RoomCell>, state: &mut State) {
         if let Some(due) = state.tick_due() {
             self.schedule(cell, state, Some(due));
         }
     }
 
     /// The latest moves changed: watchers and feeds that asked for the state will be told.
-    fn state_changed(&self, cell: &Arc<RoomCell>, state: &mut super::rooms::State, now: Millis) {
+    fn state_changed(&self, cell: &Arc<RoomCell>, state: &mut State, now: Millis) {
         if state.watchers.is_empty() && state.feeds.is_empty() {
             return;
         }
@@ -153,18 +179,37 @@ impl Hub {
         data: Payload,
     ) -> Result<(), Refusal> {
         let cell = place_of(session, room)?;
-        let state = cell.lock().ok_or(ErrorCode::NotJoined)?;
-        let unknown = || Refused::new(ErrorCode::PeerUnknown, "no such member in this room");
-        let seat = state.seat(to).filter(|_| to != session.peer()).ok_or_else(unknown)?;
-        let signal = Signal { kind, room: room.clone(), from: session.peer(), data };
-        let mut frame = Frame::of(ServerMessage::Signal(signal));
-        let fate = seat.session.push_counted(&mut frame, Out::AtTurnEnd);
-        if let Some(tap) = &state.tap {
-            let from = state.room.member(session.peer()).map(|member| member.handle);
-            tap.pushed(&seat.session, Some(seat.handle), from, &mut frame, fate);
+        let from = session.peer();
+        let home = {
+            let state = cell.lock().ok_or(ErrorCode::NotJoined)?;
+            let home = state.room.member(to).filter(|_| to != from).map(|member| member.home);
+            match home {
+                None => return Err(Refused::new(ErrorCode::PeerUnknown, "no such member in this room").into()),
+                Some(None) => {
+                    state.hand_signal(to, Signal { kind, room: room.clone(), from, data });
+                    None
+                }
+                Some(home) => home.map(|node| (node, data)),
+            }
+        };
+        if let Some((node, data)) = home {
+            self.broker().send(node, Parcel::Signal { room: room.clone(), from, to, kind, data: data.into() });
         }
         self.metrics().signals.inc();
         Ok(())
+    }
+}
+
+impl State {
+    /// Hands a signal to a member of this node; whoever has just left misses nothing.
+    pub(super) fn hand_signal(&self, to: PeerId, signal: Signal) {
+        let Some(seat) = self.seat(to) else { return };
+        let from = self.room.member(signal.from).map(|member| member.handle);
+        let mut frame = Frame::of(ServerMessage::Signal(signal));
+        let fate = seat.session.push_counted(&mut frame, Out::AtTurnEnd);
+        if let Some(tap) = &self.tap {
+            tap.pushed(&seat.session, Some(seat.handle), from, &mut frame, fate);
+        }
     }
 }
 

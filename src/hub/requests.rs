@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     auth::Grant,
-    broker::PublishError,
+    broker::{PublishError, parcel::Whisper},
     frame::Label,
     room::command::{Command, Outcome},
     session::{Part, Refusal, Seat, Verdict, answers::Answer},
@@ -521,12 +521,32 @@ impl Hub {
     fn typing(&self, session: &Arc<SessionCell>, room: &RoomName) -> Result<(), Refusal> {
         let cell = place_of(session, room)?;
         let _turn = Turn::begin();
-        let mut state = cell.lock().ok_or(ErrorCode::NotJoined)?;
-        if let Outcome::Typing { began: true } = state.room.apply(Command::Typing(session.peer()), self.now())? {
-            state.tell_typing(session.peer(), true);
-            self.schedule(&cell, &mut state, None);
+        if cell.lock().ok_or(ErrorCode::NotJoined)?.room.member(session.peer()).is_none() {
+            return Err(ErrorCode::NotJoined.into());
         }
+        self.types(&cell, session.peer());
+        self.whisper(&cell, Whisper::Typing(session.peer(), true));
         Ok(())
+    }
+
+    /// A member types.
+    pub(super) fn types(&self, cell: &Arc<RoomCell>, peer: PeerId) {
+        let Some(mut state) = cell.lock() else { return };
+        if let Ok(Outcome::Typing { began: true }) = state.room.apply(Command::Typing(peer), self.now()) {
+            state.tell_typing(peer, true);
+            self.schedule(cell, &mut state, None);
+        }
+    }
+
+    /// A member types no more. Whether it did.
+    pub(super) fn falls_silent(&self, cell: &RoomCell, peer: PeerId) -> bool {
+        let Some(mut state) = cell.lock() else { return false };
+        let hushed = state.room.apply(Command::Hush(peer), self.now());
+        let typed = matches!(hushed, Ok(Outcome::Hushed { typing: true }));
+        if typed {
+            state.tell_typing(peer, false);
+        }
+        typed
     }
 
     /// A round trip to a session was measured; its rooms will report it.
@@ -535,12 +555,17 @@ impl Hub {
             let inner = session.lock();
             inner.seats().iter().filter(|seat| seat.part == Part::Member).map(|seat| seat.place.clone()).collect()
         };
-        let now = self.now();
         for cell in cells {
-            if let Some(mut state) = cell.lock() {
-                _ = state.room.apply(Command::Latency { peer: session.peer(), rtt, jitter }, now);
-                self.schedule(&cell, &mut state, None);
-            }
+            self.note_latency(&cell, session.peer(), rtt, jitter);
+            self.whisper(&cell, Whisper::Latency(session.peer(), rtt, jitter));
+        }
+    }
+
+    /// The round trip to a member was measured.
+    pub(super) fn note_latency(&self, cell: &Arc<RoomCell>, peer: PeerId, rtt: f64, jitter: f64) {
+        if let Some(mut state) = cell.lock() {
+            _ = state.room.apply(Command::Latency { peer, rtt, jitter }, self.now());
+            self.schedule(cell, &mut state, None);
         }
     }
 

@@ -27,7 +27,7 @@ use super::{
     witness::Witness,
 };
 use crate::{
-    broker::{Changed, Opened},
+    broker::{Changed, Opened, parcel::Step},
     frame::Frame,
     room::{
         Room, RoomSettings,
@@ -78,7 +78,7 @@ pub(super) struct State {
     pub(super) watchers: Vec<Watching>,
     /// In the order in which they came: their sockets lie side by side in memory, and are written to one after the other.
     pub(super) feeds: BTreeMap<u64, Follower>,
-    early: Early,
+    pub(super) early: Early,
     ready: bool,
     /// Set when the cell leaves the registry; whoever still holds it looks it up again.
     pub(super) closed: bool,
@@ -330,6 +330,12 @@ impl State {
             && self.watchers.is_empty()
             && self.feeds.is_empty()
             && self.room.here() == 0
+    }
+
+    /// Moves that waited for the joins of their members, which have come.
+    pub(super) fn ripe_steps(&mut self) -> Vec<Step> {
+        let Self { early, room, .. } = self;
+        early.ripe(|peer| room.member(peer).is_some())
     }
 
     /// The seat of a peer, if its session is on this node.

@@ -94,6 +94,8 @@ pub struct Move {
     pub seq: Option<u32>,
     /// Whether it goes to named members only; such a move never enters the room's state.
     pub named: bool,
+    /// When it came to the node of its sender, which has checked its number; `None`: that is this node.
+    pub passed: Option<u64>,
     /// What.
     pub payload: Payload,
 }

@@ -57,6 +57,8 @@ pub struct Room {
     members: BTreeMap<PeerId, Member>,
     /// Members whose sessions are on this node.
     here: usize,
+    /// How many there are on which other node.
+    elsewhere: BTreeMap<NodeId, usize>,
     last_handle: u32,
     spectators: usize,
     moves: Moves,
@@ -78,6 +80,7 @@ impl Room {
             settings,
             members: BTreeMap::new(),
             here: 0,
+            elsewhere: BTreeMap::new(),
             last_handle: 0,
             spectators: 0,
             moves: Moves::default(),
@@ -122,6 +125,16 @@ impl Room {
     /// How many of them are on this node.
     pub fn here(&self) -> usize {
         self.here
+    }
+
+    /// The other nodes on which it has members.
+    pub fn elsewhere(&self) -> impl Iterator<Item = NodeId> {
+        self.elsewhere.keys().copied()
+    }
+
+    /// Whether it has members on other nodes.
+    pub fn is_apart(&self) -> bool {
+        !self.elsewhere.is_empty()
     }
 
     /// How many watch it.
@@ -269,16 +282,31 @@ impl Room {
     /// Takes a member in. One that is known, from a roster that was ahead of the log, keeps its handle.
     fn seat(&mut self, entry: Entry, home: Option<NodeId>) {
         if let Some(member) = self.members.get_mut(&entry.peer) {
-            self.here -= usize::from(member.home.is_none());
-            (member.entry, member.home) = (entry, home);
+            let before = std::mem::replace(&mut member.home, home);
+            member.entry = entry;
+            self.count_out(before);
         } else {
             self.last_handle += 1;
             let member = Member { handle: self.last_handle, entry, jitter: 0.0, moved: None, home };
             self.members.insert(member.entry.peer, member);
         }
-        self.here += usize::from(home.is_none());
+        match home {
+            None => self.here += 1,
+            Some(node) => *self.elsewhere.entry(node).or_default() += 1,
+        }
         if self.members.len() > self.settings.gather_above {
             self.gathering = true;
+        }
+    }
+
+    /// One member less is there.
+    fn count_out(&mut self, home: Option<NodeId>) {
+        let Some(node) = home else { return self.here -= 1 };
+        if let Some(count) = self.elsewhere.get_mut(&node) {
+            *count -= 1;
+            if *count == 0 {
+                self.elsewhere.remove(&node);
+            }
         }
     }
 
@@ -308,7 +336,7 @@ impl Room {
 
     fn unseat(&mut self, peer: PeerId) -> Option<Member> {
         let member = self.members.remove(&peer)?;
-        self.here -= usize::from(member.home.is_none());
+        self.count_out(member.home);
         self.moves.forget(member.handle);
         if self.members.len() < self.settings.gather_until {
             self.gathering = false;
@@ -350,19 +378,21 @@ impl Room {
     }
 
     fn relay(&mut self, step: Move, now: Millis) -> Result<Outcome, ErrorCode> {
-        let Move { peer, lane, key, seq, named, payload } = step;
+        let Move { peer, lane, key, seq, named, passed, payload } = step;
         let member = self.members.get_mut(&peer).ok_or(ErrorCode::NotJoined)?;
         let seq = match (seq, member.moved) {
+            // The two lanes come here on different ways, each in order.
+            (Some(seq), _) if passed.is_some() => seq,
             (Some(seq), Some(last)) if seq <= last => return Ok(Outcome::Stale),
             (Some(seq), _) => seq,
             (None, None) => 1,
             (None, Some(u32::MAX)) => return Ok(Outcome::Stale),
             (None, Some(last)) => last + 1,
         };
-        member.moved = Some(seq);
+        member.moved = member.moved.max(Some(seq));
         let from = member.handle;
         if lane == Lane::Latest && !named {
-            let latest = Latest { peer, from, key, seq, time: now.whole(), payload };
+            let latest = Latest { peer, from, key, seq, time: passed.unwrap_or(now.whole()), payload };
             self.moves.keep(latest, self.settings.state_keys, self.settings.state_bytes);
         }
         Ok(Outcome::Relayed { from, seq })

@@ -76,7 +76,7 @@ fn say(room: &mut Room, n: u8) -> Outcome {
 
 fn step(n: u8, lane: Lane, key: u16, seq: Option<u32>, named: bool) -> Command {
     let payload = Payload::MsgPack(vec![n].into());
-    Command::Move(Move { peer: peer(n), lane, key, seq, named, payload })
+    Command::Move(Move { peer: peer(n), lane, key, seq, named, passed: None, payload })
 }
 
 #[test]
@@ -307,6 +307,9 @@ fn a_dead_node_takes_its_members_with_it_and_no_others() {
     }
     let handles = |room: &Room| room.members(None).map(|member| member.handle).collect::<Vec<_>>();
     assert_eq!((handles(&room), room.here()), (vec![1, 2, 3, 4], 1));
+    let mut nodes = vec![dead, alive];
+    nodes.sort_unstable();
+    assert_eq!(room.elsewhere().collect::<Vec<_>>(), nodes);
     let body = |node: NodeId| {
         let (count, left) = (2, vec![gone(2), gone(4)]);
         EventBody::NodeDown(NodeDown { node: node.to_string().into(), count, spectators: 0, left, more: false })
@@ -316,7 +319,10 @@ fn a_dead_node_takes_its_members_with_it_and_no_others() {
         let outcome = publish(&mut room, body(dead), None, 0.0);
         assert!(matches!(outcome, Outcome::Event { left, .. } if left == removed));
         assert_eq!((handles(&room), room.here()), (vec![1, 3], 1));
+        assert_eq!(room.elsewhere().collect::<Vec<_>>(), [alive]);
     }
+    room.apply(Command::Unseat(peer(3)), Millis(0.0)).unwrap();
+    assert!(!room.is_apart());
 }
 
 proptest! {

@@ -131,6 +131,16 @@ impl Names {
         }
     }
 
+    /// Where a node hears what is for it alone.
+    pub(super) fn node(&self, node: NodeId) -> String {
+        format!("{}:b:{node}", self.prefix)
+    }
+
+    /// The node that hears a channel alone; none if it is that of a log or partition.
+    pub(super) fn node_of(&self, channel: &str) -> Option<NodeId> {
+        channel.strip_prefix(&*self.prefix.0)?.strip_prefix(":b:")?.parse().ok()
+    }
+
     /// The log whose events are heard on a channel; none if it is that of a partition.
     pub(super) fn log_of<'a>(&self, channel: &'a str) -> Option<&'a str> {
         channel.strip_prefix(&*self.prefix.0)?.split_once("}:c:").map(|(_, log)| log)
@@ -180,6 +190,8 @@ mod tests {
         assert_eq!(names.log_of(&names.channel(&log)), Some("match/7"));
         let own = RoomName::new("user/ada").unwrap();
         assert_eq!(names.log_of(&names.channel(&own)), None);
+        let node = NodeId::random();
+        assert_eq!((names.node_of(&names.node(node)), names.node_of(&names.channel(&log))), (Some(node), None));
         assert_eq!(names.channel(&own), names.users(Partition::of(&own)));
     }
 }

@@ -17,7 +17,9 @@ use super::{
     nodes::Nodes,
 };
 use crate::{
-    broker::{Change, Changed, Dedup, Ends, Log, Opened, PublishError, Published, Unavailable, Unread},
+    broker::{
+        Change, Changed, Dedup, Ends, Log, Opened, PublishError, Published, Unavailable, Unread, parcel::Whisper,
+    },
     node::NodeId,
     room::{
         command::Present,
@@ -469,6 +471,8 @@ fn published(answer: &Value) -> Option<Published> {
 pub(super) enum Said<'a> {
     /// An event, where it stands, and the node that put it there.
     Event(Position, NodeId, &'a [u8]),
+    /// What a node has for the members on all others.
+    Whispers(NodeId, Vec<Whisper>),
     /// The version to which a roster changed, on which node, and how.
     Change(u64, NodeId, Changed),
 }
@@ -479,6 +483,9 @@ pub(super) fn parse_message(message: &[u8]) -> Option<(&str, Said<'_>)> {
     let mut word = || std::str::from_utf8(parts.next()?).ok();
     let (name, place, node) = (word()?, word()?, word()?.parse().ok()?);
     let rest = parts.next()?;
+    if place == "~" {
+        return Some((name, Said::Whispers(node, rmp_serde::from_slice(rest).ok()?)));
+    }
     let Some(version) = place.strip_prefix('+') else {
         return Some((name, Said::Event(position(place)?, node, rest)));
     };

@@ -4,6 +4,7 @@
 //! was not heard (a hole, a lost connection, a slot that moved, a head that is elsewhere) leads to a read of the log from
 //! where the node stands, and if that cannot be done without a gap, to a new beginning of which all guests are told.
 
+mod bus;
 mod ears;
 mod follow;
 mod heads;
@@ -28,8 +29,10 @@ use tokio::time::timeout;
 use super::{
     Broker, Ceilings, Change, Dedup, Ends, Log, Opened, Pending, Prefix, PublishError, Published, Subscriber,
     Unavailable, Unread,
+    parcel::{Parcel, Whisper},
 };
 use crate::{node::NodeId, room::history::Publication};
+use bus::Bus;
 use ears::{Ears, Listener};
 use follow::{Doubts, Followed};
 use health::Health;
@@ -50,6 +53,7 @@ pub struct Redis {
     line: Arc<Line>,
     ears: Ears,
     nodes: Arc<Nodes>,
+    bus: Bus,
     followed: DashMap<RoomName, Arc<Followed>>,
     /// Those that are followed and not a user's: of the latter nothing is kept here.
     rooms: AtomicUsize,
@@ -73,6 +77,7 @@ impl Redis {
         Self {
             logs: Logs::new(line.clone(), Names::new(prefix), nodes.clone()),
             nodes,
+            bus: Bus::default(),
             line,
             ears: Ears::new(HEARD_MAX),
             followed: DashMap::new(),
@@ -237,6 +242,16 @@ impl Broker for Redis {
         self.nodes.is_dead(node)
     }
 
+    fn send(&self, node: NodeId, parcel: Parcel) {
+        if !self.nodes.is_dead(node) {
+            self.bus.send(node, parcel);
+        }
+    }
+
+    fn whisper(&self, room: &RoomName, whisper: Whisper) {
+        self.bus.whisper(room, whisper);
+    }
+
     fn change<'a>(&'a self, log: Log<'a>, change: Change<'a>) -> Pending<'a, Result<(), Unavailable>> {
         Box::pin(self.logs.change(log, change))
     }
@@ -272,7 +287,8 @@ impl Broker for Redis {
                 self.line.keep(),
                 self.ears.listen(self.line.address(), self),
                 self.settle(),
-                self.stay_alive()
+                self.stay_alive(),
+                self.talk()
             );
         })
     }
@@ -305,7 +321,13 @@ impl Broker for Redis {
 }
 
 impl Listener for Redis {
-    fn heard(&self, _: &str, message: &[u8]) {
+    fn heard(&self, channel: &str, message: &[u8]) {
+        if let Some(node) = self.logs.names().node_of(channel) {
+            // What is for another life of this node is for nobody.
+            return if node == self.nodes.own() {
+                self.hear(message)
+            };
+        }
         let Some((name, said)) = log::parse_message(message) else {
             tracing::warn!("something was heard that cannot be read");
             return;
@@ -319,6 +341,13 @@ impl Listener for Redis {
                         self.offer(&followed, Arc::new(publication), follow::Heard::InOrder);
                     }
                     Err(error) => tracing::warn!(room = name, %error, "an event was heard that cannot be read"),
+                }
+            }
+            Said::Whispers(node, whispers) => {
+                if self.nodes.other(node).is_some()
+                    && let Some(subscriber) = self.subscriber.upgrade()
+                {
+                    subscriber.whispers(followed.name(), whispers);
                 }
             }
             Said::Change(version, node, changed) => self.offer_change(&followed, version, node, changed),

@@ -172,6 +172,7 @@ impl Redis {
     /// Holds a lease for as long as it is polled.
     pub(super) async fn stay_alive(&self) {
         let mut is_new = true;
+        self.ears.want(self.logs.names().node(self.nodes.own()));
         loop {
             let asked = Instant::now();
             let wait = match self.renew(is_new, asked).await {
@@ -180,6 +181,7 @@ impl Redis {
                     let died = self.nodes.take(&told, asked);
                     self.nodes.known.lock().steadiness.renewed(asked, Instant::now());
                     self.nodes.holds.send_replace(true);
+                    died.iter().for_each(|&node| self.bus.forget(node));
                     if let Some(subscriber) = self.subscriber.upgrade() {
                         died.into_iter().for_each(|node| subscriber.died(node));
                     }
@@ -189,6 +191,9 @@ impl Redis {
                     is_new = true;
                     self.nodes.holds.send_replace(false);
                     let before = self.nodes.reborn();
+                    self.bus.begin_anew();
+                    self.ears.want(self.logs.names().node(self.nodes.own()));
+                    self.ears.release(&self.logs.names().node(before));
                     tracing::warn!(node = %before, "the other nodes hold this one for dead; it goes on as {}", self.nodes.own());
                     if let Some(subscriber) = self.subscriber.upgrade() {
                         subscriber.reborn(before);

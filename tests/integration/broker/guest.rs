@@ -7,7 +7,10 @@ use std::{
 
 use parking_lot::Mutex;
 use rallypoint::{
-    broker::{Changed, Opened, Subscriber},
+    broker::{
+        Changed, Opened, Subscriber,
+        parcel::{Parcel, Whisper},
+    },
     node::NodeId,
     room::{
         command::Present,
@@ -28,6 +31,10 @@ pub(super) struct Guest {
     dead: Mutex<BTreeSet<NodeId>>,
     /// What its node was before it was held for dead, each time.
     lives: Mutex<Vec<NodeId>>,
+    /// What other nodes sent.
+    parcels: Mutex<Vec<Parcel>>,
+    /// What other nodes whispered.
+    whispers: Mutex<Vec<(RoomName, Whisper)>>,
     news: watch::Sender<()>,
 }
 
@@ -259,6 +266,17 @@ impl Subscriber for Guest {
 
     fn died(&self, node: NodeId) {
         self.dead.lock().insert(node);
+        self.news.send_replace(());
+    }
+
+    fn parcels(&self, parcels: Vec<Parcel>) {
+        self.parcels.lock().extend(parcels);
+        self.news.send_replace(());
+    }
+
+    fn whispers(&self, room: &RoomName, whispers: Vec<Whisper>) {
+        let named = whispers.into_iter().map(|whisper| (room.clone(), whisper));
+        self.whispers.lock().extend(named);
         self.news.send_replace(());
     }
 

@@ -2,6 +2,7 @@
 
 mod lives;
 mod outage;
+mod talk;
 
 use rallypoint::{broker::Engine, config::Config};
 use rallypoint_proof::redis::Redis;
@@ -237,7 +238,7 @@ async fn moves_between_members_of_one_node_do_not_pass_through_the_engine() {
     let before = commands().await;
     assert!(before[4] >= 2, "both joins are in the log: {before:?}");
     for n in 1..=100 {
-        ann.say(json!({ "type": "move", "room": "r", "lane": "reliable", "key": 1, "data": n })).await;
+        ann.say(json!({ "type": "move", "room": "r", "reliable": true, "key": 1, "data": n })).await;
     }
     bob.said_with("move", |told| told["data"] == 100).await;
     assert_eq!(commands().await, before, "{joined}");

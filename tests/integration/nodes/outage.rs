@@ -23,7 +23,7 @@ async fn who_leaves_while_the_engine_is_away_is_no_ghost_afterwards() {
     ann.refused(json!({ "type": "message", "room": "r", "text": "anybody?" }), 904).await;
     assert!(begun.elapsed() < IN_TIME);
     // Moves between members of one node go on.
-    ann.say(json!({ "type": "move", "room": "r", "lane": "reliable", "key": 1, "data": 7 })).await;
+    ann.say(json!({ "type": "move", "room": "r", "reliable": true, "key": 1, "data": 7 })).await;
     assert_eq!(cat.said("move").await["data"], 7);
     for node in &site.nodes {
         assert_eq!(node.get("/healthz", &pass("nobody")).await.status, 200);

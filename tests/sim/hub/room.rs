@@ -114,7 +114,7 @@ impl Hub {
     ) {
         let payload = Payload::MsgPack(vec![0; len.min(64)].into());
         let peer = self.places[place].session.peer();
-        let step = Move { peer, lane, key, seq: Some(seq), named: to.is_some(), payload };
+        let step = Move { peer, lane, key, seq: Some(seq), named: to.is_some(), passed: None, payload };
         let from = match self.room.apply(Command::Move(step), millis(self.now)) {
             Ok(Outcome::Relayed { from, .. }) => from,
             Ok(Outcome::Stale) => return ledger.moves.stale(place, lane, unique),
