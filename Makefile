@@ -1,7 +1,7 @@
 # The whole day's work. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-cluster pages test test-fast test-cluster check fuzz conformance contract build-release dist arena history restart soak hostile stalled overload echo bench compare memory stall clean
+.PHONY: help run run-cluster pages test test-fast test-cluster check fuzz conformance contract build-release dist arena history restart soak hostile stalled overload echo bench compare memory bench-nodes stall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ compare: build-release ## 100 messages to 1000 spectators over short poll, long 
 
 memory: ## memory for each of 10000 idle WebSockets that joined a room
 	@tests/bench/run.sh --alone --pairs 1 --only "idle WebSockets"
+
+bench-nodes: ## two nodes on one Redis: an event from one to the other next to a bare PUBLISH, and a log that is replayed (PAIRS=7 QUICK=1)
+	@tests/bench/run.sh --alone $(if $(QUICK),--quick) --pairs $(or $(PAIRS),7) --only "two nodes"
 
 stall: build-release ## one player stops reading: what it and the others notice
 	@tests/bench/stall.sh

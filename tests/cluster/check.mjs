@@ -119,6 +119,7 @@ const checks = {
       for (let n = 0; n < 16; n += 1) assert.equal(await ready(site.balancer, `?affinity=${n}`), 200);
     } finally {
       site.child.kill('SIGTERM');
+      await site.exit;
     }
     assert.equal(await site.exit, 0, site.output());
     assert.deepEqual(processes.filter((id) => existsSync(`/proc/${id}`)), [], 'all processes are gone');
