@@ -1,13 +1,17 @@
 # The whole day's work. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run pages test test-fast check fuzz conformance contract build-release dist arena history restart soak hostile stalled overload echo bench compare memory stall clean
+.PHONY: help run run-cluster pages test test-fast test-cluster check fuzz conformance contract build-release dist arena history restart soak hostile stalled overload echo bench compare memory bench-nodes stall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: pages ## build and run the server on http://localhost:3000, for trying things out
 	cargo run -- serve --dev
+
+run-cluster: pages ## build and run a Redis, two nodes and a balancer before them, for trying things out (PORT=3000)
+	cargo build
+	@PORT="$(PORT)" tests/cluster/run.sh
 
 pages: ## build the pages that the server's binary takes in (clients/pages, with Node.js)
 	@clients/build.sh
@@ -17,6 +21,9 @@ test: ## run every test (SKIP="browser arena" leaves groups out)
 
 test-fast: ## format, lints, unit, protocol and client tests, golden frames; under 3 minutes
 	@tests/run.sh pages check unit doc vectors
+
+test-cluster: ## what concerns several nodes: the engines and nodes of the integration tests, and the site of run-cluster
+	@tests/run.sh nodes cluster
 
 check: ## format, clippy, rustdoc and JavaScript syntax, all without warnings
 	@tests/run.sh check
@@ -78,6 +85,9 @@ compare: build-release ## 100 messages to 1000 spectators over short poll, long 
 
 memory: ## memory for each of 10000 idle WebSockets that joined a room
 	@tests/bench/run.sh --alone --pairs 1 --only "idle WebSockets"
+
+bench-nodes: ## two nodes on one Redis: an event from one to the other next to a bare PUBLISH, and a log that is replayed (PAIRS=7 QUICK=1)
+	@tests/bench/run.sh --alone $(if $(QUICK),--quick) --pairs $(or $(PAIRS),7) --only "two nodes"
 
 stall: build-release ## one player stops reading: what it and the others notice
 	@tests/bench/stall.sh

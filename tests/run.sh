@@ -18,9 +18,9 @@ cd "$(dirname "$0")/.."
 . packaging/tools.sh
 . tests/deploy/machine.sh
 . tests/deploy/package.sh
-GROUPS_OF_ALL=(pages check build unit integration doc example-config vectors contract client conformance browser arena history bench dist deb image monitor fuzz)
+GROUPS_OF_ALL=(pages check build unit integration doc example-config vectors contract client conformance browser cluster arena history bench dist deb image monitor fuzz)
 # Known by name, and run only when they are named.
-GROUPS_ON_DEMAND=(restart soak hostile stalled overload)
+GROUPS_ON_DEMAND=(nodes restart soak hostile stalled overload)
 BUILT=${BUILT:-}
 TARGET=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 SCRATCH=$(mktemp -d)
@@ -66,12 +66,12 @@ read_cargo_test() {
          if ($i ~ /^failed/) f += $(i - 1); if ($i ~ /^ignored/) s += $(i - 1) } } END { print p + 0, f + 0, s + 0 }'
 }
 
-# "Summary [ 1.2s] 12 tests run: 11 passed (1 slow), 1 failed, 1 timed out, 2 skipped". Nothing is
-# filtered out below, so what nextest skips is what the source marks as ignored.
+# "Summary [ 1.2s] 12 tests run: 11 passed (1 slow), 1 failed, 1 timed out, 2 skipped". What nextest skips is what the
+# source marks as ignored, and with FILTERED also what nobody asked for, so that it is not counted.
 read_nextest() {
-  awk '/^ *Summary \[/ { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) p += $(i - 1)
+  awk -v filtered="${FILTERED:-}" '/^ *Summary \[/ { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) p += $(i - 1)
          if ($i ~ /^(failed|errored)/) f += $(i - 1); if ($i == "timed") f += $(i - 1)
-         if ($i == "exec") f += $(i - 1); if ($i ~ /^skipped/) s += $(i - 1) } } END { print p + 0, f + 0, s + 0 }'
+         if ($i == "exec") f += $(i - 1); if ($i ~ /^skipped/ && !filtered) s += $(i - 1) } } END { print p + 0, f + 0, s + 0 }'
 }
 
 # "12 passed, 0 failed": the last line of our own runners.
@@ -118,6 +118,9 @@ group_integration() {
   mapfile -t targets < <(test_targets server)
   rust_tests "${targets[@]}"
 }
+
+# What of it concerns engines and nodes; `make test-cluster`.
+group_nodes() { FILTERED=1 rust_tests --test integration -- broker:: nodes::; }
 
 group_doc() { counted read_cargo_test cargo test --workspace --doc --no-fail-fast; }
 
@@ -225,6 +228,12 @@ group_browser() {
   build
   CHROMIUM=$(browser) FIREFOX=$(firefox) RALLYPOINT_BIN=$TARGET/debug/rallypoint \
     counted read_node node tests/browser/run.mjs
+}
+
+# Two nodes, their Redis and nginx as `make run-cluster` runs them.
+group_cluster() {
+  build
+  counted read_node node tests/cluster/check.mjs
 }
 
 # Eight players for 10 s, both move lanes, a real server. `make arena` sets BUILT=release, and ARENA
@@ -472,13 +481,13 @@ need_packages() {
     [[ -z ${CHROMIUM:-} ]] || fail "CHROMIUM=$CHROMIUM is no program"
     packages+=(chromium)
   fi
-  if wanted unit || wanted integration; then
+  if wanted unit || wanted integration || wanted nodes || wanted cluster || wanted bench; then
     command -v redis-server >/dev/null || packages+=(redis-server)
     command -v redis-cli >/dev/null || packages+=(redis-tools)
   fi
+  if wanted browser || wanted cluster; then command -v nginx >/dev/null || packages+=(nginx); fi
   if wanted browser; then
     command -v turnserver >/dev/null || packages+=(coturn)
-    command -v nginx >/dev/null || packages+=(nginx)
     command -v openssl >/dev/null || packages+=(openssl)
     if ! firefox >/dev/null; then
       [[ -z ${FIREFOX:-} ]] || fail "FIREFOX=$FIREFOX is no program"

@@ -4,10 +4,10 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 if [[ " $* " != *" --alone "* ]]; then
-  if ! command -v nginx >/dev/null || [[ ! -e /usr/lib/nginx/modules/ngx_nchan_module.so ]]; then
-    packages=(nginx libnginx-mod-nchan)
+  if ! command -v nginx >/dev/null || [[ ! -e /usr/lib/nginx/modules/ngx_nchan_module.so ]] || ! command -v redis-server >/dev/null; then
+    packages=(nginx libnginx-mod-nchan redis-server)
     if ((EUID != 0)); then
-      echo "nginx with nchan is missing: sudo apt-get install --no-install-recommends ${packages[*]}" >&2
+      echo "nginx with nchan or Redis is missing: sudo apt-get install --no-install-recommends ${packages[*]}" >&2
       exit 1
     fi
     apt-get install -y --no-install-recommends "${packages[@]}" >/dev/null

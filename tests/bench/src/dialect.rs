@@ -7,7 +7,7 @@ use std::io;
 
 use rallypoint_proof::ws::{self, op};
 use rallypoint_protocol::{
-    PeerId, Request, RoomName, ServerMessage,
+    Kind, PeerId, Request, RoomName, ServerMessage,
     moves::{ClientMove, Lane},
     payload::Payload,
     request::SignalKind,
@@ -39,6 +39,8 @@ pub enum Said<'a> {
     Delivery(&'a [u8], bool),
     /// A message to this guest: what it says, somewhere in it. It has to be acknowledged where anything has.
     Signal(&'a [u8]),
+    /// An application's event: what it says, somewhere in it.
+    Event(&'a [u8]),
     /// An answer that was asked for with [`Dialect::ping`].
     Pong,
     /// An answer of no interest.
@@ -158,6 +160,19 @@ impl Dialect {
         }
     }
 
+    /// An event of an application, which is told to all in the room, the guest itself included.
+    pub fn event(self, guest: &mut Guest, room: &str, text: &str, out: &mut Vec<u8>) {
+        assert_eq!(self, Self::Rallypoint, "the others have no events");
+        guest.id += 1;
+        let event = Request::Publish {
+            id: guest.id,
+            room: RoomName::new(room).expect("a name of ours"),
+            kind: Kind::new("tick").expect("a kind of ours"),
+            data: serde_json::value::to_raw_value(text).expect("a text has a JSON form"),
+        };
+        request(&event, out);
+    }
+
     /// A signal to one other guest, whose data contains `text`.
     pub fn signal(self, guest: &mut Guest, room: &str, to: &Guest, step: Step, text: &str, out: &mut Vec<u8>) {
         match self {
@@ -263,6 +278,7 @@ fn rallypoint(frame: &[u8]) -> Said<'_> {
         {
             Said::Signal(frame)
         }
+        Some(0x80..=0x8f) if frame[6..].starts_with(b"\xa5event") => Said::Event(frame),
         Some(0x80..=0x8f) if frame[6..].starts_with(b"\xa2ok") => Said::Fine,
         Some(0x80..=0x8f) if frame[6..].starts_with(b"\xa4pong") => Said::Pong,
         _ => match ServerMessage::decode(rallypoint_protocol::Encoding::MsgPack, frame) {

@@ -1,7 +1,8 @@
 //! The servers that are compared: how each is started, and how it is spoken to.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Command, Stdio},
@@ -13,7 +14,7 @@ use rallypoint::auth::{
     claims::{Audience, RoomClaim},
 };
 
-use crate::{dialect::Dialect, process::Process};
+use crate::{dialect::Dialect, engine::Engine, process::Process};
 
 /// How long a server may take to listen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,6 +38,8 @@ pub enum Peer {
     PeerJs,
     /// nginx with nchan.
     Nchan,
+    /// Two of this server on one Redis.
+    Nodes,
 }
 
 impl Peer {
@@ -51,13 +54,14 @@ impl Peer {
             Self::Ws => "Node ws",
             Self::PeerJs => "PeerJS",
             Self::Nchan => "nginx nchan",
+            Self::Nodes => "two nodes",
         }
     }
 
     /// As it is spoken to.
     pub fn dialect(self) -> Dialect {
         match self {
-            Self::Rallypoint | Self::TwoWorkers => Dialect::Rallypoint,
+            Self::Rallypoint | Self::TwoWorkers | Self::Nodes => Dialect::Rallypoint,
             Self::PeerJs => Dialect::PeerJs,
             Self::Floor | Self::Gather | Self::Bun | Self::Ws | Self::Nchan => Dialect::Plain,
         }
@@ -92,6 +96,15 @@ pub struct Server {
     /// Its process.
     pub process: Process,
     minter: Option<Minter>,
+    site: Option<Site>,
+}
+
+/// What stands beside the first of several nodes, and ends after it.
+pub struct Site {
+    /// The second node.
+    pub second: Box<Server>,
+    /// What both are on.
+    pub engine: Engine,
 }
 
 /// What rallypoint is told. Only ceilings differ from the defaults, which are made for guests, not for a generator that
@@ -131,6 +144,19 @@ const SECRET: &str = "a secret of the benchmark, which is none";
 impl Server {
     /// Starts one on the first of these processors, or on all if it has a thread for each, and waits until it listens.
     pub fn start(peer: Peer, programs: &Programs, cores: &[usize]) -> io::Result<Self> {
+        if peer != Peer::Nodes {
+            return Self::start_on(peer, programs, cores, None);
+        }
+        let engine = Engine::start(&cores[..1])?;
+        let [first, second] = [(); 2].map(|()| Self::start_on(peer, programs, cores, Some(&engine)));
+        let (first, second) = (first?, Box::new(second?));
+        for node in [&first, &*second] {
+            node.until_ready()?;
+        }
+        Ok(Self { site: Some(Site { second, engine }), ..first })
+    }
+
+    fn start_on(peer: Peer, programs: &Programs, cores: &[usize], engine: Option<&Engine>) -> io::Result<Self> {
         let cores = if peer == Peer::TwoWorkers { cores } else { &cores[..1] };
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -143,13 +169,16 @@ impl Server {
         let modules = programs.peers.join("node_modules");
         let mut minter = None;
         let mut command = match peer {
-            Peer::Rallypoint | Peer::TwoWorkers => {
+            Peer::Rallypoint | Peer::TwoWorkers | Peer::Nodes => {
                 let file = programs.scratch.join(format!("rallypoint-{port}.toml"));
                 fs::write(&file, format!("listen = \"{address}\"\n{CONFIGURATION}"))?;
                 let key = KeySource::Secret(SECRET.to_owned());
                 minter = Some(Minter::new(&key).map_err(|error| io::Error::other(error.to_string()))?);
                 let mut command = own("rallypoint");
                 command.args(["serve", "--config"]).arg(file);
+                if let Some(engine) = engine {
+                    command.args(["--engine", &format!("redis://{}", engine.address)]);
+                }
                 command
             }
             Peer::Floor => {
@@ -185,7 +214,30 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(Self { peer, address, process, minter })
+        Ok(Self { peer, address, process, minter, site: None })
+    }
+
+    /// The node reaches its engine.
+    fn until_ready(&self) -> io::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut socket = TcpStream::connect(self.address)?;
+            socket.write_all(b"GET /readyz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer)?;
+            if answer.starts_with("HTTP/1.1 200 ") {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::other("a node does not reach its engine"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What stands beside it.
+    pub fn site(&self) -> io::Result<&Site> {
+        self.site.as_ref().ok_or_else(|| io::Error::other("one server is no site"))
     }
 
     /// A token for guest `n`, where tokens are asked for.

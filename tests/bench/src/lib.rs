@@ -5,6 +5,7 @@
 pub mod chart;
 pub mod crowd;
 pub mod dialect;
+pub mod engine;
 pub mod field;
 pub mod heard;
 pub mod net;

@@ -11,6 +11,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 /// Room for one read. What is incomplete at its end waits in its connection.
 const SCRATCH: usize = 256 * 1024;
+/// A wait goes on after that.
+const LONGEST_SLEEP_NS: u64 = 1_000_000_000;
 
 /// One connection.
 struct Link {
@@ -29,6 +31,7 @@ pub struct Net {
     links: Vec<Link>,
     scratch: Vec<u8>,
     clock: Clock,
+    sleeps: bool,
     /// Time spent waiting for something to happen.
     idle: Duration,
     /// Bytes read and written.
@@ -58,9 +61,15 @@ impl Net {
             links: Vec::new(),
             scratch: vec![0; SCRATCH],
             clock: Clock(Instant::now()),
+            sleeps: false,
             idle: Duration::ZERO,
             traffic: (0, 0),
         })
+    }
+
+    /// From now on it sleeps while it waits, as every other program does, and has to be woken.
+    pub fn sleep(&mut self) {
+        self.sleeps = true;
     }
 
     /// Nanoseconds since the beginning.
@@ -130,12 +139,13 @@ impl Net {
     /// Waits until something has come, `until` at most, and gives `take` what came, connection by connection; it
     /// returns how many bytes of it were whole. An empty slice is the end of a connection.
     pub fn turn(&mut self, until: u64, mut take: impl FnMut(Id, &[u8]) -> io::Result<usize>) -> io::Result<()> {
-        // It looks again and again and never sleeps. To wake another processor up is the dearest part of a write on
+        // It looks again and again and never sleeps, unless it is told to. To wake another processor up is the dearest part of a write on
         // loopback, and a server whose guests are elsewhere has nothing to do with it.
         let begin = Instant::now();
         loop {
             let looked = begin.elapsed();
-            self.poll.poll(&mut self.events, Some(Duration::ZERO)).or_else(ignore_interruption)?;
+            let patience = if self.sleeps { until.saturating_sub(self.now()).min(LONGEST_SLEEP_NS) } else { 0 };
+            self.poll.poll(&mut self.events, Some(Duration::from_nanos(patience))).or_else(ignore_interruption)?;
             if !self.events.is_empty() || self.now() >= until {
                 self.idle += looked;
                 break;

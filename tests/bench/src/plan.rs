@@ -9,6 +9,7 @@ use crate::{
         fanout::{FanOut, Pace},
         feeds::{self, Feed, Feeds},
         negotiate::Negotiate,
+        nodes,
         rooms::{self, Rooms},
         small,
     },
@@ -18,7 +19,7 @@ use crate::{
 pub struct Line {
     /// As it is called in tables and by `--only`.
     pub name: &'static str,
-    /// Who does it, rallypoint first.
+    /// Who does it, rallypoint first. Bounds are on the first, and nothing is measured without it.
     pub peers: &'static [Peer],
     /// Does it once.
     pub run: fn(&Server, Length) -> io::Result<Figures>,
@@ -220,6 +221,21 @@ pub const LINES: &[Line] = &[
         run: |server, length| feeds::idle(server, Feed::Poll, length.of(1000, 10_000)),
         shows: &["bytes"],
         bounds: &[itself("bytes", AtMost(16_384.0), AtMost(5120.0))],
+    },
+    Line {
+        name: "two nodes, one event in flight",
+        peers: &[Peer::Nodes],
+        run: |server, length| nodes::events(server, length.ns()),
+        shows: &["p50 ms", "p99 ms", "PUBLISH p50 ms", "times PUBLISH", "engine us/event"],
+        // Four ways over loopback in place of two, a script, and a log that is kept.
+        bounds: &[itself("times PUBLISH", AtMost(2.5), AtMost(2.5))],
+    },
+    Line {
+        name: "two nodes, 100 events replayed",
+        peers: &[Peer::Nodes],
+        run: |server, length| nodes::replay(server, length.of(20, 200)),
+        shows: &["p50 ms", "p99 ms", "engine us/replay"],
+        bounds: &[itself("p50 ms", AtMost(1.0), AtMost(1.0))],
     },
 ];
 

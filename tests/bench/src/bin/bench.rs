@@ -93,7 +93,7 @@ fn measure(line: &Line, options: &Options, programs: &Programs) -> io::Result<BT
     let Processors { server_core, own_core } = options.processors;
     let wanted = |peer: &Peer| {
         let everybody = options.with.is_empty() && !options.alone;
-        *peer == Peer::Rallypoint
+        *peer == line.peers[0]
             || everybody
             || options.with.iter().any(|part| peer.name().to_lowercase().contains(&part.to_lowercase()))
     };
@@ -145,7 +145,7 @@ impl Outcome {
     fn verdicts(&self) -> impl Iterator<Item = Verdict> {
         let measured = |bound: &&Bound| bound.against.is_none_or(|peer| self.runs.contains_key(&peer));
         self.line.bounds.iter().filter(measured).map(|bound| {
-            let ours = self.column(Peer::Rallypoint, bound.figure);
+            let ours = self.column(self.line.peers[0], bound.figure);
             let theirs = match bound.against {
                 Some(peer) => self.column(peer, bound.figure),
                 None => vec![1.0; ours.len()],

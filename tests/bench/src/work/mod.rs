@@ -4,6 +4,7 @@ pub mod compare;
 pub mod fanout;
 pub mod feeds;
 pub mod negotiate;
+pub mod nodes;
 pub mod rooms;
 pub mod small;
 pub mod spectator;
