@@ -12,7 +12,11 @@ use std::{
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
-use rallypoint_protocol::{Position, RoomName, code::ErrorCode, event::Millis};
+use rallypoint_protocol::{
+    PeerId, Position, RoomName,
+    code::ErrorCode,
+    event::{Entry, Millis},
+};
 
 use super::{
     Broker, Ceilings, Change, Dedup, Ends, Log, Opened, Pending, PublishError, Published, Subscriber, Unavailable,
@@ -201,6 +205,10 @@ impl Broker for Memory {
 
     fn bury<'a>(&'a self, _: Log<'a>, _: Box<[u8]>, _: NodeId) -> Pending<'a, Result<(), PublishError>> {
         Box::pin(ready(Ok(())))
+    }
+
+    fn take<'a>(&'a self, _: Log<'a>, _: PeerId, _: NodeId) -> Pending<'a, Result<Option<Entry>, Unavailable>> {
+        Box::pin(ready(Ok(None)))
     }
 
     fn node(&self) -> NodeId {

@@ -304,6 +304,10 @@ pub trait Broker: Send + Sync {
     /// changes nothing.
     fn bury<'a>(&'a self, log: Log<'a>, event: Box<[u8]>, dead: NodeId) -> Pending<'a, Result<(), PublishError>>;
 
+    /// Moves a member of another node to this one, without an event; `None` if it is not there any more. Other nodes are
+    /// told, that one among them.
+    fn take<'a>(&'a self, log: Log<'a>, peer: PeerId, from: NodeId) -> Pending<'a, Result<Option<Entry>, Unavailable>>;
+
     /// Which node this is, just now: one that was held for dead goes on as another.
     fn node(&self) -> NodeId;
 

@@ -14,7 +14,7 @@ use rallypoint_protocol::{
 };
 use tokio::sync::Notify;
 
-use super::{Hub, rooms::RoomCell};
+use super::{Hub, rooms::RoomCell, sessions::SessionCell};
 use crate::{
     broker::{Change, Log, PublishError, Unavailable},
     node::NodeId,
@@ -30,6 +30,8 @@ const LISTED: usize = 100;
 enum Debt {
     /// A member left.
     Leave(RoomName, Gone, LeaveReason),
+    /// A session went on on another node.
+    Session(Arc<SessionCell>),
     /// How it is then, counts.
     Due(Due),
 }
@@ -63,7 +65,7 @@ impl Debts {
     fn push(&self, debt: Debt) {
         let mut queue = self.queue.lock();
         let is_new = match &debt {
-            Debt::Leave(..) => true,
+            Debt::Leave(..) | Debt::Session(_) => true,
             Debt::Due(due) => queue.due.insert(due.clone()),
         };
         if is_new {
@@ -96,6 +98,11 @@ impl Hub {
     /// A leave could not be published: it will be.
     pub(super) fn owe_leave(&self, room: &RoomName, gone: Gone, reason: LeaveReason) {
         self.debts.push(Debt::Leave(room.clone(), gone, reason));
+    }
+
+    /// A session went on on another node, and is to be let go here.
+    pub(super) fn owe_session(&self, session: Arc<SessionCell>) {
+        self.debts.push(Debt::Session(session));
     }
 
     /// Something about a member of this node changed of which no event tells.
@@ -157,6 +164,10 @@ impl Hub {
             Debt::Leave(room, peer, reason) => {
                 let body = EventBody::PeerLeft { peer: peer.clone(), reason: *reason };
                 taken(self.try_publish(room, body, None, None).await)
+            }
+            Debt::Session(session) => {
+                self.hand_over(session);
+                Ok(())
             }
             Debt::Due(Due::Member(room, peer)) => {
                 let entry = self.member_here(room, *peer);

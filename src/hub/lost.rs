@@ -105,6 +105,21 @@ impl Hub {
         self.give_up_lost().await;
     }
 
+    /// Another node has taken a session up. Nobody finds it here any more, and when its grace is over it leaves the rooms
+    /// that were not taken with it.
+    pub(super) fn hand_over(&self, session: &Arc<SessionCell>) {
+        let loss = self.lost.number();
+        self.lost.add(loss, self.now().after(self.limits().resume_grace_ms), session.clone());
+        {
+            let _turn = Turn::begin();
+            if !session.hand_over(loss) {
+                self.lost.remove(loss);
+            }
+        }
+        self.users.leave_session(session);
+        self.timer.nudge();
+    }
+
     /// Ends those whose grace is over, and the first ones while there are too many.
     pub(super) async fn give_up_lost(self: &Arc<Self>) {
         // A node that goes away takes nobody out of a room: its sessions go on in the next process.

@@ -701,7 +701,7 @@ impl Subscriber for Hub {
             Changed::Left(_) => None,
         };
         if let Some(cell) = self.rooms.get(log) {
-            cell.changed(changed);
+            cell.changed(changed).into_iter().for_each(|session| self.owe_session(session));
             self.take_early_steps(&cell);
             self.owe_burials(log, home);
         }

@@ -342,6 +342,7 @@ impl Hub {
             }
             state.room.apply(Command::Enter(Box::new(entry)), now)?;
             self.owe_member(&room, session.peer());
+            state.tell_witness(&cell, session.peer());
             state.seat_joined(&cell, session.peer(), joining);
             self.schedule(&cell, &mut state, None);
             return Ok(());

@@ -2,7 +2,7 @@
 //! changes at once, under the locks of all the session's rooms, so that nothing falls between what
 //! the client missed and what comes live.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use rallypoint_protocol::{
     CloseCode, ErrorCode, Position, RoomName, ServerMessage, Verb, codec::Refused, event::Millis, request::Resume,
@@ -13,14 +13,17 @@ use super::{
     Hub,
     link::{Fate, Link},
     picture::Missed,
-    rooms::{RoomCell, State},
+    rooms::{Joining, RoomCell, State},
     sessions::{SessionCell, Standing, Way},
     turn::Turn,
 };
 use crate::{
     audit::Caller,
     auth::{Grant, ResumeToken},
+    broker::Log,
     metrics::Outcome,
+    node::NodeId,
+    room::command::Command,
     session::{Part, Refusal, Seat, Session, kept::Tokens},
 };
 
@@ -77,7 +80,7 @@ impl Hub {
             }
             // Somebody may have revived it in the meantime; then it is there to be taken over.
             if let Some(session) = self.revive(&token, resume, fresh.as_ref(), link, caller).await? {
-                return Ok((session, "revived"));
+                return Ok((session, if self.broker.is_shared() { "moved" } else { "revived" }));
             }
         }
     }
@@ -166,32 +169,103 @@ impl Hub {
         link: &Arc<Link>,
         caller: Option<&Arc<Caller>>,
     ) -> Result<Option<Arc<SessionCell>>, Refused> {
-        let grace_ms = self.limits().resume_grace_ms;
-        // The node that has it may be alive, and its rooms know it there.
         if self.broker.is_shared() {
-            return Err(unknown("the session is not on this node"));
+            return self.adopt(token, resume, fresh, link, caller).await;
         }
+        let grace_ms = self.limits().resume_grace_ms;
         if token.node == self.broker.node().number() || self.started.after(grace_ms) <= self.now() {
             return Err(unknown("the session has ended"));
         }
         let Some(grant) = fresh else {
             return Err(unknown("after a restart of the server a resume needs a good access token, too"));
         };
+        self.make_again(token, resume, grant, link, caller, &BTreeMap::new()).await
+    }
+
+    /// Takes a session over from another node, dead or alive, whose members are known by the rosters of their rooms. `None`
+    /// if it is here by now.
+    async fn adopt(
+        self: &Arc<Self>,
+        token: &ResumeToken,
+        resume: &Resume,
+        fresh: Option<&Arc<Grant>>,
+        link: &Arc<Link>,
+        caller: Option<&Arc<Caller>>,
+    ) -> Result<Option<Arc<SessionCell>>, Refused> {
+        let Some(grant) = fresh else {
+            return Err(unknown("on another node than before a resume needs a good access token, too"));
+        };
+        let mut homes = BTreeMap::new();
+        let joined = resume.positions.keys().filter(|&room| !resume.watched.contains(room));
+        for room in joined.filter(|room| grant.allows(room, Verb::Join)) {
+            let cell = self.open_room(room).await?;
+            let home = cell.lock().and_then(|state| {
+                let member = state.room.member(token.peer)?;
+                member.home.filter(|_| member.entry.user == token.user)
+            });
+            homes.extend(home.map(|home| (room.clone(), home)));
+            self.release(&cell);
+        }
+        if homes.is_empty() {
+            return Err(unknown("the session has ended, or was in no room"));
+        }
+        self.make_again(token, resume, grant, link, caller, &homes).await
+    }
+
+    /// Makes the session of a token again. `homes` are the nodes that have it in rooms.
+    async fn make_again(
+        self: &Arc<Self>,
+        token: &ResumeToken,
+        resume: &Resume,
+        grant: &Arc<Grant>,
+        link: &Arc<Link>,
+        caller: Option<&Arc<Caller>>,
+        homes: &BTreeMap<RoomName, NodeId>,
+    ) -> Result<Option<Arc<SessionCell>>, Refused> {
         let (id, peer, tokens) = (token.session, token.peer, Tokens::after(token.number));
         let since = resume.notifications_since;
         let Some(session) = self.enter_session(id, peer, tokens, grant.clone(), link, since).await? else {
             return Ok(None);
         };
-        self.witness.resumed(&session, "revived", caller);
+        self.witness.resumed(&session, if homes.is_empty() { "revived" } else { "moved" }, caller);
         for (room, &position) in &resume.positions {
             let part = if resume.watched.contains(room) { Part::Watcher } else { Part::Member };
-            if let Err(refusal) = self.bring_back(&session, room, position, part).await {
+            let back = match homes.get(room) {
+                Some(&home) => self.move_here(&session, room, position, home).await,
+                None => self.bring_back(&session, room, position, part).await,
+            };
+            if let Err(refusal) = back {
                 let about = Refusal { refused: refusal.refused.about(None, Some(room)), ..refusal };
                 let _turn = Turn::begin();
                 self.refuse(&session, about, "resume");
             }
         }
         Ok(Some(session))
+    }
+
+    /// A member of another node becomes one of this node, and nobody sees it leave.
+    async fn move_here(
+        self: &Arc<Self>,
+        session: &Arc<SessionCell>,
+        room: &RoomName,
+        position: Position,
+        home: NodeId,
+    ) -> Result<(), Refusal> {
+        session.lock().may_enter(room, Part::Member)?;
+        loop {
+            let cell = self.open_room(room).await?;
+            let log = Log { name: room, bounds: self.settings_for(room).bounds() };
+            let Some(entry) = self.broker.take(log, session.peer(), home).await.map_err(ErrorCode::from)? else {
+                self.release(&cell);
+                return self.join(session, None, room.clone(), Some(position), true).await;
+            };
+            let _turn = Turn::begin();
+            let Some(mut state) = cell.lock() else { continue };
+            state.room.apply(Command::Adopt(Box::new(entry)), self.now())?;
+            let joining = Joining { session: session.clone(), re: None, since: Some(position) };
+            state.seat_joined(&cell, session.peer(), joining);
+            return Ok(());
+        }
     }
 
     async fn bring_back(

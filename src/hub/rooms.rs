@@ -229,19 +229,31 @@ impl RoomCell {
         let joining = std::mem::take(&mut state.joining);
         let (there, lost): (Vec<_>, Vec<_>) =
             joining.into_iter().partition(|(peer, _)| state.room.member(*peer).is_some());
-        there.into_iter().for_each(|(peer, joining)| state.seat_joined(self, peer, joining));
+        for (peer, joining) in there {
+            state.tell_witness(self, peer);
+            state.seat_joined(self, peer, joining);
+        }
         lost.into_iter().map(|(_, joining)| joining).collect()
     }
 
-    /// Something about a member of another node changed, and no event tells of it.
-    pub(super) fn changed(self: &Arc<Self>, changed: Changed) {
+    /// Something about a member of another node changed, and no event tells of it. Returns the session of a member of
+    /// this node that has gone there.
+    pub(super) fn changed(self: &Arc<Self>, changed: Changed) -> Option<Arc<SessionCell>> {
         let mut state = self.state.lock();
         state.send_row();
-        if state.ready {
-            self.take_change(&mut state, changed);
-        } else {
+        if !state.ready {
             state.early.change(changed);
+            return None;
         }
+        let moved = match &changed {
+            Changed::Entered(present) => state.unseat(present.entry.peer).map(|seat| seat.session),
+            Changed::Left(_) => None,
+        };
+        if let Some(session) = &moved {
+            session.lock().stand(&self.name);
+        }
+        self.take_change(&mut state, changed);
+        moved
     }
 
     fn take_change(self: &Arc<Self>, state: &mut State, changed: Changed) {
@@ -459,7 +471,15 @@ impl State {
         if let Some(peer) = joined
             && let Some(joining) = self.joining.remove(&peer)
         {
+            self.tell_witness(cell, peer);
             self.seat_joined(cell, peer, joining);
+        }
+    }
+
+    /// Tells those who watch the node that a member of it joined.
+    pub(super) fn tell_witness(&self, cell: &Arc<RoomCell>, peer: PeerId) {
+        if let Some(member) = self.room.member(peer) {
+            cell.witness.joined(&cell.name, &member.entry, self.room.count());
         }
     }
 
@@ -467,10 +487,9 @@ impl State {
     pub(super) fn seat_joined(&mut self, cell: &Arc<RoomCell>, peer: PeerId, joining: Joining) {
         let Joining { session, re, since } = joining;
         let Some(handle) = self.room.intern(peer, session.user()) else { return };
-        if let Some(member) = self.room.member(peer) {
-            cell.witness.joined(&cell.name, &member.entry, self.room.count());
-        }
-        self.seats.push(Seated { handle, session: session.clone() });
+        // A member that came from another node has a handle already.
+        let at = self.seats.partition_point(|seat| seat.handle < handle);
+        self.seats.insert(at, Seated { handle, session: session.clone() });
         let seat = Seat::new(cell.name.clone(), cell.handle, Part::Member, cell.clone());
         let history = {
             let mut inner = session.lock();

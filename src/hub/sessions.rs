@@ -252,6 +252,15 @@ impl SessionCell {
         }
     }
 
+    /// It has gone to another node, and its socket with it. `false` if it had none.
+    pub(super) fn hand_over(&self, loss: u64) -> bool {
+        let mut way = self.way();
+        let Standing::Here(link) = &way.standing else { return false };
+        link.close(CloseCode::Replaced, "another node took the session over");
+        way.standing = Standing::Lost { loss, reason: LeaveReason::Lost };
+        true
+    }
+
     /// Ends it if it is still away since this loss; tells with what reason.
     pub(super) fn give_up(&self, lost: u64) -> Option<LeaveReason> {
         let mut way = self.way();

@@ -22,6 +22,8 @@ pub enum Command {
     Enter(Box<Entry>),
     /// A member leaves such a room.
     Exit(PeerId),
+    /// A member of another node has come to this one.
+    Adopt(Box<Entry>),
     /// A member entered on another node, and no event tells of it.
     Seat(Box<Present>),
     /// A member left another node, and no event tells of it.

@@ -215,6 +215,10 @@ impl Room {
             Command::Apply(publication) => Ok(self.event(publication, now)),
             Command::Enter(entry) => self.enter(*entry, now),
             Command::Exit(peer) => self.exit(peer, now),
+            Command::Adopt(entry) => {
+                self.seat(*entry, None);
+                Ok(Outcome::Nothing)
+            }
             Command::Seat(present) => {
                 self.seat(present.entry, Some(present.node));
                 Ok(Outcome::Seated { gone: Vec::new() })

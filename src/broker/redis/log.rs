@@ -80,6 +80,7 @@ pub(super) struct Logs {
     room: Script,
     change: Script,
     fork: Script,
+    take: Script,
     nodes: Arc<Nodes>,
     /// Numbers the publications of this node.
     published: AtomicU64,
@@ -95,6 +96,7 @@ impl Logs {
             room: Script::new(include_str!("room.lua")),
             change: Script::new(include_str!("change.lua")),
             fork: Script::new(include_str!("fork.lua")),
+            take: Script::new(include_str!("take.lua")),
             nodes,
             published: AtomicU64::new(0),
         }
@@ -172,6 +174,7 @@ impl Logs {
             text(&known_ms(log)),
             peer.into_bytes(),
             entry.into_bytes(),
+            text(&self.names.rosters(log.name)),
         ];
         let attempt = async {
             for _ in 0..TRIES {
@@ -229,6 +232,23 @@ impl Logs {
             [channel, log.name.to_string(), whose.to_string(), peer.to_string(), entry, known_ms(log).to_string()];
         self.run(&self.change, &keys, &arguments.map(String::into_bytes)).await?;
         Ok(())
+    }
+
+    /// Moves a member of another node to this one; `None` if it is not there.
+    pub(super) async fn take(
+        &self,
+        log: Log<'_>,
+        peer: PeerId,
+        from: NodeId,
+    ) -> Result<Option<event::Entry>, Unavailable> {
+        let own = self.nodes.own();
+        let rosters = [from, own].map(|node| self.names.roster(log.name, node));
+        let [there, here] = rosters;
+        let keys = [self.names.meta(log.name), there, here, self.names.nodes(log.name)];
+        let channel = self.names.channel(log.name);
+        let arguments = [channel, log.name.to_string(), own.to_string(), peer.to_string(), known_ms(log).to_string()];
+        let answer = self.run(&self.take, &keys, &arguments.map(String::into_bytes)).await?;
+        Ok(text(&answer).and_then(|value| present(&value, own)).map(|present| present.entry))
     }
 
     /// A room's log from an event on, and its rosters if they are of another version than the one that is known.

@@ -23,7 +23,10 @@ use std::{
 };
 
 use dashmap::DashMap;
-use rallypoint_protocol::{Position, RoomName, event::Millis};
+use rallypoint_protocol::{
+    PeerId, Position, RoomName,
+    event::{Entry, Millis},
+};
 use tokio::time::timeout;
 
 use super::{
@@ -232,6 +235,10 @@ impl Broker for Redis {
 
     fn bury<'a>(&'a self, log: Log<'a>, event: Box<[u8]>, dead: NodeId) -> Pending<'a, Result<(), PublishError>> {
         Box::pin(async move { self.logs.bury(log, event, dead).await.map(|_| ()) })
+    }
+
+    fn take<'a>(&'a self, log: Log<'a>, peer: PeerId, from: NodeId) -> Pending<'a, Result<Option<Entry>, Unavailable>> {
+        Box::pin(self.logs.take(log, peer, from))
     }
 
     fn node(&self) -> NodeId {

@@ -5,7 +5,10 @@
 -- ARGV  event, node, number of the publication on that node, events, bytes and milliseconds that are kept, channel, name
 --       of the log, milliseconds for which publishers' keys are known, milliseconds for which the log is known without
 --       events, the peer that enters or leaves or nothing, its entry or nothing if it leaves; or * and a dead node, whose
---       roster goes: if it is gone already, somebody else has put the event into the log
+--       roster goes; what the rosters of the nodes begin with
+--
+-- If a dead node has no roster, somebody else has told of it; if who leaves is in the roster of another node, it has moved
+-- there, and does not leave. Nothing is put into the log then.
 --
 -- The epoch of a log is when it began, in microseconds by the engine's clock, and odd.
 --
@@ -35,7 +38,13 @@ if known then
   return { 'known', known }
 end
 
-if peer == '*' and redis.call('EXISTS', roster) == 0 then
+local is_void = peer == '*' and redis.call('EXISTS', roster) == 0
+if peer ~= '' and entry == '' and redis.call('HEXISTS', roster, peer) == 0 then
+  for _, other in ipairs(redis.call('SMEMBERS', nodes)) do
+    is_void = is_void or redis.call('HEXISTS', ARGV[13] .. other, peer) == 1
+  end
+end
+if is_void then
   return { 'known', string.format('%s-%s-%s', seq or 0, epoch or 0, tag or '00000000') }
 end
 

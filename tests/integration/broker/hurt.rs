@@ -133,7 +133,7 @@ impl Ground {
         let mut command = vec!["EVAL", PUBLISH, "6"];
         command.extend(keys.iter().map(String::as_str));
         command.extend(arguments);
-        command.extend(["", ""]);
+        command.extend(["", "", ""]);
         let answer = self.servers()[place.server].ask(&command).await.expect("redis-cli is installed");
         let lines: Vec<_> = answer.lines().collect();
         let ["new", _, heard] = lines[..] else { return None };

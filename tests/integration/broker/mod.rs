@@ -59,6 +59,7 @@ macro_rules! shared {
                 members_of_whom_events_tell_are_seen_by_who_comes_later,
                 changes_without_events_are_told_to_other_nodes,
                 rosters_come_together_after_lost_connections,
+                who_moves_to_another_node_does_not_leave,
             },
             losses::{
                 a_log_goes_on_without_events_that_were_wiped,

@@ -38,7 +38,7 @@ async fn leave(node: &Node, sheet: &Sheet, entry: &Entry, home: &Node) {
     let gone = Gone { peer: entry.peer, user: entry.user.clone(), handle: None, name: None };
     let event = bytes(EventBody::PeerLeft { peer: gone, reason: LeaveReason::Left });
     let change = Change::Leave { peer: entry.peer, node: (home.id != node.id).then_some(home.id) };
-    node.put(sheet, &event, &format!("leave {}", entry.peer), Some(change)).await;
+    node.put(sheet, &event, &format!("leave {} {}", entry.peer, node.id), Some(change)).await;
 }
 
 /// Waits until a node knows exactly these members of other nodes, with these orders.
@@ -135,4 +135,32 @@ pub(super) async fn rosters_come_together_after_lost_connections(ground: Ground)
         assert_eq!(node.guest.restarts(&sheet.name), [], "nothing was lost");
     }
     agree(&nodes, &sheet).await;
+}
+
+/// A member that goes on on another node does not leave with what it was on the first one.
+pub(super) async fn who_moves_to_another_node_does_not_leave(ground: Ground) {
+    let (nodes, sheet) = (ground.nodes(3).await, Sheet::new("lobby"));
+    let [a, b, c] = &nodes[..] else { panic!("three nodes") };
+    for node in [a, b, c] {
+        node.open(&sheet).await;
+    }
+    let one = member(None, "1");
+    let order = join(a, &sheet, &one).await;
+    knows(c, &sheet, &[(&one, order)]).await;
+    for _ in 0..2 {
+        let taken = until("a move", async || b.broker.take(sheet.log(), one.peer, a.id).await.ok()).await;
+        let taken = taken.expect("it is there, or here already");
+        assert_eq!((taken.peer, taken.order), (one.peer, Some(order)));
+    }
+    knows(a, &sheet, &[(&one, order)]).await;
+    let is_there = |room: &super::guest::Room| room.roster.get(&one.peer).is_some_and(|present| present.node == b.id);
+    for node in [a, c] {
+        node.guest.hears("the move", &sheet.name, is_there).await;
+    }
+    // The first node gives up what it still has of it; the second one means it.
+    leave(a, &sheet, &one, a).await;
+    assert_eq!(agree(&nodes, &sheet).await, ["peer-joined 1"]);
+    leave(b, &sheet, &one, b).await;
+    assert_eq!(agree(&nodes, &sheet).await, ["peer-joined 1", "peer-left 2"]);
+    assert!(b.broker.take(sheet.log(), one.peer, a.id).await.is_ok_and(|taken| taken.is_none()));
 }

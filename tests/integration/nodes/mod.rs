@@ -1,6 +1,7 @@
 //! Several nodes that share a Redis: what is said on one is heard on the other.
 
 mod lives;
+mod moved;
 mod outage;
 mod talk;
 
