@@ -48,7 +48,7 @@ struct LaneLabel {
 /// A label set of one word.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Outcome {
-    /// Of a line of the audit log `written`, `dropped` or `left-out`; of a resume `resumed`, `reset`, `revived` or `refused`; of a certificate `taken` or `refused`; of a key
+    /// Of a line of the audit log `written`, `dropped` or `left-out`; of a resume `resumed`, `reset`, `revived`, `moved` or `refused`; of a certificate `taken` or `refused`; of a key
     /// set `taken`, `same` or `failed`.
     pub outcome: &'static str,
 }
