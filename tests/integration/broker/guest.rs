@@ -228,6 +228,16 @@ impl Guest {
         self.lives.lock()[0]
     }
 
+    /// What other nodes have sent to it.
+    pub(super) fn parcels(&self) -> Vec<Parcel> {
+        self.parcels.lock().clone()
+    }
+
+    /// What other nodes have whispered.
+    pub(super) fn whispers(&self) -> Vec<(RoomName, Whisper)> {
+        self.whispers.lock().clone()
+    }
+
     /// For those who read why a test gave up.
     pub(super) fn describe(&self, name: &RoomName) -> String {
         self.look(name, |room| {

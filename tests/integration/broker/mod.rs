@@ -4,6 +4,7 @@
 //! A [`ground::Ground`] is an engine of the test's own with nodes on it; each node's [`guest::Guest`] takes what the
 //! engine delivers as rooms do, and notes it.
 
+mod bus;
 mod ground;
 mod guest;
 mod hurt;
@@ -70,6 +71,10 @@ macro_rules! shared {
                 a_message_that_never_came_is_found_by_the_heads,
                 a_fork_of_which_nothing_is_heard_is_found_by_the_heads,
                 logs_that_are_closed_while_they_begin_anew_leave_no_bytes,
+            },
+            bus::{
+                parcels_arrive_once_and_in_order,
+                whispers_go_to_those_who_have_the_room,
             },
             lives::{
                 a_node_that_is_gone_leaves_no_ghost,
