@@ -296,6 +296,21 @@ fn run(room: &mut Room, step: Step, now: Millis) -> (Command, String) {
     (command, format!("{:?}", outcome.map(|outcome| format!("{outcome:?}"))))
 }
 
+/// The two lanes come from another node on different ways; their order was checked there.
+#[test]
+fn a_move_of_another_node_is_never_stale() {
+    let mut room = room();
+    let present = Present { entry: Entry { order: Some(1), ..entry(1) }, node: NodeId::random() };
+    room.apply(Command::Seat(Box::new(present)), Millis(0.0)).unwrap();
+    for (lane, seq) in [(Lane::Latest, 5), (Lane::Reliable, 3), (Lane::Reliable, 4)] {
+        let payload = Payload::MsgPack(vec![1].into());
+        let step = Move { peer: peer(1), lane, key: 1, seq: Some(seq), named: false, passed: Some(77), payload };
+        let outcome = room.apply(Command::Move(step), Millis(1000.0)).unwrap();
+        assert!(matches!(outcome, Outcome::Relayed { seq: relayed, .. } if relayed == seq));
+    }
+    assert!(room.latest_moves().iter().map(|latest| (latest.seq, latest.time)).eq([(5, 77)]));
+}
+
 #[test]
 fn a_dead_node_takes_its_members_with_it_and_no_others() {
     let mut room = room();

@@ -15,7 +15,7 @@ use crate::support::until;
 /// Whatever is kept is too old by then.
 const LATER: Millis = Millis(1e15);
 /// Sooner than heads are compared, on a slow machine too.
-const AT_ONCE: Duration = Duration::from_secs(10);
+pub(super) const AT_ONCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn many_publishers_leave_no_holes(ground: Ground) {
     let (nodes, sheet) = (Arc::new(ground.nodes(3).await), Sheet::new("lobby"));

@@ -1,5 +1,7 @@
 //! Who is in a room, on which node.
 
+use std::time::Instant;
+
 use rallypoint::broker::Change;
 use rallypoint_protocol::{
     EventBody, PeerId, UserName,
@@ -7,7 +9,10 @@ use rallypoint_protocol::{
 };
 use serde_json::value::RawValue;
 
-use super::ground::{Ground, Node, Sheet, agree, bytes};
+use super::{
+    ground::{Ground, Node, Sheet, agree, bytes},
+    order::AT_ONCE,
+};
 use crate::support::until;
 
 pub(super) fn member(order: Option<u64>, state: &str) -> Entry {
@@ -154,9 +159,11 @@ pub(super) async fn who_moves_to_another_node_does_not_leave(ground: Ground) {
     }
     knows(a, &sheet, &[(&one, order)]).await;
     let is_there = |room: &super::guest::Room| room.roster.get(&one.peer).is_some_and(|present| present.node == b.id);
+    let since = Instant::now();
     for node in [a, c] {
         node.guest.hears("the move", &sheet.name, is_there).await;
     }
+    assert!(since.elapsed() < AT_ONCE, "{:?}", since.elapsed());
     // The first node gives up what it still has of it; the second one means it.
     leave(a, &sheet, &one, a).await;
     assert_eq!(agree(&nodes, &sheet).await, ["peer-joined 1"]);

@@ -1,10 +1,14 @@
 //! What members on different nodes say to each other past the log: signals, moves, and who types.
 
-use rallypoint_protocol::Encoding;
+use rallypoint::broker::{
+    Subscriber as _,
+    parcel::{Data, Parcel, Step},
+};
+use rallypoint_protocol::{Encoding, PeerId, moves::Lane};
 use serde_json::{Value, json};
 
 use super::Site;
-use crate::support::{Wire, pass, until};
+use crate::support::{Wire, pass, room, until};
 
 /// How often the engine was asked to do something.
 async fn calls(site: &Site, command: &str) -> u64 {
@@ -142,4 +146,24 @@ async fn a_room_on_one_node_sends_no_move_to_the_engine() {
     play(&mut ann, &mut bob, 40..80).await;
     cat.said_with("move", |step| step["key"] == 79).await;
     assert!(calls(&site, "spublish").await > before);
+}
+
+/// Channels overtake each other: a move may come before the join of its sender.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_comes_before_its_sender_waits() {
+    let site = Site::open(2).await;
+    let (mut ann, _) = site.member(1, "ann", "r").await;
+    let mut bob = site.guest(0, &pass("bob").host("*")).await;
+    let peer = PeerId::parse(peer(&bob).as_str().expect("a peer id")).expect("a good one");
+    let step = |n: u32| {
+        let data = Data::Json(n.to_string().into());
+        Step { peer, lane: Lane::Reliable, key: 1, seq: n, time: 1, to: None, data }
+    };
+    let room = room("r");
+    let early = [1, 2].map(|n| Parcel::Move { room: room.clone(), step: step(n) });
+    site.nodes[1].hub.parcels(early.to_vec());
+    bob.granted(json!({ "type": "join", "room": "r" })).await;
+    for n in [1, 2] {
+        assert_eq!(ann.said("move").await["data"], n);
+    }
 }
