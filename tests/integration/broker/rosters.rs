@@ -157,9 +157,9 @@ pub(super) async fn who_moves_to_another_node_does_not_leave(ground: Ground) {
         let taken = taken.expect("it is there, or here already");
         assert_eq!((taken.peer, taken.order), (one.peer, Some(order)));
     }
+    let since = Instant::now();
     knows(a, &sheet, &[(&one, order)]).await;
     let is_there = |room: &super::guest::Room| room.roster.get(&one.peer).is_some_and(|present| present.node == b.id);
-    let since = Instant::now();
     for node in [a, c] {
         node.guest.hears("the move", &sheet.name, is_there).await;
     }
