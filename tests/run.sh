@@ -484,6 +484,8 @@ need_packages() {
   if wanted unit || wanted integration || wanted nodes || wanted cluster || wanted bench; then
     command -v redis-server >/dev/null || packages+=(redis-server)
     command -v redis-cli >/dev/null || packages+=(redis-tools)
+  elif wanted browser; then
+    command -v redis-server >/dev/null || packages+=(redis-server)
   fi
   if wanted browser || wanted cluster; then command -v nginx >/dev/null || packages+=(nginx); fi
   if wanted browser; then

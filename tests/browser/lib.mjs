@@ -52,14 +52,17 @@ export async function freePort() {
 
 /**
  * Starts a server and resolves when it is healthy. Everything that has to be waited for goes fast here. One that is not
- * for development has to be told its keys by `env`; `tls` names the files of a certificate and its key.
+ * for development has to be told its keys by `env`; `tls` names the files of a certificate and its key; servers with the
+ * same `engine` are nodes of one site.
  * @returns {Promise<{base: string, port: number, output: () => string, stop: (signal?: string) => Promise<void>}>}
  */
-export async function startServer({ port, env = {}, dev = true, tls } = {}) {
+export async function startServer({ port, env = {}, dev = true, tls, engine } = {}) {
   port ??= await freePort();
   const base = `${tls ? 'https' : 'http'}://127.0.0.1:${port}`;
   const secured = tls ? ['--tls-certificate', tls.certificate, '--tls-key', tls.key] : [];
-  const child = spawn(BINARY, ['serve', ...(dev ? ['--dev'] : []), '--listen', `127.0.0.1:${port}`, ...secured], {
+  const shared = engine ? ['--engine', engine] : [];
+  const flags = [...(dev ? ['--dev'] : []), '--listen', `127.0.0.1:${port}`, ...secured, ...shared];
+  const child = spawn(BINARY, ['serve', ...flags], {
     env: {
       ...outside,
       RALLYPOINT_LIMITS__SSE_HEARTBEAT_MS: '1000',

@@ -13,7 +13,9 @@ import { launch, startServer } from './lib.mjs';
 const TEST_MS = 120_000;
 const WORKERS = 2;
 /** Files that have the machine for themselves. */
-const ALONE = ['arena', 'call', 'compare', 'firefox', 'party', 'resume', 'selftest', 'turn'].map((name) => `${name}.test.mjs`);
+const ALONE = ['arena', 'call', 'compare', 'firefox', 'nodes', 'party', 'resume', 'selftest', 'turn'].map(
+  (name) => `${name}.test.mjs`,
+);
 
 /** Runs one test; whether it passed. */
 async function run({ server, browser }, file, name, test) {

@@ -1,5 +1,6 @@
 /**
- * Other people's servers that some browser tests need: a TURN server (coturn) and a reverse proxy (nginx), on loopback.
+ * Other people's servers that some browser tests need: a TURN server (coturn), a reverse proxy (nginx) and an engine
+ * (Redis), on loopback.
  */
 
 import { execFile, spawn } from 'node:child_process';
@@ -70,6 +71,20 @@ export async function startTurn(secret) {
   ], () => connects(port));
   return {
     url: `turn:127.0.0.1:${port}?transport=udp`,
+    output: server.output,
+    stop: () => server.stop().finally(() => rm(folder, { recursive: true, force: true })),
+  };
+}
+
+/** A Redis that keeps nothing; `url` as `--engine` takes it. */
+export async function startRedis() {
+  const port = await freePort();
+  const folder = await mkdtemp(join(tmpdir(), 'rallypoint-redis-'));
+  const server = await run('redis-server', 'redis-server', [
+    '--bind', '127.0.0.1', '--port', `${port}`, '--save', '', '--appendonly', 'no', '--dir', folder,
+  ], () => connects(port));
+  return {
+    url: `redis://127.0.0.1:${port}`,
     output: server.output,
     stop: () => server.stop().finally(() => rm(folder, { recursive: true, force: true })),
   };
