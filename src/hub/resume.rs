@@ -27,6 +27,9 @@ use crate::{
     session::{Part, Refusal, Seat, Session, kept::Tokens},
 };
 
+/// A session that was made again, and what that is called; `None` if it was there by then.
+type Made = Option<(Arc<SessionCell>, &'static str)>;
+
 /// A session, locked.
 type Inner<'a> = parking_lot::MutexGuard<'a, Session<Arc<RoomCell>>>;
 
@@ -79,8 +82,8 @@ impl Hub {
                 return Ok((session, outcome));
             }
             // Somebody may have revived it in the meantime; then it is there to be taken over.
-            if let Some(session) = self.revive(&token, resume, fresh.as_ref(), link, caller).await? {
-                return Ok((session, if self.broker.is_shared() { "moved" } else { "revived" }));
+            if let Some(made) = self.revive(&token, resume, fresh.as_ref(), link, caller).await? {
+                return Ok(made);
             }
         }
     }
@@ -168,7 +171,7 @@ impl Hub {
         fresh: Option<&Arc<Grant>>,
         link: &Arc<Link>,
         caller: Option<&Arc<Caller>>,
-    ) -> Result<Option<Arc<SessionCell>>, Refused> {
+    ) -> Result<Made, Refused> {
         if self.broker.is_shared() {
             return self.adopt(token, resume, fresh, link, caller).await;
         }
@@ -191,7 +194,7 @@ impl Hub {
         fresh: Option<&Arc<Grant>>,
         link: &Arc<Link>,
         caller: Option<&Arc<Caller>>,
-    ) -> Result<Option<Arc<SessionCell>>, Refused> {
+    ) -> Result<Made, Refused> {
         let Some(grant) = fresh else {
             return Err(unknown("on another node than before a resume needs a good access token, too"));
         };
@@ -221,13 +224,14 @@ impl Hub {
         link: &Arc<Link>,
         caller: Option<&Arc<Caller>>,
         homes: &BTreeMap<RoomName, NodeId>,
-    ) -> Result<Option<Arc<SessionCell>>, Refused> {
+    ) -> Result<Made, Refused> {
         let (id, peer, tokens) = (token.session, token.peer, Tokens::after(token.number));
         let since = resume.notifications_since;
         let Some(session) = self.enter_session(id, peer, tokens, grant.clone(), link, since).await? else {
             return Ok(None);
         };
-        self.witness.resumed(&session, if homes.is_empty() { "revived" } else { "moved" }, caller);
+        let outcome = if homes.is_empty() { "revived" } else { "moved" };
+        self.witness.resumed(&session, outcome, caller);
         for (room, &position) in &resume.positions {
             let part = if resume.watched.contains(room) { Part::Watcher } else { Part::Member };
             let back = match homes.get(room) {
@@ -240,7 +244,7 @@ impl Hub {
                 self.refuse(&session, about, "resume");
             }
         }
-        Ok(Some(session))
+        Ok(Some((session, outcome)))
     }
 
     /// A member of another node becomes one of this node, and nobody sees it leave.

@@ -130,8 +130,8 @@ impl Road {
         self.owes |= !parcels.is_empty();
         self.taken = self.taken.max(since.saturating_sub(1));
         let mut new = Vec::new();
-        for (number, parcel) in (first..).zip(parcels) {
-            if number == self.taken + 1 {
+        for (number, parcel) in (first..=u64::MAX).zip(parcels) {
+            if number == self.taken.saturating_add(1) {
                 self.taken = number;
                 new.push(parcel);
             }

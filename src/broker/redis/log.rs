@@ -476,7 +476,7 @@ impl Entry {
 
     /// Where the log stood without it.
     fn before(&self) -> Position {
-        Position { seq: self.position.seq - 1, tag: self.before, ..self.position }
+        Position { seq: self.position.seq.saturating_sub(1), tag: self.before, ..self.position }
     }
 }
 
