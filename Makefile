@@ -11,7 +11,7 @@ run: pages ## build and run the server on http://localhost:3000, for trying thin
 
 run-cluster: pages ## build and run a Redis, two nodes and a balancer before them, for trying things out (PORT=3000)
 	cargo build
-	@PORT="$(PORT)" tests/cluster/run.sh
+	@PORT="$(PORT)" exec tests/cluster/run.sh
 
 pages: ## build the pages that the server's binary takes in (clients/pages, with Node.js)
 	@clients/build.sh
