@@ -224,10 +224,11 @@ impl Ears {
                     _ = tokio::time::timeout(PAUSE, self.0.work.notified()).await;
                     continue;
                 }
+                // Before anybody who waits for it looks at the log: that look is all that is needed then.
+                listener.begins(channel);
                 if let Some(wanted) = self.0.wanted.lock().get(channel) {
                     wanted.confirmed.send_replace(Some(life));
                 }
-                listener.begins(channel);
             }
             for channel in &spent {
                 _ = link.unsubscribe(channel).await;

@@ -49,8 +49,8 @@ struct Standing {
     version: u64,
     /// It is being read, or about to be: what is heard meanwhile is not told, but read.
     in_doubt: bool,
-    /// Something was heard meanwhile.
-    heard: bool,
+    /// How often something was heard that was not told.
+    heard: u64,
 }
 
 impl Followed {
@@ -103,32 +103,39 @@ impl Followed {
         self.name.user().is_some() && self.head().is_some_and(|(head, _)| head.seq == 0)
     }
 
-    /// It is told from here on. Tells how many bytes are kept no more, and whether it has to be read on: something was
-    /// heard too early.
-    pub(super) fn begin(&self, history: History, version: u64) -> (usize, bool) {
+    /// How often something was heard that was not told. Whatever that was is in the engine already: a read that begins
+    /// now finds it.
+    pub(super) fn heard(&self) -> u64 {
+        self.standing.lock().heard
+    }
+
+    /// It is told from here on, by a read before which so much was [heard](Self::heard). Tells how many bytes are kept no
+    /// more, and whether it has to be read on: something was heard since.
+    pub(super) fn begin(&self, history: History, version: u64, heard: u64) -> (usize, bool) {
         let mut standing = self.standing.lock();
         if standing.gone {
             return (history.bytes(), false);
         }
         let replaced = standing.history.replace(history);
         standing.version = version;
-        let is_news = standing.heard && !standing.in_doubt;
-        standing.in_doubt |= standing.heard;
+        let is_behind = standing.heard != heard;
+        let is_news = is_behind && !standing.in_doubt;
+        standing.in_doubt |= is_behind;
         (replaced.map_or(0, |history| history.bytes()), is_news)
     }
 
     /// Like [`begin`](Self::begin) for a log of which nothing is kept here, unless it is told already.
-    pub(super) fn begin_at(&self, head: Position) -> bool {
+    pub(super) fn begin_at(&self, head: Position, heard: u64) -> bool {
         if self.head().is_some() {
             return false;
         }
-        self.begin(History::new(head, self.bounds), 0).1
+        self.begin(History::new(head, self.bounds), 0, heard).1
     }
 
     /// What was heard of it may not be all. Tells whether it is to be read for that.
     fn doubt(&self) -> bool {
         let mut standing = self.standing.lock();
-        standing.heard = true;
+        standing.heard += 1;
         let is_news = standing.history.is_some() && !standing.in_doubt;
         standing.in_doubt |= is_news;
         is_news
@@ -193,7 +200,7 @@ impl Redis {
     pub(super) fn offer(&self, followed: &Arc<Followed>, publication: Arc<Publication>, how: Heard) {
         let mut standing = followed.standing.lock();
         if standing.history.is_none() || standing.in_doubt {
-            standing.heard = true;
+            standing.heard += 1;
             return;
         }
         match standing.take(&publication) {
@@ -216,7 +223,7 @@ impl Redis {
     pub(super) fn offer_change(&self, followed: &Arc<Followed>, version: u64, node: NodeId, changed: Changed) {
         let mut standing = followed.standing.lock();
         if standing.history.is_none() || standing.in_doubt {
-            standing.heard = true;
+            standing.heard += 1;
             return;
         }
         if version > standing.version + 1 {
@@ -257,14 +264,13 @@ impl Redis {
     /// Tells what a log has after what was told, until nothing is in doubt.
     async fn read_on(&self, followed: Arc<Followed>) {
         loop {
-            let (head, version) = {
-                let mut standing = followed.standing.lock();
-                standing.heard = false;
+            let (head, version, heard) = {
+                let standing = followed.standing.lock();
                 if standing.gone {
                     return;
                 }
                 let Some(history) = &standing.history else { return };
-                (history.head(), standing.version)
+                (history.head(), standing.version, standing.heard)
             };
             let is_whole = match self.catch_up(&followed, head, version).await {
                 Ok(is_whole) => is_whole,
@@ -274,7 +280,7 @@ impl Redis {
                 }
             };
             let mut standing = followed.standing.lock();
-            if is_whole && !standing.heard {
+            if is_whole && standing.heard == heard {
                 standing.in_doubt = false;
                 return;
             }
@@ -358,5 +364,27 @@ impl Redis {
             history.append(publication);
         }
         Ok(history)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_heard_after_a_read_began_leads_to_another() {
+        let name = RoomName::new("lobby").unwrap();
+        let bounds = Bounds { events: 100, bytes: 1 << 20, age_ms: 60_000 };
+        let start = || History::new(Position::start(1), bounds);
+        for (is_late, is_read_again) in [(false, false), (true, true)] {
+            let followed = Followed::new(Log { name: &name, bounds });
+            followed.want();
+            assert!(!followed.doubt(), "nothing to read on from");
+            let heard = followed.heard();
+            if is_late {
+                followed.doubt();
+            }
+            assert_eq!(followed.begin(start(), 0, heard).1, is_read_again);
+        }
     }
 }

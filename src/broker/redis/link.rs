@@ -63,6 +63,8 @@ pub(super) enum Failure {
     Unknown,
     /// The script is not known to the server.
     NoScript,
+    /// A transaction was not carried out: perhaps its slot lies elsewhere, which the library does not take from that.
+    Aborted,
 }
 
 impl From<Failure> for Unavailable {
@@ -75,6 +77,7 @@ impl From<&RedisError> for Failure {
     fn from(error: &RedisError) -> Self {
         match error.kind() {
             ErrorKind::Server(ServerErrorKind::NoScript) => Self::NoScript,
+            ErrorKind::Server(ServerErrorKind::ExecAbort) => Self::Aborted,
             // Whatever a server answers, it answers instead of doing it.
             ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::Client | ErrorKind::ClusterConnectionNotFound => {
                 Self::Refused
@@ -162,16 +165,25 @@ impl Link {
 
     /// Sends commands that concern one slot, all at once, and returns their answers. One that was refused fails them all.
     async fn ask(&self, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
-        let count = commands.len();
+        // Of a transaction only the last answer counts, which holds all others.
+        let (skipped, count) = if commands.is_transaction() { (commands.len() + 1, 1) } else { (0, commands.len()) };
         let answered = match self.0.clone() {
-            Way::One(mut one) => one.req_packed_commands(commands, 0, count).await,
-            Way::Cluster(mut cluster) => cluster.req_packed_commands(commands, 0, count).await,
+            Way::One(mut one) => one.req_packed_commands(commands, skipped, count).await,
+            Way::Cluster(mut cluster) => cluster.req_packed_commands(commands, skipped, count).await,
         };
         let failed = |error: RedisError| {
             tracing::debug!(%error, "the engine did not do it");
             Failure::from(&error)
         };
-        answered.and_then(|answers| answers.into_iter().map(Value::extract_error).collect()).map_err(failed)
+        let mut answers: Vec<_> =
+            answered.and_then(|answers| answers.into_iter().map(Value::extract_error).collect()).map_err(failed)?;
+        match answers.pop() {
+            Some(Value::Array(all)) if commands.is_transaction() => Ok(all),
+            last => {
+                answers.extend(last);
+                Ok(answers)
+            }
+        }
     }
 }
 

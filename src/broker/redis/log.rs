@@ -181,7 +181,9 @@ impl Logs {
                 match self.run(&self.publish, &keys, &arguments).await {
                     Ok(answer) => return published(&answer).ok_or(PublishError::Rejected(ErrorCode::Internal)),
                     Err(Failure::Unknown) => {}
-                    Err(Failure::Refused | Failure::NoScript) => return Err(PublishError::Overloaded),
+                    Err(Failure::Refused | Failure::NoScript | Failure::Aborted) => {
+                        return Err(PublishError::Overloaded);
+                    }
                 }
             }
             Err(PublishError::Ambiguous)
@@ -254,15 +256,26 @@ impl Logs {
     /// A room's log from an event on, and its rosters if they are of another version than the one that is known.
     async fn look_at_room(&self, log: Log<'_>, from: &str, count: usize, known: &str) -> Result<RoomLook, Unavailable> {
         let [meta, events, since] = self.keys(log.name);
-        let keys = [meta, events, since, self.names.nodes(log.name)];
-        let count = count.to_string();
-        let arguments = [&known_ms(log).to_string(), from, &count, &self.names.rosters(log.name), known]
-            .map(|text| text.to_owned().into());
-        let answer = self.run(&self.room, &keys, &arguments).await?;
-        let Value::Array(parts) = &answer else { return Err(Unavailable) };
-        let [head, since, Value::Array(entries), version, Value::Array(rosters)] = &parts[..] else {
-            return Err(Unavailable);
+        let keys = [meta, events.clone(), since, self.names.nodes(log.name)];
+        let arguments = [known_ms(log).to_string(), self.names.rosters(log.name), known.to_owned()];
+        let (mut is_known, mut was_aborted) = (true, false);
+        // In one transaction: they are of one moment, and the events do not pass through the interpreter.
+        let answers = loop {
+            let mut commands = Pipeline::new();
+            commands.atomic().add_command(self.room.call(is_known, &keys, arguments.clone().map(String::into_bytes)));
+            commands.cmd("XRANGE").arg(&events).arg(from).arg("+").arg("COUNT").arg(count);
+            match self.line.ask(&commands).await {
+                Err(Failure::NoScript) if is_known => is_known = false,
+                Err(Failure::Aborted) if !was_aborted => {
+                    was_aborted = true;
+                    // The library follows this one to where the slot is.
+                    self.births(log.name).await?;
+                }
+                answered => break answered?,
+            }
         };
+        let [Value::Array(parts), Value::Array(entries)] = &answers[..] else { return Err(Unavailable) };
+        let [head, since, version, Value::Array(rosters)] = &parts[..] else { return Err(Unavailable) };
         let entries: Option<Vec<_>> = entries.iter().map(Entry::read).collect();
         let version = text(version).and_then(|version| version.parse().ok()).ok_or(Unavailable)?;
         let mut roster = Vec::new();

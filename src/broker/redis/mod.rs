@@ -133,9 +133,10 @@ impl Redis {
     async fn load(&self, followed: &Arc<Followed>) -> Result<Opened, Unavailable> {
         self.confirmed(followed.name()).await?;
         timeout(CONFIRMED, self.nodes.held()).await.map_err(|_| Unavailable)?;
+        let heard = followed.heard();
         let (opened, version) = self.whole_room(followed.log()).await?;
         self.account(0, opened.history.bytes());
-        let (replaced, in_doubt) = followed.begin(opened.history.clone(), version);
+        let (replaced, in_doubt) = followed.begin(opened.history.clone(), version, heard);
         self.account(replaced, 0);
         if in_doubt {
             self.doubts.raise(followed);
@@ -223,9 +224,10 @@ impl Broker for Redis {
             if followed.is_some() {
                 self.confirmed(log.name).await?;
             }
+            let heard = followed.as_ref().map_or(0, |followed| followed.heard());
             let ends = self.logs.ends(log).await?;
             if let Some(followed) = followed
-                && followed.begin_at(ends.head)
+                && followed.begin_at(ends.head, heard)
             {
                 self.doubts.raise(&followed);
             }

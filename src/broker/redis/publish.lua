@@ -21,11 +21,13 @@ local channel, name = ARGV[7], ARGV[8]
 local known_ms, peer, entry = ARGV[10], ARGV[11], ARGV[12]
 local attempt = node .. ' ' .. ARGV[3]
 
-local found = redis.call('HMGET', meta, 'epoch', 'seq', 'tag', 'bytes', 'count', 'oldest', node)
+local found = redis.call('HMGET', meta, 'epoch', 'seq', 'tag', 'bytes', 'count', 'oldest', 'size', node)
 local epoch, seq, tag = found[1], tonumber(found[2]), found[3]
-local bytes, count, oldest = tonumber(found[4]), tonumber(found[5]), tonumber(found[6])
+local bytes, count = tonumber(found[4]), tonumber(found[5])
+-- Of the oldest event: when it came, and how large it is.
+local oldest, size = tonumber(found[6]), tonumber(found[7])
 -- A client library that lost its connection tries again, and so do we: nobody else uses this number.
-local last = tonumber(found[7]) or 0
+local last = tonumber(found[8]) or 0
 if number <= last then
   for _, entry in ipairs(redis.call('XREVRANGE', events, '+', '-', 'COUNT', most)) do
     if entry[2][6] == attempt then
@@ -50,25 +52,36 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- Whether the oldest event is another one now, and how large the one is that made room for this one.
+local is_other, dropped = false, nil
+local function is_first()
+  bytes, count, oldest, size, is_other, dropped = 0, 0, now, #event, true, nil
+end
 local function begin()
   redis.call('DEL', events)
-  local moment = string.format('%.0f', math.floor((time[1] * 1000000 + time[2]) / 2) * 2 + 1)
-  redis.call('SET', partition, moment, 'NX')
+  epoch, seq, tag = string.format('%.0f', math.floor((time[1] * 1000000 + time[2]) / 2) * 2 + 1), 0, '00000000'
+  redis.call('SET', partition, epoch, 'NX')
   redis.call('INCR', births)
-  epoch, seq, tag, bytes, count, oldest = moment, 0, '00000000', 0, 0, now
+  is_first()
 end
 local function add()
   local before = tag
   seq = seq + 1
   tag = string.sub(redis.sha1hex(before .. event), 1, 8)
-  local id = string.format('%.0f-%s', seq, epoch)
+  local id = seq .. '-' .. epoch
+  -- A full log lets go of its oldest event with the same command: one of its own, and the look, would cost as much again.
+  dropped = count > 0 and count == most and size
+  local added = redis.pcall('XADD', events, 'NOMKSTREAM', 'MAXLEN', '=', dropped and most or 1e9, id,
+    'p', before, 't', tag, 'a', attempt, 'm', now, 'b', event)
+  if added then
+    return added
+  end
+  is_first()
   return redis.pcall('XADD', events, id, 'p', before, 't', tag, 'a', attempt, 'm', now, 'b', event)
 end
 
 if not epoch then
   begin()
-elseif redis.call('EXISTS', events) == 0 then
-  bytes, count, oldest = 0, 0, now
 end
 local id = add()
 if type(id) == 'table' and string.find(id.err, 'equal or smaller', 1, true) then
@@ -80,20 +93,24 @@ if type(id) == 'table' then
   return id
 end
 
+if dropped then
+  local first = redis.call('XRANGE', events, '-', '+', 'COUNT', 1)[1][2]
+  bytes, count, oldest, size, is_other = bytes - dropped, count - 1, tonumber(first[8]), #first[10], true
+end
 bytes, count = bytes + #event, count + 1
 if count > most or bytes > most_bytes or now - oldest >= age then
-  local cut, from, size = nil, '-', 2
+  local cut, from, page_size = nil, '-', 2
   repeat
-    local page = redis.call('XRANGE', events, from, '+', 'COUNT', size)
+    local page = redis.call('XRANGE', events, from, '+', 'COUNT', page_size)
     for _, entry in ipairs(page) do
-      oldest = tonumber(entry[2][8])
+      oldest, size, is_other = tonumber(entry[2][8]), #entry[2][10], true
       if count <= most and bytes <= most_bytes and now - oldest < age then
         cut = entry[1]
         break
       end
-      bytes, count, from = bytes - #entry[2][10], count - 1, '(' .. entry[1]
+      bytes, count, from = bytes - size, count - 1, '(' .. entry[1]
     end
-    size = 32
+    page_size = 32
   until cut or #page == 0
   if cut then
     redis.call('XTRIM', events, 'MINID', '=', cut)
@@ -102,8 +119,12 @@ if count > most or bytes > most_bytes or now - oldest >= age then
     bytes, count, oldest = 0, 0, now
   end
 end
-redis.call('HSET', meta, 'epoch', epoch, 'seq', seq, 'tag', tag, 'bytes', bytes, 'count', count, 'oldest', oldest,
-  node, math.max(last, number))
+if is_other then
+  redis.call('HSET', meta, 'epoch', epoch, 'seq', seq, 'tag', tag, 'bytes', bytes, 'count', count, 'oldest', oldest,
+    'size', size, node, math.max(last, number))
+else
+  redis.call('HSET', meta, 'seq', seq, 'tag', tag, 'bytes', bytes, 'count', count, node, math.max(last, number))
+end
 redis.call('PEXPIRE', meta, known_ms)
 redis.call('PEXPIRE', events, age)
 if peer == '*' then

@@ -1,8 +1,9 @@
--- Tells all there is to know of a room's log from a position on, and who is in the room on which node.
+-- Tells where a room's log stands, and who is in the room on which node. The events are read in the same transaction, after
+-- this: here they would cost six times as much.
 --
 -- KEYS  what is known of the log, its events, since when the partition has been there, the nodes of the room
--- ARGV  milliseconds for which the log is to be known without events; from which event on; how many events; what the
---       rosters of the nodes begin with; the version of the rosters that is known, or nothing
+-- ARGV  milliseconds for which the log is to be known without events; what the rosters of the nodes begin with; the
+--       version of the rosters that is known, or nothing
 --
 -- The rosters are told only if they are of another version. Their keys are made from the names of the nodes: all of
 -- them lie in the slot of the log.
@@ -19,11 +20,10 @@ if not epoch then
 end
 redis.call('PEXPIRE', meta, ARGV[1])
 local rosters = {}
-if ARGV[5] ~= version then
+if ARGV[3] ~= version then
   for _, node in ipairs(redis.call('SMEMBERS', nodes)) do
     rosters[#rosters + 1] = node
-    rosters[#rosters + 1] = redis.call('HGETALL', ARGV[4] .. node)
+    rosters[#rosters + 1] = redis.call('HGETALL', ARGV[2] .. node)
   end
 end
-local kept = redis.call('XRANGE', events, ARGV[2], '+', 'COUNT', ARGV[3])
-return { seq .. '-' .. epoch .. '-' .. tag, redis.call('GET', partition), kept, version, rosters }
+return { seq .. '-' .. epoch .. '-' .. tag, redis.call('GET', partition), version, rosters }

@@ -104,5 +104,7 @@ mod redis {
 mod cluster {
     everywhere!(super::ground::Ground::cluster);
     shared!(super::ground::Ground::cluster);
-    tests!(super::ground::Ground::cluster: slots::{a_log_whose_slot_moves_goes_on_without_loss});
+    tests!(super::ground::Ground::cluster: slots::{
+        a_log_whose_slot_moves_goes_on_without_loss, a_room_whose_slot_has_moved_is_opened
+    });
 }

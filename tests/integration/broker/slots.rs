@@ -54,3 +54,18 @@ pub(super) async fn a_log_whose_slot_moves_goes_on_without_loss(ground: Ground) 
     }
     assert_eq!(stored, said);
 }
+
+/// A read that is refused for that finds its way, though it is a transaction.
+pub(super) async fn a_room_whose_slot_has_moved_is_opened(ground: Ground) {
+    let Servers::Cluster(cluster) = &ground.servers else { panic!("a cluster") };
+    let name = (0..).map(|n| format!("lobby/{n}")).find(|name| LogKey::of(&room(name)).first() == 0);
+    let sheet = Sheet::new(&name.expect("one of them"));
+    let nodes = ground.nodes(2).await;
+    nodes[0].open(&sheet).await;
+    nodes[0].say(&sheet, "before").await;
+    cluster.move_slots(0, 2, PARTITION).await.expect("the slots can be moved");
+    // It has asked for nothing yet, and does not know.
+    nodes[1].open(&sheet).await;
+    nodes[0].say(&sheet, "after").await;
+    assert_eq!(agree(&nodes, &sheet).await.len(), 2);
+}
