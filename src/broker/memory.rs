@@ -219,6 +219,10 @@ impl Broker for Memory {
         false
     }
 
+    fn is_alive(&self) -> bool {
+        true
+    }
+
     fn send(&self, _: NodeId, _: Parcel) {}
 
     fn whisper(&self, _: &RoomName, _: Whisper) {}
@@ -314,8 +318,8 @@ mod tests {
         fn roster(&self, _: &RoomName, _: Vec<Present>) {}
         fn died(&self, _: NodeId) {}
         fn reborn(&self, _: NodeId) {}
-        fn parcels(&self, _: Vec<Parcel>) {}
-        fn whispers(&self, _: &RoomName, _: Vec<Whisper>) {}
+        fn parcels(&self, _: NodeId, _: Vec<Parcel>) {}
+        fn whispers(&self, _: &RoomName, _: NodeId, _: Vec<Whisper>) {}
     }
 
     #[tokio::test]

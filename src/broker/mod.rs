@@ -314,6 +314,9 @@ pub trait Broker: Send + Sync {
     /// Whether a node is dead, as far as is known: whoever is in a roster of its is not there.
     fn is_dead(&self, node: NodeId) -> bool;
 
+    /// Whether other nodes cannot hold this one for dead. If they may, what is said to them may be for nobody.
+    fn is_alive(&self) -> bool;
+
     /// Hands something to a node whose members it concerns.
     fn send(&self, node: NodeId, parcel: Parcel);
 
@@ -374,8 +377,8 @@ pub trait Subscriber: Send + Sync {
     fn reborn(&self, before: NodeId);
 
     /// What another node [sent](Broker::send).
-    fn parcels(&self, parcels: Vec<Parcel>);
+    fn parcels(&self, from: NodeId, parcels: Vec<Parcel>);
 
     /// What another node has [whispered](Broker::whisper).
-    fn whispers(&self, room: &RoomName, whispers: Vec<Whisper>);
+    fn whispers(&self, room: &RoomName, from: NodeId, whispers: Vec<Whisper>);
 }

@@ -14,7 +14,7 @@ use rallypoint_protocol::{
 };
 use tokio::sync::Notify;
 
-use super::{Hub, rooms::RoomCell, sessions::SessionCell};
+use super::{Hub, rooms::RoomCell, sessions::SessionCell, turn::Turn};
 use crate::{
     broker::{Change, Log, PublishError, Unavailable},
     node::NodeId,
@@ -59,13 +59,19 @@ struct Queue {
     debts: VecDeque<Debt>,
     /// What of it is owed once.
     due: HashSet<Due>,
+    /// Whose leaves are not told yet, one that is being told among them.
+    leaving: HashSet<(RoomName, PeerId)>,
 }
 
 impl Debts {
     fn push(&self, debt: Debt) {
         let mut queue = self.queue.lock();
         let is_new = match &debt {
-            Debt::Leave(..) | Debt::Session(_) => true,
+            Debt::Leave(room, gone, _) => {
+                queue.leaving.insert((room.clone(), gone.peer));
+                true
+            }
+            Debt::Session(_) => true,
             Debt::Due(due) => queue.due.insert(due.clone()),
         };
         if is_new {
@@ -73,6 +79,18 @@ impl Debts {
         }
         drop(queue);
         self.raised.notify_one();
+    }
+
+    /// Whether others have still to be told that a member left a room.
+    pub(super) fn is_leaving(&self, room: &RoomName, peer: PeerId) -> bool {
+        let queue = self.queue.lock();
+        !queue.leaving.is_empty() && queue.leaving.contains(&(room.clone(), peer))
+    }
+
+    fn paid(&self, debt: &Debt) {
+        if let Debt::Leave(room, gone, _) = debt {
+            self.queue.lock().leaving.remove(&(room.clone(), gone.peer));
+        }
     }
 
     async fn next(&self) -> Debt {
@@ -140,11 +158,11 @@ impl Hub {
             if !here.is_empty() {
                 self.debts.push(Debt::Due(Due::Down(cell.name().clone(), before)));
             }
-            let is_gathering = cell.lock().is_some_and(|state| state.room.is_gathering());
             for gone in here {
-                let room = cell.name().clone();
-                let due = if is_gathering { Due::Member(room, gone.peer) } else { Due::Return(room, gone.peer) };
-                self.debts.push(Debt::Due(due));
+                if let Some(mut state) = cell.lock() {
+                    state.returns(gone.peer);
+                }
+                self.debts.push(Debt::Due(Due::Return(cell.name().clone(), gone.peer)));
             }
         }
     }
@@ -156,6 +174,7 @@ impl Hub {
             while self.pay(&debt).await.is_err() {
                 tokio::time::sleep(AGAIN).await;
             }
+            self.debts.paid(&debt);
         }
     }
 
@@ -169,21 +188,35 @@ impl Hub {
                 self.hand_over(session);
                 Ok(())
             }
-            Debt::Due(Due::Member(room, peer)) => {
-                let entry = self.member_here(room, *peer);
-                let change = match &entry {
-                    Some(member) => Change::Enter(&member.entry),
-                    None => Change::Leave { peer: *peer, node: None },
-                };
-                self.broker.change(Log { name: room, bounds: self.settings_for(room).bounds() }, change).await
-            }
+            Debt::Due(Due::Member(room, peer)) => self.tell_member(room, *peer).await,
             Debt::Due(Due::Return(room, peer)) => {
                 let Some(Member { entry, .. }) = self.member_here(room, *peer) else { return Ok(()) };
+                if let Some(cell) = self.rooms.get(room)
+                    && cell.lock().is_some_and(|state| state.room.is_gathering())
+                {
+                    self.tell_member(room, *peer).await?;
+                    let _turn = Turn::begin();
+                    if let Some(mut state) = cell.lock() {
+                        state.has_returned(&cell, *peer);
+                    }
+                    self.take_early(&cell);
+                    return Ok(());
+                }
                 let body = EventBody::PeerJoined { peer: rallypoint_protocol::event::Entry { order: None, ..entry } };
                 taken(self.try_publish(room, body, None, None).await)
             }
             Debt::Due(Due::Down(room, dead)) => self.bury(room, *dead).await,
         }
+    }
+
+    /// Tells other nodes how a member of this one is, or that it is none.
+    async fn tell_member(&self, room: &RoomName, peer: PeerId) -> Result<(), Unavailable> {
+        let entry = self.member_here(room, peer);
+        let change = match &entry {
+            Some(member) => Change::Enter(&member.entry),
+            None => Change::Leave { peer, node: None },
+        };
+        self.broker.change(Log { name: room, bounds: self.settings_for(room).bounds() }, change).await
     }
 
     fn member_here(&self, room: &RoomName, peer: PeerId) -> Option<Member> {

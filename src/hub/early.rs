@@ -6,15 +6,44 @@ use std::{
     sync::Arc,
 };
 
-use rallypoint_protocol::PeerId;
+use rallypoint_protocol::{PeerId, event::Millis, server::Signal};
 
 use crate::{
     broker::{Changed, Opened, parcel::Step},
+    node::NodeId,
     room::{command::Present, history::Publication},
 };
 
 /// Deliveries that may wait for the one before them until whoever publishes to the room waits as well.
 pub(super) const EARLY_MAX: usize = 256;
+
+/// What nobody has come for after so long is dropped: its member has left, or is on another node than the one that sent it.
+const EARLY_MS: u64 = 5000;
+
+/// What a member on another node says past the log.
+pub(super) enum Talk {
+    /// A signal to a member of this node.
+    Signal(PeerId, Signal),
+    /// A move.
+    Step(Step),
+}
+
+impl Talk {
+    /// Who says it.
+    pub(super) fn from(&self) -> PeerId {
+        match self {
+            Self::Signal(_, signal) => signal.from,
+            Self::Step(step) => step.peer,
+        }
+    }
+}
+
+/// What was said too early: when it came, and from which node.
+struct Said {
+    at: Millis,
+    node: NodeId,
+    talk: Talk,
+}
 
 /// What waits.
 #[derive(Default)]
@@ -26,8 +55,8 @@ pub(super) struct Early {
     roster: Option<Vec<Present>>,
     /// And these came or went after that.
     changes: Vec<Changed>,
-    /// Moves of members of other nodes whose join has not come yet.
-    steps: VecDeque<Step>,
+    /// Of members of other nodes who are not known to be there yet.
+    said: VecDeque<Said>,
 }
 
 impl Early {
@@ -62,22 +91,33 @@ impl Early {
         self.changes.push(changed);
     }
 
-    /// A move of somebody who is not known yet.
-    pub(super) fn step(&mut self, step: Step) {
-        if self.steps.len() >= EARLY_MAX {
-            self.steps.pop_front();
-        }
-        self.steps.push_back(step);
+    /// Whether something waits that was said.
+    pub(super) fn holds_talk(&self) -> bool {
+        !self.said.is_empty()
     }
 
-    /// The moves of those who are known by now.
-    pub(super) fn ripe(&mut self, is_known: impl Fn(PeerId) -> bool) -> Vec<Step> {
-        if self.steps.is_empty() {
+    /// Something that somebody said who is not known to be on that node yet.
+    pub(super) fn talk(&mut self, at: Millis, node: NodeId, talk: Talk) {
+        if self.said.len() >= EARLY_MAX {
+            self.said.pop_front();
+        }
+        self.said.push_back(Said { at, node, talk });
+    }
+
+    /// What those said who are known to be where it came from by now, in the order in which it came.
+    pub(super) fn ripe(&mut self, now: Millis, is_at: impl Fn(PeerId, NodeId) -> bool) -> Vec<Talk> {
+        if self.said.is_empty() {
             return Vec::new();
         }
-        let (ripe, early) = std::mem::take(&mut self.steps).into_iter().partition(|step| is_known(step.peer));
-        self.steps = early;
-        Vec::from(ripe)
+        let mut ripe = Vec::new();
+        for said in std::mem::take(&mut self.said) {
+            if is_at(said.talk.from(), said.node) {
+                ripe.push(said.talk);
+            } else if said.at.after(EARLY_MS) > now {
+                self.said.push_back(said);
+            }
+        }
+        ripe
     }
 
     /// What a room begins with that was read as `opened`, and what changed in it since.

@@ -4,11 +4,17 @@ use std::sync::Arc;
 
 use rallypoint_protocol::{
     PeerId, RoomName,
+    event::Millis,
     moves::Lane,
     server::{ResetReason, Signal},
 };
 
-use super::{Hub, relay::Numbered, rooms::RoomCell};
+use super::{
+    Hub,
+    early::Talk,
+    relay::Numbered,
+    rooms::{RoomCell, State},
+};
 use crate::{
     broker::parcel::{Parcel, Step, Whisper},
     node::NodeId,
@@ -65,17 +71,15 @@ impl Hub {
     }
 
     /// Takes what another node sent.
-    pub(super) fn take_parcel(&self, parcel: Parcel) {
+    pub(super) fn take_parcel(&self, node: NodeId, parcel: Parcel) {
         let Some(cell) = self.rooms.get(parcel.room()) else { return };
         match parcel {
             Parcel::Signal { room, from, to, kind, data } => {
-                if let Some(data) = data.payload()
-                    && let Some(state) = cell.lock()
-                {
-                    state.hand_signal(to, Signal { kind, room, from, data });
+                if let Some(data) = data.payload() {
+                    self.take_talk(&cell, node, Talk::Signal(to, Signal { kind, room, from, data }));
                 }
             }
-            Parcel::Move { step, .. } => self.take_step(&cell, step),
+            Parcel::Move { step, .. } => self.take_talk(&cell, node, Talk::Step(step)),
             Parcel::Lost { .. } => {
                 if let Some(state) = cell.lock() {
                     state.tell_restart(&cell, ResetReason::Lost);
@@ -85,23 +89,48 @@ impl Hub {
     }
 
     /// Takes what another node whispered.
-    pub(super) fn take_whisper(&self, cell: &Arc<RoomCell>, whisper: Whisper) {
+    pub(super) fn take_whisper(&self, cell: &Arc<RoomCell>, node: NodeId, whisper: Whisper) {
+        let is_there = |peer| cell.lock().is_some_and(|state| state.is_at(peer, node));
         match whisper {
-            Whisper::Move(step) => self.take_step(cell, step),
-            Whisper::Typing(peer, true) => self.types(cell, peer),
-            Whisper::Typing(peer, false) => _ = self.falls_silent(cell, peer),
-            Whisper::Latency(peer, rtt, jitter) => self.note_latency(cell, peer, rtt, jitter),
+            Whisper::Move(step) => self.take_talk(cell, node, Talk::Step(step)),
+            Whisper::Typing(peer, true) if is_there(peer) => self.types(cell, peer),
+            Whisper::Typing(peer, false) if is_there(peer) => _ = self.falls_silent(cell, peer),
+            Whisper::Latency(peer, rtt, jitter) if is_there(peer) => self.note_latency(cell, peer, rtt, jitter),
+            Whisper::Typing(..) | Whisper::Latency(..) => {}
         }
     }
 
-    /// Takes a move of a member of another node; it waits if the member's join has not come yet.
-    pub(super) fn take_step(&self, cell: &Arc<RoomCell>, step: Step) {
+    /// Takes what a member of another node says. It waits if nothing has told yet that the member is there: its join is on
+    /// the way, or it has gone on from there and this was under way for long.
+    fn take_talk(&self, cell: &Arc<RoomCell>, node: NodeId, talk: Talk) {
         let now = self.now();
         let Some(mut state) = cell.lock_for_a_move() else { return };
-        let state = &mut *state;
-        if state.room.member(step.peer).is_none() {
-            return state.early.step(step);
+        if !state.early.holds_talk() && state.is_at(talk.from(), node) && !state.is_coming_again() {
+            return self.hand_talk(cell, &mut state, talk, now);
         }
+        state.early.talk(now, node, talk);
+        state.ripe(now).into_iter().for_each(|talk| self.hand_talk(cell, &mut state, talk, now));
+    }
+
+    /// Takes what waited for its members.
+    pub(super) fn take_early(&self, cell: &Arc<RoomCell>) {
+        let now = self.now();
+        let Some(mut state) = cell.lock_for_a_move() else { return };
+        state.ripe(now).into_iter().for_each(|talk| self.hand_talk(cell, &mut state, talk, now));
+    }
+
+    fn hand_talk(&self, cell: &Arc<RoomCell>, state: &mut State, talk: Talk, now: Millis) {
+        match talk {
+            Talk::Signal(to, signal) => {
+                // What the sender moved before it comes before it.
+                state.send_row();
+                state.hand_signal(to, signal);
+            }
+            Talk::Step(step) => self.hand_step(cell, state, step, now),
+        }
+    }
+
+    fn hand_step(&self, cell: &Arc<RoomCell>, state: &mut State, step: Step, now: Millis) {
         let Step { peer, lane, key, seq, time, to, data } = step;
         let Some(payload) = data.payload() else { return };
         let (named, passed) = (to.is_some(), Some(time));
@@ -110,14 +139,5 @@ impl Hub {
         let handle = |peer: &PeerId| state.room.member(*peer).map(|member| member.handle);
         let to = to.map(|to| to.iter().filter_map(handle).collect());
         self.hand_out(cell, state, from, Numbered { lane, key, seq, time, to, payload }, now);
-    }
-
-    /// Takes the moves that waited for their members' joins.
-    pub(super) fn take_early_steps(&self, cell: &Arc<RoomCell>) {
-        let ripe = match cell.lock() {
-            Some(mut state) => state.ripe_steps(),
-            None => return,
-        };
-        ripe.into_iter().for_each(|step| self.take_step(cell, step));
     }
 }

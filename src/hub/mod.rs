@@ -669,11 +669,10 @@ impl Subscriber for Hub {
         self.metrics.events.inc();
         if let Some(user) = publication.log.user() {
             self.users.notify(user, &publication);
-        } else if let Some(cell) = self.rooms.get(&publication.log) {
-            cell.deliver(publication, self.now());
-            if self.broker.is_shared() {
-                self.take_early_steps(&cell);
-            }
+        } else if let Some(cell) = self.rooms.get(&publication.log)
+            && cell.deliver(publication, self.now())
+        {
+            self.take_early(&cell);
         }
     }
 
@@ -702,7 +701,7 @@ impl Subscriber for Hub {
         };
         if let Some(cell) = self.rooms.get(log) {
             cell.changed(changed).into_iter().for_each(|session| self.owe_session(session));
-            self.take_early_steps(&cell);
+            self.take_early(&cell);
             self.owe_burials(log, home);
         }
     }
@@ -712,7 +711,7 @@ impl Subscriber for Hub {
         let homes: Vec<_> = roster.iter().map(|present| present.node).collect();
         if let Some(cell) = self.rooms.get(log) {
             cell.roster(roster);
-            self.take_early_steps(&cell);
+            self.take_early(&cell);
             self.owe_burials(log, homes);
         }
     }
@@ -725,15 +724,15 @@ impl Subscriber for Hub {
         self.owe_returns(before);
     }
 
-    fn parcels(&self, parcels: Vec<Parcel>) {
+    fn parcels(&self, from: NodeId, parcels: Vec<Parcel>) {
         let _turn = Turn::begin();
-        parcels.into_iter().for_each(|parcel| self.take_parcel(parcel));
+        parcels.into_iter().for_each(|parcel| self.take_parcel(from, parcel));
     }
 
-    fn whispers(&self, room: &RoomName, whispers: Vec<Whisper>) {
+    fn whispers(&self, room: &RoomName, from: NodeId, whispers: Vec<Whisper>) {
         let _turn = Turn::begin();
         if let Some(cell) = self.rooms.get(room) {
-            whispers.into_iter().for_each(|whisper| self.take_whisper(&cell, whisper));
+            whispers.into_iter().for_each(|whisper| self.take_whisper(&cell, from, whisper));
         }
     }
 }

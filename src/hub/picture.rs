@@ -37,6 +37,9 @@ impl State {
     ) -> Missed {
         let order = self.room.member(peer).and_then(|member| member.entry.order).unwrap_or(0);
         let history = history || since.is_some_and(|since| since.seq >= order);
+        if since.is_some_and(|since| self.returned_since(peer, since)) {
+            return (None, Some(ResetReason::Lost));
+        }
         self.missed(cell, since, Some((order, peer)), history)
     }
 
@@ -146,15 +149,20 @@ impl State {
     /// Tells everybody that the log goes on elsewhere. Feeds find that out by themselves.
     pub(super) fn tell_restart(&self, cell: &Arc<RoomCell>, reason: ResetReason) {
         for seat in &self.seats {
-            let peer = seat.session.peer();
-            let order = self.room.member(peer).and_then(|member| member.entry.order).unwrap_or(0);
-            let reset = ServerMessage::Reset(self.reset(cell, reason, Some((order, peer))));
-            self.sent(&seat.session, reset.name(), seat.session.send(&reset));
+            self.tell_reset(cell, seat.session.peer(), reason);
         }
         let reset = Reset { members: Vec::new(), state: Vec::new(), ..self.reset(cell, reason, None) };
         let mut frame = Frame::of(ServerMessage::Reset(reset));
         self.tell_watchers(&mut frame);
         self.feeds.values().for_each(|feed| feed.wake.wake());
+    }
+
+    /// Shows a member the room from scratch.
+    pub(super) fn tell_reset(&self, cell: &Arc<RoomCell>, peer: PeerId, reason: ResetReason) {
+        let Some(seat) = self.seat(peer) else { return };
+        let order = self.room.member(peer).and_then(|member| member.entry.order).unwrap_or(0);
+        let reset = ServerMessage::Reset(self.reset(cell, reason, Some((order, peer))));
+        self.sent(&seat.session, reset.name(), seat.session.send(&reset));
     }
 
     /// The latest moves, with the sender named in the way the receiver knows it.

@@ -101,7 +101,8 @@ impl Hub {
             };
             self.metrics().moved(lane);
             let step = Numbered { lane, key, seq, time: now.whole(), to, payload };
-            let away = state.room.is_apart().then(|| Away::of(&state.room, peer, &step)).flatten();
+            let is_for_others = state.room.is_apart() && (lane == Lane::Latest || !state.is_returning(peer));
+            let away = is_for_others.then(|| Away::of(&state.room, peer, &step)).flatten();
             self.hand_out(cell, state, from, step, now);
             away
         };
@@ -188,6 +189,10 @@ impl Hub {
                 Some(None) => {
                     state.hand_signal(to, Signal { kind, room: room.clone(), from, data });
                     None
+                }
+                // Nobody would tell its sender that it was lost.
+                Some(Some(_)) if !self.broker().is_alive() || state.is_returning(from) => {
+                    return Err(Refused::new(ErrorCode::Overloaded, "this node does not reach the others").into());
                 }
                 Some(home) => home.map(|node| (node, data)),
             }

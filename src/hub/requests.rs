@@ -324,6 +324,10 @@ impl Hub {
             if again {
                 return release(state, left_since());
             }
+            // It would be taken for the leave of the new membership.
+            if self.debts.is_leaving(&room, session.peer()) {
+                return release(state, ErrorCode::Overloaded.into());
+            }
             let coming = state.room.count() + state.joining.len();
             if coming == 0 && !may_create {
                 return release(state, ErrorCode::RoomUnknown.into());

@@ -2,7 +2,7 @@
 //! talks to. Everything in a cell changes under the cell's one lock.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -23,12 +23,20 @@ use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
 
 use super::{
-    early::Early, feeds::Wake, link::Out, picture::tenths, row::Row, sessions::SessionCell, ticks::Ticks, trace::Tap,
+    early::{Early, Talk},
+    feeds::Wake,
+    link::Out,
+    picture::tenths,
+    row::Row,
+    sessions::SessionCell,
+    ticks::Ticks,
+    trace::Tap,
     witness::Witness,
 };
 use crate::{
-    broker::{Changed, Opened, parcel::Step},
+    broker::{Changed, Opened},
     frame::Frame,
+    node::NodeId,
     room::{
         Room, RoomSettings,
         command::{Command, Departed, Outcome, Present, Ticked},
@@ -44,6 +52,8 @@ pub const STATE_EVERY_MS: u64 = 100;
 pub(super) struct Seated {
     pub(super) handle: u32,
     pub(super) session: Arc<SessionCell>,
+    /// Sequence number of the event with which the member came again, because its node had been held for dead.
+    returned: u64,
 }
 
 /// A session whose join is on its way through the log.
@@ -75,6 +85,8 @@ pub(super) struct State {
     pub(super) room: Room,
     pub(super) seats: Vec<Seated>,
     pub(super) joining: FxHashMap<PeerId, Joining>,
+    /// Members of this node whom others have lost, and who are still to come again.
+    returning: BTreeSet<PeerId>,
     pub(super) watchers: Vec<Watching>,
     /// In the order in which they came: their sockets lie side by side in memory, and are written to one after the other.
     pub(super) feeds: BTreeMap<u64, Follower>,
@@ -122,6 +134,7 @@ impl RoomCell {
             room: Room::new(name.clone(), settings, history),
             seats: Vec::new(),
             joining: FxHashMap::default(),
+            returning: BTreeSet::new(),
             watchers: Vec::new(),
             feeds: BTreeMap::new(),
             early: Early::default(),
@@ -199,8 +212,8 @@ impl RoomCell {
         true
     }
 
-    /// Takes a delivery of the engine.
-    pub(super) fn deliver(self: &Arc<Self>, publication: Arc<Publication>, now: Millis) {
+    /// Takes a delivery of the engine. Whether something of other nodes waits for the like.
+    pub(super) fn deliver(self: &Arc<Self>, publication: Arc<Publication>, now: Millis) -> bool {
         let mut state = self.state.lock();
         state.send_row();
         state.early.event(publication);
@@ -208,6 +221,7 @@ impl RoomCell {
             self.apply_early(&mut state, Some(now));
         }
         self.behind.store(state.early.is_full(), Ordering::Release);
+        state.early.holds_talk()
     }
 
     /// The log cannot be continued: everybody is shown the room as it is, and it goes on from there. Returns those whose
@@ -344,10 +358,23 @@ impl State {
             && self.room.here() == 0
     }
 
-    /// Moves that waited for the joins of their members, which have come.
-    pub(super) fn ripe_steps(&mut self) -> Vec<Step> {
+    /// Whether a member is on this other node, as far as is known here.
+    pub(super) fn is_at(&self, peer: PeerId, node: NodeId) -> bool {
+        self.room.member(peer).is_some_and(|member| member.home == Some(node))
+    }
+
+    /// Whether a member of this node is still to come again: what others say to it follows that.
+    pub(super) fn is_coming_again(&self) -> bool {
+        !self.returning.is_empty()
+    }
+
+    /// What waited for its members, who have come.
+    pub(super) fn ripe(&mut self, now: Millis) -> Vec<Talk> {
+        if self.is_coming_again() {
+            return Vec::new();
+        }
         let Self { early, room, .. } = self;
-        early.ripe(|peer| room.member(peer).is_some())
+        early.ripe(now, |peer, node| room.member(peer).is_some_and(|member| member.home == Some(node)))
     }
 
     /// The seat of a peer, if its session is on this node.
@@ -363,6 +390,7 @@ impl State {
 
     /// Takes a peer's seat away.
     pub(super) fn unseat(&mut self, peer: PeerId) -> Option<Seated> {
+        self.returning.remove(&peer);
         let at = self.seats.iter().position(|seat| seat.session.peer() == peer)?;
         Some(self.seats.remove(at))
     }
@@ -468,12 +496,37 @@ impl State {
                 seat.session.lock().stand(&cell.name);
             }
         }
-        if let Some(peer) = joined
-            && let Some(joining) = self.joining.remove(&peer)
-        {
+        let Some(peer) = joined else { return };
+        if let Some(joining) = self.joining.remove(&peer) {
             self.tell_witness(cell, peer);
             self.seat_joined(cell, peer, joining);
+        } else if let Some(seat) = self.seats.iter_mut().find(|seat| seat.session.peer() == peer) {
+            seat.returned = position.seq;
+            self.has_returned(cell, peer);
         }
+    }
+
+    /// Others have lost a member, and see it again in a while. Until then nothing reaches them that must not be lost.
+    pub(super) fn returns(&mut self, peer: PeerId) {
+        if self.seat(peer).is_some() {
+            self.returning.insert(peer);
+        }
+    }
+
+    /// Whether others do not see a member yet.
+    pub(super) fn is_returning(&self, peer: PeerId) -> bool {
+        self.returning.contains(&peer)
+    }
+
+    /// Others see a member again. It is told that what was on the way between them is lost.
+    pub(super) fn has_returned(&mut self, cell: &Arc<RoomCell>, peer: PeerId) {
+        self.returning.remove(&peer);
+        self.tell_reset(cell, peer, ResetReason::Lost);
+    }
+
+    /// Whether a member came again after this position.
+    pub(super) fn returned_since(&self, peer: PeerId, since: Position) -> bool {
+        self.seat(peer).is_some_and(|seat| seat.returned > since.seq)
     }
 
     /// Tells those who watch the node that a member of it joined.
@@ -489,7 +542,7 @@ impl State {
         let Some(handle) = self.room.intern(peer, session.user()) else { return };
         // A member that came from another node has a handle already.
         let at = self.seats.partition_point(|seat| seat.handle < handle);
-        self.seats.insert(at, Seated { handle, session: session.clone() });
+        self.seats.insert(at, Seated { handle, session: session.clone(), returned: 0 });
         let seat = Seat::new(cell.name.clone(), cell.handle, Part::Member, cell.clone());
         let history = {
             let mut inner = session.lock();

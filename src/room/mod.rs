@@ -384,7 +384,14 @@ impl Room {
     fn relay(&mut self, step: Move, now: Millis) -> Result<Outcome, ErrorCode> {
         let Move { peer, lane, key, seq, named, passed, payload } = step;
         let member = self.members.get_mut(&peer).ok_or(ErrorCode::NotJoined)?;
+        let from = member.handle;
         let seq = match (seq, member.moved) {
+            // A client that went on on another node sends its newest again.
+            (Some(seq), last)
+                if lane == Lane::Latest && (last.is_none() || passed.is_some()) && self.moves.has(from, key, seq) =>
+            {
+                return Ok(Outcome::Stale);
+            }
             // The two lanes come here on different ways, each in order.
             (Some(seq), _) if passed.is_some() => seq,
             (Some(seq), Some(last)) if seq <= last => return Ok(Outcome::Stale),
@@ -394,7 +401,6 @@ impl Room {
             (None, Some(last)) => last + 1,
         };
         member.moved = member.moved.max(Some(seq));
-        let from = member.handle;
         if lane == Lane::Latest && !named {
             let latest = Latest { peer, from, key, seq, time: passed.unwrap_or(now.whole()), payload };
             self.moves.keep(latest, self.settings.state_keys, self.settings.state_bytes);

@@ -62,6 +62,11 @@ impl Moves {
         }
     }
 
+    /// Whether a move of this member and key is kept that is as new.
+    pub fn has(&self, from: u32, key: u16, seq: u32) -> bool {
+        self.kept.get(&from).is_some_and(|kept| kept.iter().any(|latest| latest.key == key && latest.seq >= seq))
+    }
+
     /// Forgets a member that left.
     pub fn forget(&mut self, from: u32) {
         if let Some(of_member) = self.kept.remove(&from) {

@@ -195,9 +195,9 @@ impl Bus {
         self.roads.lock().remove(&node);
     }
 
-    /// This node is another one now, and all others number anew what they send to it.
+    /// This node is another one now. What it sent as the one before was lost with that, as its members are told.
     pub(super) fn begin_anew(&self) {
-        self.roads.lock().values_mut().for_each(|road| (road.taken, road.owes) = (0, false));
+        self.roads.lock().clear();
     }
 
     /// Takes a message of another node in; returns what is new.
@@ -296,7 +296,7 @@ impl Redis {
         if !parcels.is_empty()
             && let Some(subscriber) = self.subscriber.upgrade()
         {
-            subscriber.parcels(parcels);
+            subscriber.parcels(from, parcels);
         }
     }
 }

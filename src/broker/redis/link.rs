@@ -122,18 +122,20 @@ impl Link {
                 Ok::<_, std::convert::Infallible>(())
             }
         };
-        let client = Client::open(with_resp3(&urls[0])?)?;
-        let mut config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(ANSWER))
-            .set_response_timeout(Some(ANSWER))
-            .set_pipeline_buffer_size(PIPELINE);
-        if let Some(hear) = hear.clone() {
-            config = config.set_push_sender(sender(hear));
-        }
-        let mut one = client.get_multiplexed_async_connection_with_config(&config).await?;
-        let told: String = redis::cmd("INFO").arg("cluster").query_async(&mut one).await?;
-        if urls.len() == 1 && !told.contains("cluster_enabled:1") {
-            return Ok(Self(Way::One(one)));
+        // Any of several will do to find the others, and the first may be the one that is gone.
+        if let [url] = &urls[..] {
+            let mut config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(ANSWER))
+                .set_response_timeout(Some(ANSWER))
+                .set_pipeline_buffer_size(PIPELINE);
+            if let Some(hear) = hear.clone() {
+                config = config.set_push_sender(sender(hear));
+            }
+            let mut one = Client::open(with_resp3(url)?)?.get_multiplexed_async_connection_with_config(&config).await?;
+            let told: String = redis::cmd("INFO").arg("cluster").query_async(&mut one).await?;
+            if !told.contains("cluster_enabled:1") {
+                return Ok(Self(Way::One(one)));
+            }
         }
         let urls = urls.iter().map(|url| with_resp3(url)).collect::<Result<Vec<_>, _>>()?;
         let mut cluster = ClusterClient::builder(urls)

@@ -251,6 +251,10 @@ impl Broker for Redis {
         self.nodes.is_dead(node)
     }
 
+    fn is_alive(&self) -> bool {
+        self.nodes.is_sound()
+    }
+
     fn send(&self, node: NodeId, parcel: Parcel) {
         if !self.nodes.is_dead(node) {
             self.bus.send(node, parcel);
@@ -353,10 +357,10 @@ impl Listener for Redis {
                 }
             }
             Said::Whispers(node, whispers) => {
-                if self.nodes.other(node).is_some()
+                if let Some(node) = self.nodes.other(node)
                     && let Some(subscriber) = self.subscriber.upgrade()
                 {
-                    subscriber.whispers(followed.name(), whispers);
+                    subscriber.whispers(followed.name(), node, whispers);
                 }
             }
             Said::Change(version, node, changed) => self.offer_change(&followed, version, node, changed),

@@ -54,6 +54,8 @@ struct Known {
     /// Nodes in rosters that are neither, and since when.
     missing: BTreeMap<NodeId, Option<Instant>>,
     steadiness: Steadiness,
+    /// When the lease of this node runs out, by its own clock.
+    until: Option<Instant>,
 }
 
 /// Since when the lease was renewed in time, each time.
@@ -101,6 +103,7 @@ impl Nodes {
             dead: BTreeSet::new(),
             missing: BTreeMap::new(),
             steadiness: Steadiness::default(),
+            until: None,
         };
         Self {
             script: Script::new(include_str!("lease.lua")),
@@ -130,6 +133,11 @@ impl Nodes {
         *self.holds.borrow()
     }
 
+    /// Whether the lease has not run out by this node's own clock: others may hold it for dead otherwise, whatever it knows.
+    pub(super) fn is_sound(&self) -> bool {
+        self.known.lock().until.is_some_and(|until| Instant::now() < until)
+    }
+
     /// Waits until this node has a lease, and knows who is dead.
     pub(super) async fn held(&self) {
         _ = self.holds.subscribe().wait_for(|holds| *holds).await;
@@ -148,6 +156,7 @@ impl Nodes {
     fn take(&self, told: &Told, now: Instant) -> Vec<NodeId> {
         let mut known = self.known.lock();
         let died = told.dead.difference(&known.dead).copied().collect();
+        known.until = Some(now + LEASE);
         known.alive.clone_from(&told.alive);
         known.dead.clone_from(&told.dead);
         known.missing.retain(|node, _| !told.alive.contains(node) && !told.dead.contains(node));
@@ -164,6 +173,7 @@ impl Nodes {
         }
         known.former.push(before);
         known.dead.insert(before);
+        known.until = None;
         before
     }
 }

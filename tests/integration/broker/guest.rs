@@ -279,12 +279,12 @@ impl Subscriber for Guest {
         self.news.send_replace(());
     }
 
-    fn parcels(&self, parcels: Vec<Parcel>) {
+    fn parcels(&self, _: NodeId, parcels: Vec<Parcel>) {
         self.parcels.lock().extend(parcels);
         self.news.send_replace(());
     }
 
-    fn whispers(&self, room: &RoomName, whispers: Vec<Whisper>) {
+    fn whispers(&self, room: &RoomName, _: NodeId, whispers: Vec<Whisper>) {
         let named = whispers.into_iter().map(|whisper| (room.clone(), whisper));
         self.whispers.lock().extend(named);
         self.news.send_replace(());

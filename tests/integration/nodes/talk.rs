@@ -161,7 +161,7 @@ async fn a_move_that_comes_before_its_sender_waits() {
     };
     let room = room("r");
     let early = [1, 2].map(|n| Parcel::Move { room: room.clone(), step: step(n) });
-    site.nodes[1].hub.parcels(early.to_vec());
+    site.nodes[1].hub.parcels(site.nodes[0].hub.broker().node(), early.to_vec());
     bob.granted(json!({ "type": "join", "room": "r" })).await;
     for n in [1, 2] {
         assert_eq!(ann.said("move").await["data"], n);

@@ -135,10 +135,10 @@ impl Redis {
     }
 }
 
-/// Some of them as one cluster, without replicas. The folder holds what they know of each other.
+/// Some of them as one cluster. The folder holds what they know of each other.
 #[derive(Debug)]
 pub struct Cluster {
-    /// Each of them has its share of the slots, in this order.
+    /// Each of the first ones has its share of the slots, in this order; those behind them are replicas.
     pub servers: Vec<Redis>,
     folder: std::path::PathBuf,
 }
@@ -151,31 +151,71 @@ impl Cluster {
 
     /// Starts them with these options.
     pub async fn start_with(count: usize, options: &[&str]) -> io::Result<Self> {
+        Self::start_replicated(count, 0, options).await
+    }
+
+    /// Starts so many masters with so many replicas each.
+    pub async fn start_replicated(masters: usize, replicas: usize, options: &[&str]) -> io::Result<Self> {
         let folder = std::env::temp_dir().join(format!("rallypoint-cluster-{}-{}", std::process::id(), nonce()));
         std::fs::create_dir_all(&folder)?;
         let mut cluster = Self { servers: Vec::new(), folder };
-        for n in 0..count {
+        for n in 0..masters * (1 + replicas) {
             // The bus of a cluster has a port of its own, 10 000 above by default: often out of range.
             let bus = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port().to_string();
             let folder = cluster.folder.join(n.to_string());
             std::fs::create_dir(&folder)?;
             let folder = folder.to_string_lossy();
             let own = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--dir", &folder];
-            let server = Redis::start_with(&[&own[..], &["--cluster-node-timeout", "1500"], options].concat()).await?;
+            let hasty = ["--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0"];
+            let server = Redis::start_with(&[&own[..], &hasty, options].concat()).await?;
             cluster.servers.push(server);
         }
         let addresses = cluster.servers.iter().map(|server| server.address.to_string());
         let made = Command::new("redis-cli")
             .args(["--cluster", "create"])
             .args(addresses)
-            .args(["--cluster-replicas", "0", "--cluster-yes"])
+            .args(["--cluster-replicas", &replicas.to_string(), "--cluster-yes"])
             .stdin(Stdio::null())
             .output()
             .await?;
-        if made.status.success() {
-            return Ok(cluster);
+        if !made.status.success() {
+            return Err(io::Error::other(String::from_utf8_lossy(&made.stdout).into_owned()));
         }
-        Err(io::Error::other(String::from_utf8_lossy(&made.stdout).into_owned()))
+        let until = Instant::now() + PATIENCE;
+        // A replica that has nothing yet cannot take over.
+        while !cluster.is_whole(0, replicas).await? {
+            if Instant::now() > until {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the cluster does not become whole"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(cluster)
+    }
+
+    /// Which of the servers are masters by their own word.
+    pub async fn masters(&self) -> io::Result<Vec<usize>> {
+        let mut masters = Vec::new();
+        for (n, server) in self.servers.iter().enumerate() {
+            if server.ask(&["ROLE"]).await?.starts_with("master") {
+                masters.push(n);
+            }
+        }
+        Ok(masters)
+    }
+
+    /// Whether all slots have somebody, and every master so many replicas that have all it has, as a server sees it.
+    pub async fn is_whole(&self, seen_by: usize, replicas: usize) -> io::Result<bool> {
+        let info = self.servers[seen_by].ask(&["CLUSTER", "INFO"]).await?;
+        if !info.contains("cluster_state:ok") {
+            return Ok(false);
+        }
+        for n in self.masters().await? {
+            let told = self.servers[n].ask(&["INFO", "replication"]).await?;
+            if told.matches("state=online").count() < replicas {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Moves slots from one to another, with all that is in them.
@@ -194,9 +234,14 @@ impl Cluster {
         Err(io::Error::other(String::from_utf8_lossy(&moved.stdout).into_owned()))
     }
 
-    /// The address of the whole, as `--engine` takes it.
+    /// The address of the whole by one of them, as `--engine` takes it.
     pub fn url(&self) -> String {
         self.servers[0].url()
+    }
+
+    /// The addresses of all, as `--engine` takes them.
+    pub fn urls(&self) -> String {
+        self.servers.iter().map(Redis::url).collect::<Vec<_>>().join(",")
     }
 }
 

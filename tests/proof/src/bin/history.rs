@@ -3,8 +3,7 @@
 //! `--help` tells the options; exit code 0 means that every promise was kept.
 
 use std::{
-    fs::{self, File},
-    io::{self, BufWriter, Write},
+    fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Instant,
@@ -12,8 +11,7 @@ use std::{
 
 use clap::Parser;
 use rallypoint_proof::{
-    check::{Report, check},
-    history::History,
+    check::check,
     options::{ended, seed},
     run::{
         cast::Scale,
@@ -83,7 +81,7 @@ async fn run(options: &Options, folder: &Path) -> io::Result<bool> {
     println!("checked {} records in {:.1} s", history.records.len(), begin.elapsed().as_secs_f64());
     println!("{counts}");
     if report.found > 0 {
-        leave(folder, &history, &report)?;
+        report.leave(folder, &history)?;
     }
     println!(
         "history: {}; {} violations {:?}; {:.0} s, seed {}",
@@ -94,27 +92,4 @@ async fn run(options: &Options, folder: &Path) -> io::Result<bool> {
         options.seed
     );
     Ok(report.found == 0)
-}
-
-/// Leaves what is needed to understand the violations: what they are, and all that their clients and the run went
-/// through, as lines of JSON.
-fn leave(folder: &Path, history: &History, report: &Report) -> io::Result<()> {
-    let mut told = BufWriter::new(File::create(folder.join("violations.txt"))?);
-    for violation in &report.violations {
-        writeln!(told, "{}", violation.tell(history))?;
-    }
-    for violation in report.violations.iter().take(5) {
-        println!("{}", violation.tell(history));
-    }
-    let mut clients: Vec<_> = report.violations.iter().filter_map(|violation| violation.client).collect();
-    clients.sort_unstable();
-    clients.dedup();
-    let run = history.clients.find(b"run");
-    for client in clients.into_iter().take(20) {
-        let path = folder.join(format!("{}.jsonl", history.client_name(client)));
-        let mut out = BufWriter::new(File::create(path)?);
-        history.dump(&mut out, |_, own, _| own == client || Some(own) == run)?;
-    }
-    println!("{} violations are in {}", report.found, folder.display());
-    Ok(())
 }

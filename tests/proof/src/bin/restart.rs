@@ -15,7 +15,7 @@ use std::{
 use clap::Parser;
 use rallypoint_proof::{
     check::check,
-    history::{History, LogNo, Role, What, unix_ms},
+    history::{History, Role, What, unix_ms},
     options::{ended, seed},
     proxy::Mix,
     run::{
@@ -113,16 +113,10 @@ async fn run(options: &Options) -> io::Result<bool> {
         None => Setup::new(&options.server, SETTINGS, log.clone())?,
     };
     let mut stage = Stage::open(setup, Mix::default(), options.seed, &scale(options)).await?;
-    let in_rooms: Vec<_> = stage.observers().to_vec();
-    let all_stand = |stage: &Stage| {
-        in_rooms
-            .iter()
-            .all(|(who, logs)| logs.iter().all(|&log: &LogNo| stage.world.recorder.position(*who, log).is_some()))
-    };
-    if !stage.until(ENTER_WITHIN, || all_stand(&stage)).await {
+    if !stage.scene.until(ENTER_WITHIN, || stage.scene.is_everybody_in()).await {
         return Err(io::Error::other("not everybody came in"));
     }
-    stage.tell("everybody is in");
+    stage.scene.tell("everybody is in");
     let (status, took) = match &options.replace {
         Some(command) => {
             let (status, closed) = stage.replace(command).await?;
@@ -174,13 +168,13 @@ async fn knocks(stage: &Stage, within: u64) {
     let begin = Instant::now();
     let mut ticks = interval(STEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut last, mut second, mut most) = (stage.proxy.counts().connections, 0, 0);
+    let (mut last, mut second, mut most) = (stage.scene.counts().connections, 0, 0);
     ticks.tick().await;
     println!("connections per second, and the most in {} ms:", STEP.as_millis());
     let mut out = io::stdout();
     for step in 1..=within * 10 {
         ticks.tick().await;
-        let now = stage.proxy.counts().connections;
+        let now = stage.scene.counts().connections;
         let new = now - last;
         last = now;
         second += new;

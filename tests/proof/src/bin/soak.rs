@@ -97,7 +97,7 @@ async fn run(options: &Options) -> io::Result<bool> {
     let mut server = setup.start().await?;
     let pid = server.pid().ok_or(io::ErrorKind::NotFound)?;
     let seed = options.seed;
-    let proxy = Proxy::start(setup.address, move |number| MIX.plan(seed, number), |_| {}).await?;
+    let proxy = Proxy::start(vec![setup.address], move |number| MIX.plan(seed, number), |_| {}).await?;
     let (over, watched) = watch::channel(false);
     let rooms = (0..options.guests.div_ceil(10)).map(|n| RoomName::new(&format!("soak/{n}")));
     let rooms = rooms.collect::<Result<_, _>>().map_err(|_| io::ErrorKind::InvalidInput)?;

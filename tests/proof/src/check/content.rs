@@ -14,6 +14,8 @@ pub(super) enum Body {
     Joined(Option<PeerNo>),
     /// A member went.
     Left(Option<PeerNo>, LeaveReason),
+    /// All members of a node went with it.
+    NodeDown,
     /// Nothing of the run's own.
     Other,
 }
@@ -50,7 +52,8 @@ fn read(history: &History, bytes: &[u8]) -> Content {
             let data: Value = serde_json::from_str(data.get()).unwrap_or_default();
             labelled(data["label"].as_str().unwrap_or_default())
         }
-        EventBody::Presence(_) | EventBody::NodeDown(_) => Body::Other,
+        EventBody::NodeDown(_) => Body::NodeDown,
+        EventBody::Presence(_) => Body::Other,
     };
     Content { time: event.time.0, body }
 }

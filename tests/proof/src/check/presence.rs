@@ -19,6 +19,8 @@ struct Told {
     clients: HashMap<PeerNo, ClientNo>,
     /// When a session came back, by the server's clock.
     back: HashMap<PeerNo, Vec<(f64, usize)>>,
+    /// When a node was hurt first.
+    struck: Option<usize>,
     /// When a client began to leave a room.
     leaves: HashMap<(ClientNo, LogNo), Vec<usize>>,
 }
@@ -43,6 +45,16 @@ pub(super) fn check(findings: &mut Findings<'_>, logs: &Logs, contents: &Content
                     let leave = Leave { peer, reason, time: content.time, first: entry.first };
                     check_leave(findings, &told, spans, log, &leave);
                     (peer, false)
+                }
+                Body::NodeDown => {
+                    findings.tally.deaths += 1;
+                    if told.struck.is_none_or(|struck| struck > entry.first) {
+                        let expected = "no death of a node that nobody has hurt";
+                        findings.add(Kind::VisibleLeave, entry.first, None, log, expected, "node-down");
+                    }
+                    // Not all of those who went with it are listed.
+                    here.clear();
+                    continue;
                 }
                 _ => continue,
             };
@@ -74,6 +86,7 @@ fn told(findings: &Findings<'_>) -> Told {
                     told.back.entry(peer).or_default().push((time, at));
                 }
             }
+            What::Struck { of_members: true, .. } => told.struck = told.struck.or(Some(at)),
             What::Unfollows { log } => told.leaves.entry((record.client, log)).or_default().push(at),
             _ => {}
         }

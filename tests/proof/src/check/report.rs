@@ -1,6 +1,12 @@
 //! What was found, and how much was looked at.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::Path,
+};
 
 use crate::history::{Came, ClientNo, History, LogNo, Outcome, What, Why};
 
@@ -146,6 +152,10 @@ pub struct Tally {
     pub resumed: usize,
     /// Sessions that came back with something lost.
     pub restored: usize,
+    /// Sessions that went on on another node.
+    pub moved: usize,
+    /// Deaths of nodes that logs tell of.
+    pub deaths: usize,
     /// Sessions made anew.
     pub new: usize,
     /// Restarts of the server.
@@ -180,6 +190,29 @@ impl Report {
         kinds.dedup();
         kinds
     }
+
+    /// Leaves what is needed to understand the violations: what they are, and all that their clients and the run went
+    /// through, as lines of JSON.
+    pub fn leave(&self, folder: &Path, history: &History) -> io::Result<()> {
+        let mut told = BufWriter::new(File::create(folder.join("violations.txt"))?);
+        for violation in &self.violations {
+            writeln!(told, "{}", violation.tell(history))?;
+        }
+        for violation in self.violations.iter().take(5) {
+            println!("{}", violation.tell(history));
+        }
+        let mut clients: Vec<_> = self.violations.iter().filter_map(|violation| violation.client).collect();
+        clients.sort_unstable();
+        clients.dedup();
+        let run = history.clients.find(b"run");
+        for client in clients.into_iter().take(20) {
+            let path = folder.join(format!("{}.jsonl", history.client_name(client)));
+            let mut out = BufWriter::new(File::create(path)?);
+            history.dump(&mut out, |_, own, _| own == client || Some(own) == run)?;
+        }
+        println!("{} violations are in {}", self.found, folder.display());
+        Ok(())
+    }
 }
 
 impl fmt::Display for Tally {
@@ -187,13 +220,15 @@ impl fmt::Display for Tally {
         let faults: usize = self.faults.values().sum();
         write!(
             f,
-            "{faults} faults {:?}, {} restarts; {} resumed, {} resumed false, {} new, resets {:?}; {} events seen ({} different), \
+            "{faults} faults {:?}, {} restarts; {} resumed, {} resumed false, {} moved, {} new, {} deaths told, resets {:?}; {} events seen ({} different), \
              {} published ({} unknown, {} unwatched), {} signals, {} reliable and {} latest moves, refused {:?}",
             self.faults,
             self.restarts,
             self.resumed,
             self.restored,
+            self.moved,
             self.new,
+            self.deaths,
             self.resets,
             self.events,
             self.distinct,
@@ -250,10 +285,12 @@ fn tally(history: &History) -> Tally {
         match record.what {
             What::Started { .. } => started += 1,
             What::Fault { cut, .. } => *tally.faults.entry(cut).or_default() += 1,
+            What::Struck { what, .. } => *tally.faults.entry(what).or_default() += 1,
             What::Opened { peer: Some(_), came, .. } => match came {
                 Came::New => tally.new += 1,
                 Came::Resumed => tally.resumed += 1,
                 Came::Restored => tally.restored += 1,
+                Came::Moved => tally.moved += 1,
             },
             What::Stands { why: Why::Reset(reason), .. } => *tally.resets.entry(reason.name()).or_default() += 1,
             What::Event { .. } => tally.events += 1,

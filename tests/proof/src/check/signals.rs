@@ -6,7 +6,7 @@ use rallypoint_protocol::moves::Lane;
 
 use super::{
     report::{Findings, Kind},
-    spans::{Spans, Stay},
+    spans::{Loss, Spans, Stay},
 };
 use crate::history::{ClientNo, Label, LogNo, Outcome, What};
 
@@ -26,6 +26,13 @@ pub(super) fn check(findings: &mut Findings<'_>, spans: &Spans) {
     for (&label, sent) in labels {
         let Some((answered, Outcome::Done(_))) = sent.outcome else { continue };
         let Some(stay) = spans.stay_at(sent.to, sent.room, sent.at) else { continue };
+        if spans.stay_at(label.client, sent.room, sent.at).is_some_and(|own| own.loss == Loss::Reset) {
+            continue;
+        }
+        // Nodes reach each other on ways of their own, and the loss of what came on one is told behind what came on others.
+        if stay.loss == Loss::Reset && !is_overtaken_by_its_own(findings, label, sent.to, &stay) {
+            continue;
+        }
         // The addressee's lane is one queue: what was sent after this was acknowledged stood behind it.
         let overtaken = horizons.get(&sent.to).is_some_and(|heard| overtaken(heard, &stay, answered));
         if !received.contains(&label) && (overtaken || stay.is_last() && spans.quiet.is_some()) {
@@ -33,6 +40,15 @@ pub(super) fn check(findings: &mut Findings<'_>, spans: &Spans) {
             findings.add(Kind::SignalLost, answered, sent.to, sent.room, format!("the signal {label}"), seen);
         }
     }
+}
+
+/// Whether a later signal of the same sender came in the same stay.
+fn is_overtaken_by_its_own(findings: &Findings<'_>, sent: Label, to: ClientNo, stay: &Stay) -> bool {
+    let records = &findings.history.records[stay.from..stay.to.min(findings.history.records.len())];
+    records.iter().any(|record| {
+        let is_later = |label: Label| label.client == sent.client && label.number > sent.number;
+        record.client == to && matches!(record.what, What::Signal { label, .. } if is_later(label))
+    })
 }
 
 fn sent(findings: &Findings<'_>) -> HashMap<Label, Sent> {

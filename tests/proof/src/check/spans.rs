@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::history::{Came, ClientNo, History, LogNo, What};
+use rallypoint_protocol::server::ResetReason;
+
+use crate::history::{Came, ClientNo, History, LogNo, What, Why};
 
 /// Further than any record.
 pub(super) const END: usize = usize::MAX;
@@ -18,6 +20,20 @@ pub(super) struct Stay {
     /// Until when what others received of this client proves that all it sent before has been sent: afterwards it may
     /// be that its connection was lost, and that a session in which something is missing sent what still waited.
     pub(super) proves_until: usize,
+    /// How it ended: whether the client was told that signals and moves were lost, in both directions.
+    pub(super) loss: Loss,
+}
+
+/// What a client was told of what was on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// Nothing.
+    #[default]
+    None,
+    /// It may be lost, as its connection was: `resumed: false`.
+    Connection,
+    /// It may be lost, although its connection was not.
+    Reset,
 }
 
 impl Stay {
@@ -63,27 +79,30 @@ impl Spans {
                 }
                 What::Quiet => spans.quiet = Some(at),
                 What::Away => _ = noticed.insert(client, at),
-                What::Opened { came: Came::New | Came::Restored, .. } => {
+                What::Opened { came: Came::New | Came::Restored | Came::Moved, .. } => {
                     let noticed = noticed.get(&client).copied();
                     for ((own, _), stays) in &mut spans.stays {
                         if *own == client {
-                            end(stays, at, |stay| noticed.filter(|&at| at > stay.from).unwrap_or(stay.from));
+                            end(stays, at, Loss::Connection, |stay| {
+                                noticed.filter(|&at| at > stay.from).unwrap_or(stay.from)
+                            });
                         }
                     }
                 }
                 What::Stands { log, why, .. } => {
                     let stays = spans.stays.entry((client, log)).or_default();
-                    if matches!(why, crate::history::Why::Reset(_)) {
-                        end(stays, at, |_| at);
+                    if let Why::Reset(reason) = why {
+                        let loss = if reason == ResetReason::Lost { Loss::Reset } else { Loss::None };
+                        end(stays, at, loss, |_| at);
                     }
                     if stays.last().is_none_or(|stay| stay.to != END) {
-                        stays.push(Stay { from: at, to: END, proves_until: END });
+                        stays.push(Stay { from: at, to: END, proves_until: END, loss: Loss::None });
                     }
                 }
                 What::Unfollows { log } => {
                     if let Some(stays) = spans.stays.get_mut(&(client, log)) {
                         // What it sent before it left, it sent in order.
-                        end(stays, at, |_| END);
+                        end(stays, at, Loss::None, |_| END);
                     }
                 }
                 _ => {}
@@ -120,9 +139,9 @@ impl Spans {
     }
 }
 
-fn end(stays: &mut [Stay], at: usize, proves_until: impl Fn(&Stay) -> usize) {
+fn end(stays: &mut [Stay], at: usize, loss: Loss, proves_until: impl Fn(&Stay) -> usize) {
     if let Some(stay) = stays.last_mut().filter(|stay| stay.to == END) {
-        stay.proves_until = proves_until(stay);
+        (stay.proves_until, stay.loss) = (proves_until(stay), loss);
         stay.to = at;
     }
 }

@@ -90,10 +90,19 @@ pub(super) fn check(findings: &mut Findings<'_>, contents: &Contents) -> Logs {
             }
             What::Event { log, position, content } => {
                 let view = views.entry((client, log)).or_default();
-                let chained = Looker { findings, client, log, at }.event(view, position, content);
+                let is_whole = !matches!(contents.of(content).body, Body::NodeDown);
+                let chained = Looker { findings, client, log, at }.event(view, position, content, is_whole);
                 let life =
                     logs.entry((log, position.epoch)).or_insert_with(|| Life { entries: BTreeMap::new(), first: at });
-                if chained {
+                if chained && matches!(contents.of(content).body, Body::NodeDown) {
+                    // Whoever is there for some is not named to them.
+                    let entry =
+                        life.entries.entry(position.seq).or_insert(Entry { tag: position.tag, content, first: at });
+                    if entry.tag != position.tag {
+                        let (others, told) = (entry.tag.to_string(), position.tag.to_string());
+                        findings.add(Kind::Disagreement, at, client, log, others, told);
+                    }
+                } else if chained {
                     let new = Entry { tag: position.tag, content, first: at };
                     let known = *life.entries.entry(position.seq).or_insert(new);
                     if (known.tag, known.content) != (new.tag, new.content) {
@@ -141,6 +150,10 @@ impl Looker<'_, '_> {
         self.findings.add(kind, self.at, self.client, self.log, expected, seen);
     }
 
+    fn is_of_user(&self) -> bool {
+        self.findings.history.logs.bytes(self.log).starts_with(b"user/")
+    }
+
     /// Events that were skipped and did not come later are a gap.
     fn settle(&mut self, view: &mut View) {
         for (seq, at) in std::mem::take(&mut view.skipped).into_iter().chain(view.own.take()) {
@@ -185,8 +198,8 @@ impl Looker<'_, '_> {
         passed
     }
 
-    /// Takes in an event; whether it follows from what the view had.
-    fn event(&mut self, view: &mut View, position: Position, content: ContentNo) -> bool {
+    /// Takes in an event, of which all was told that the log keeps or not; whether it follows from what the view had.
+    fn event(&mut self, view: &mut View, position: Position, content: ContentNo, is_whole: bool) -> bool {
         let Some(last) = view.last.filter(|_| view.open) else {
             self.add(Kind::Unasked, "no event of a room that is not followed", position.to_string());
             return false;
@@ -195,6 +208,9 @@ impl Looker<'_, '_> {
             view.owed_reset = false;
             self.add(Kind::Silence, "a reset after resumed: false", format!("the event {position}"));
         }
+        // Who stood where no log of the user's was goes on with its first event.
+        let is_born = last.seq == 0 && position.seq == 1 && self.is_of_user();
+        let last = if is_born { Position::start(position.epoch) } else { last };
         if position.epoch != last.epoch {
             self.add(Kind::Gap, format!("the event after {last}, or a reset"), format!("{position}, of another epoch"));
             (view.last, view.start) = (Some(position), position.seq);
@@ -219,7 +235,7 @@ impl Looker<'_, '_> {
             return false;
         }
         let expected = last.next(self.findings.history.contents.bytes(content));
-        if expected != position {
+        if expected != position && is_whole {
             self.add(Kind::WrongTag, expected.to_string(), position.to_string());
             return false;
         }

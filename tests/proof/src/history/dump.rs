@@ -37,6 +37,7 @@ impl History {
             What::Stopping { killed } => ("stopping", json!({ "killed": killed })),
             What::Ended { unix_ms } => ("ended", json!({ "unix_ms": unix_ms })),
             What::Fault { connection, cut } => ("fault", json!({ "connection": connection, "cut": cut })),
+            What::Struck { what, of_members } => ("struck", json!({ "thing": what, "of_members": of_members })),
             What::Quiet => ("quiet", json!({})),
             What::Head { log: of, position } => ("head", json!({ "log": log(of), "position": position })),
             What::Opened { peer, came, time } => {
@@ -44,6 +45,7 @@ impl History {
                     Came::New => "new",
                     Came::Resumed => "resumed",
                     Came::Restored => "restored",
+                    Came::Moved => "moved",
                 };
                 ("opened", json!({ "peer": peer.map(|peer| self.peers.text(peer)), "came": came, "time": time }))
             }

@@ -84,6 +84,9 @@ pub enum Came {
     Resumed,
     /// As the same session, of which something is lost: `resumed: false`.
     Restored,
+    /// As the same peer in a session of another node, or of another life of the server: its rooms go on from where they
+    /// stood, or say that they do not.
+    Moved,
 }
 
 /// Why a view of a log stands where it does.
@@ -132,6 +135,13 @@ pub enum What {
         connection: u64,
         /// By name: `rst`, `fin`, `half-open`.
         cut: &'static str,
+    },
+    /// The run has hurt what the server consists of: a node, the engine.
+    Struck {
+        /// What, by name.
+        what: &'static str,
+        /// Whether that may cost members of a node their place.
+        of_members: bool,
     },
     /// Faults are off from here to the end.
     Quiet,

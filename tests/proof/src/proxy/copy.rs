@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::timeout,
 };
 
@@ -34,7 +33,7 @@ pub(super) async fn send(shared: &Arc<Shared>, request: Vec<u8>, duplicate: Dupl
 
 /// Sends the request and reads one answer, whose end is known from its head or is the end of the connection.
 async fn exchange(shared: &Shared, request: &[u8]) -> std::io::Result<()> {
-    let mut socket = TcpStream::connect(shared.target()).await?;
+    let mut socket = shared.connect().await.ok_or(std::io::ErrorKind::ConnectionRefused)?;
     socket.set_nodelay(true)?;
     socket.write_all(request).await?;
     let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);

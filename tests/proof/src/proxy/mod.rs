@@ -1,6 +1,6 @@
 //! A TCP proxy that does to connections what networks do: delays, throttles, cuts, pulls the cable, sends twice.
 //!
-//! It stands in front of one server, whose address may change while it runs. What happens to connection number n
+//! It stands in front of one server, or of some of which it takes the first that is there, as a balancer does. What happens to connection number n
 //! follows from the seed and n alone ([`Mix::plan`]), so a run can be had again as far as the clients connect in the
 //! same order. It reads nothing of what it carries but the heads of HTTP requests that may be doubled.
 
@@ -12,9 +12,10 @@ mod tap;
 
 use std::{
     fmt,
+    iter::Sum,
     net::{Ipv4Addr, SocketAddr},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -54,6 +55,12 @@ macro_rules! counts {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Counts {
             $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counts {
+            fn plus(self, other: Self) -> Self {
+                Self { $($name: self.$name + other.$name,)* }
+            }
         }
 
         #[derive(Debug, Default)]
@@ -99,6 +106,12 @@ impl Counts {
     }
 }
 
+impl Sum for Counts {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Self::plus)
+    }
+}
+
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let doubled = self.doubled_beside + self.doubled_before;
@@ -118,7 +131,7 @@ impl fmt::Display for Counts {
 }
 
 struct Shared {
-    target: Mutex<SocketAddr>,
+    targets: Vec<SocketAddr>,
     plans: Box<dyn Fn(u64) -> Plan + Send + Sync>,
     armed: AtomicBool,
     counters: Counters,
@@ -126,8 +139,14 @@ struct Shared {
 }
 
 impl Shared {
-    fn target(&self) -> SocketAddr {
-        *self.target.lock().expect("no holder of the address panics")
+    /// A connection to the first that takes it.
+    async fn connect(&self) -> Option<TcpStream> {
+        for &target in &self.targets {
+            if let Ok(server) = TcpStream::connect(target).await {
+                return Some(server);
+            }
+        }
+        None
     }
 
     fn is_armed(&self) -> bool {
@@ -154,18 +173,18 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on a free port of loopback and carries connections to `target`. `plans` says what happens to each, by
+    /// Listens on a free port of loopback and carries connections to the first of `targets` that takes them. `plans` says what happens to each, by
     /// its number from 0; for the sequence of a seed that is `move |number| mix.plan(seed, number)`. Whenever a
     /// connection is cut, `told` hears of it before either side can.
     pub async fn start(
-        target: SocketAddr,
+        targets: Vec<SocketAddr>,
         plans: impl Fn(u64) -> Plan + Send + Sync + 'static,
         told: impl Fn(Fault) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (target, plans, told) = (target.into(), Box::new(plans), Box::new(told));
-        let shared = Arc::new(Shared { target, plans, armed: true.into(), counters: Counters::default(), told });
+        let (plans, told) = (Box::new(plans), Box::new(told));
+        let shared = Arc::new(Shared { targets, plans, armed: true.into(), counters: Counters::default(), told });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self { address, shared, accepting })
     }
@@ -173,11 +192,6 @@ impl Proxy {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// Carries new connections to another address.
-    pub fn set_target(&self, target: SocketAddr) {
-        *self.shared.target.lock().expect("no holder of the address panics") = target;
     }
 
     /// Turns cuts and doubled requests on or off, for connections that are open too. A cut whose byte goes by while
@@ -218,7 +232,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn carry(mut client: TcpStream, number: u64, plan: Plan, shared: Arc<Shared>) {
-    let Ok(mut server) = TcpStream::connect(shared.target()).await else {
+    let Some(mut server) = shared.connect().await else {
         shared.counters.refused.fetch_add(1, Ordering::Relaxed);
         reset(client);
         return;

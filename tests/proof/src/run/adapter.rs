@@ -54,8 +54,8 @@ pub struct Member {
     options: Options,
     places: Mutex<HashMap<RoomName, Place>>,
     client: watch::Sender<Option<Client>>,
-    /// Who it is now, and how it came last.
-    came: Mutex<(PeerId, Came)>,
+    /// Who it is now, in which session, and how it came last.
+    came: Mutex<(PeerId, String, Came)>,
     /// The newest latest move seen, by room, sender and key.
     newest: Mutex<HashMap<(LogNo, ClientNo, u16), u32>>,
 }
@@ -66,7 +66,7 @@ impl Member {
         let places = rooms.iter().map(|room| (room.name.clone(), Place::Out)).collect();
         let (labels, options) = (Labels::new(no), Options { timeout: PATIENCE, ..options });
         let (world, client) = (Arc::clone(world), watch::Sender::new(None));
-        let came = Mutex::new((PeerId::random(), Came::New));
+        let came = Mutex::new((PeerId::random(), String::new(), Came::New));
         Arc::new(Self {
             no,
             own,
@@ -121,7 +121,7 @@ impl Member {
         };
         let Some((client, events)) = there else { return };
         let (peer, connected) = (client.peer(), client.connected());
-        self.came(peer, Came::New, connected.time.0);
+        self.came(peer, &connected.session, Came::New, connected.time.0);
         self.world.recorder.stands(self.no, self.own, connected.notifications, Why::New);
         self.client.send_replace(Some(client.clone()));
         let joining = async {
@@ -144,10 +144,10 @@ impl Member {
         self.world.recorder.put(self.no, what);
     }
 
-    fn came(&self, peer: PeerId, came: Came, time: f64) {
+    fn came(&self, peer: PeerId, session: &str, came: Came, time: f64) {
         self.world.recorder.opened(self.no, peer, came, time);
         self.world.directory.set(self.no, peer);
-        *self.came.lock().expect("no holder panics") = (peer, came);
+        *self.came.lock().expect("no holder panics") = (peer, session.to_owned(), came);
     }
 
     /// Records until the connection ends for good.
@@ -156,22 +156,28 @@ impl Member {
             match incoming {
                 Incoming::Away { .. } => self.put(What::Away),
                 Incoming::Back { resumed, peer } => {
-                    let (before, _) = *self.came.lock().expect("no holder panics");
+                    let (before, last, _) = self.came.lock().expect("no holder panics").clone();
+                    let session = self.session();
                     let came = match (peer == before, resumed) {
                         (true, true) => Came::Resumed,
-                        (true, false) => Came::Restored,
+                        (true, false) if session == last => Came::Restored,
+                        (true, false) => Came::Moved,
                         (false, _) => Came::New,
                     };
                     if came != Came::Resumed {
                         self.forget_held();
                     }
-                    self.came(peer, came, unix_ms());
+                    self.came(peer, &session, came, unix_ms());
                 }
                 // It comes back from everything that does not tell it to stop.
                 Incoming::Closed { code, .. } => self.put(What::Stopped { code: code.unwrap_or_default() }),
                 incoming => self.take(incoming),
             }
         }
+    }
+
+    fn session(&self) -> String {
+        self.client.borrow().as_ref().map(|client| client.connected().session.clone()).unwrap_or_default()
     }
 
     /// What waits for the answer to a join came in a membership that may be none any more, with other handles perhaps.
@@ -251,7 +257,7 @@ impl Member {
     /// A room after a return. What was missed came before; where that was impossible, a reset follows and is the record.
     fn shown(&self, joined: &Joined) {
         let log = self.world.recorder.log(joined.room.as_str());
-        let (_, came) = *self.came.lock().expect("no holder panics");
+        let (_, _, came) = *self.came.lock().expect("no holder panics");
         // A new membership begins with an event that its own member is not shown.
         let own = u64::from(came == Came::New);
         let caught = self.world.recorder.position(self.no, log).is_some_and(|view| {

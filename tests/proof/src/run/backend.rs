@@ -1,6 +1,6 @@
 //! A back end: posts events and notifications under a key, and asks again until it knows what became of them.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rallypoint_protocol::{Position, RoomName};
 use serde_json::json;
@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Backend {
     /// Its number in the record.
     pub no: ClientNo,
+    /// Where it connects.
+    pub door: SocketAddr,
     /// The run.
     pub world: Arc<World>,
     /// Its token.
@@ -39,9 +41,10 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// A back end that has not connected yet.
-    pub fn new(world: &Arc<World>, no: ClientNo, token: String, users: Vec<(String, LogNo)>) -> Self {
-        Self { no, world: Arc::clone(world), token, users, labels: Labels::new(no), connection: None }
+    /// The back end of this number, which has not connected yet.
+    pub fn new(world: &Arc<World>, no: ClientNo, n: usize, token: String, users: Vec<(String, LogNo)>) -> Self {
+        let (door, world) = (world.door(n), Arc::clone(world));
+        Self { no, door, world, token, users, labels: Labels::new(no), connection: None }
     }
 
     /// Posts one event, and one or two notifications.
@@ -55,7 +58,8 @@ impl Backend {
         }
     }
 
-    async fn publish(&mut self, room: &Room, chat: bool) {
+    /// Posts one event into a room.
+    pub async fn publish(&mut self, room: &Room, chat: bool) {
         let label = self.labels.next();
         let (kind, data) = match chat {
             true => ("message", json!({ "text": format!("{label} from a back end") })),
@@ -99,9 +103,7 @@ impl Backend {
     async fn attempt(&mut self, request: &Request) -> io::Result<Answer> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => {
-                timeout(ATTEMPT, Connection::open(self.world.door)).await.map_err(|_| io::ErrorKind::TimedOut)??
-            }
+            None => timeout(ATTEMPT, Connection::open(self.door)).await.map_err(|_| io::ErrorKind::TimedOut)??,
         };
         let answer = connection.ask(request, ATTEMPT).await?;
         self.connection = answer.reusable.then_some(connection);
@@ -124,7 +126,7 @@ fn outcome_of(answer: &Answer) -> Option<Outcome> {
 }
 
 /// Where a room stands, by the server's own word.
-pub async fn head(address: std::net::SocketAddr, token: &str, room: &RoomName) -> io::Result<Position> {
+pub async fn head(address: SocketAddr, token: &str, room: &RoomName) -> io::Result<Position> {
     let request = Request::get(&format!("/v1/rooms/{}", encoded(room.as_str()))).bearer(token);
     let answer = super::http::once(address, &request, Duration::from_secs(10)).await?;
     let position = answer.json()["position"].as_str().and_then(|text| Position::parse(text).ok());

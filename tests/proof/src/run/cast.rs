@@ -89,7 +89,7 @@ fn two(world: &World, n: usize) -> Vec<Room> {
 }
 
 impl Cast {
-    /// Lets everybody in. Tokens come from the server itself; everything else goes through the proxy.
+    /// Lets everybody in. Tokens come from the server itself; everything else goes through the proxies.
     pub async fn enter(world: &Arc<World>, server: SocketAddr, scale: &Scale) -> io::Result<Self> {
         let (talking, listening) = (JoinSet::new(), JoinSet::new());
         let mut cast = Self { talking, listening, users: Vec::new(), observers: Vec::new() };
@@ -98,7 +98,7 @@ impl Cast {
         for n in 0..scale.backends {
             let no = world.recorder.client(&format!("backend-{n}"), Role::Backend);
             let token = http::token(server, &format!("backend-{n}")).await?;
-            let mut backend = Backend::new(world, no, token, cast.users.clone());
+            let mut backend = Backend::new(world, no, n, token, cast.users.clone());
             let mut seed = world.seed(no, 0);
             let mut pacer = Pacer::new(world, &mut seed, scale.posts);
             cast.talking.spawn(async move {
@@ -119,7 +119,7 @@ impl Cast {
             rooms.truncate(scale.rooms_each);
             let token = http::token(server, &user).await?;
             let encoding = if n % 2 == 0 { Encoding::MsgPack } else { Encoding::Json };
-            let options = Options { encoding, ..Options::new(format!("http://{}", world.door), token) };
+            let options = Options { encoding, ..Options::new(format!("http://{}", world.door(n)), token) };
             let member = Member::new(world, no, own, rooms, options);
             let logs = member.rooms.iter().map(|room| room.log).chain([own]).collect();
             self.observers.push((no, logs));
@@ -147,7 +147,7 @@ impl Cast {
             let rooms = two(world, n);
             self.observers.push((no, rooms.iter().map(|room| room.log).chain([own]).collect()));
             self.users.push((user, own));
-            self.listening.spawn(Watcher::new(world, no, own, rooms, token, encoding).keep());
+            self.listening.spawn(Watcher::new(world, no, n, own, rooms, token, encoding).keep());
         }
         for n in 0..scale.streams + scale.polls {
             let (role, n) = if n < scale.streams { (Role::Stream, n) } else { (Role::Poll, n - scale.streams) };
@@ -159,7 +159,7 @@ impl Cast {
             let name = RoomName::new(&format!("user/{user}")).map_err(|_| io::ErrorKind::InvalidInput)?;
             logs.push((name, own));
             self.observers.push((no, logs.iter().map(|&(_, log)| log).collect()));
-            let feed = Feed { no, world: Arc::clone(world), token, logs, pause: scale.pause };
+            let feed = Feed { no, door: world.door(n), world: Arc::clone(world), token, logs, pause: scale.pause };
             match role {
                 Role::Stream => self.listening.spawn(feed.stream()),
                 _ => self.listening.spawn(feed.poll()),

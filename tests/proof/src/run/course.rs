@@ -8,11 +8,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{
-    cast::Scale,
-    server::Setup,
-    stage::{LOOK, Stage},
-};
+use super::{cast::Scale, scene::LOOK, server::Setup, stage::Stage};
 use crate::{
     history::History,
     proxy::{Counts, Mix},
@@ -94,7 +90,7 @@ impl Course {
         }
         let mut stage = Stage::open(setup, MIX, self.seed, &self.scale).await?;
         self.drive(&mut stage).await?;
-        let (counts, took) = (stage.proxy.counts(), stage.elapsed());
+        let (counts, took) = (stage.scene.counts(), stage.scene.elapsed());
         Ok(Done { history: stage.close().await?, counts, took })
     }
 
@@ -104,7 +100,7 @@ impl Course {
         let (mut restarted, mut told) = (0, Instant::now());
         let (mut last, mut since) = (0, Instant::now());
         loop {
-            let cuts = stage.proxy.counts().cuts();
+            let cuts = stage.scene.counts().cuts();
             if cuts >= self.cuts {
                 return Ok(());
             }
@@ -112,7 +108,7 @@ impl Course {
                 (last, since) = (cuts, Instant::now());
             }
             if since.elapsed() > STUCK {
-                return Err(io::Error::other(format!("stuck after {cuts} cuts: {}", stage.proxy.counts())));
+                return Err(io::Error::other(format!("stuck after {cuts} cuts: {}", stage.scene.counts())));
             }
             if restarted < restarts && cuts >= (restarted + 1) * self.every {
                 restarted += 1;
@@ -120,7 +116,7 @@ impl Course {
             }
             if told.elapsed() >= TELL {
                 told = Instant::now();
-                stage.tell("cutting");
+                stage.scene.tell("cutting");
             }
             sleep(LOOK).await;
         }
@@ -140,6 +136,6 @@ async fn restart(stage: &mut Stage, killed: bool) -> io::Result<()> {
         format!("ended in {} ms", took.as_millis())
     };
     stage.start().await?;
-    stage.tell(&format!("restart, {how}, back after {} ms", begin.elapsed().as_millis()));
+    stage.scene.tell(&format!("restart, {how}, back after {} ms", begin.elapsed().as_millis()));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Spectators without a WebSocket: an event stream that comes back with `Last-Event-ID`, and a long poll with its cursor.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rallypoint_protocol::{Cursor, Position, RoomName, position::LogKey, server::ResetReason};
 use serde_json::value::RawValue;
@@ -25,6 +25,8 @@ const WAIT: u64 = 2;
 pub struct Feed {
     /// Its number in the record.
     pub no: ClientNo,
+    /// Where it connects.
+    pub door: SocketAddr,
     /// The run.
     pub world: Arc<World>,
     /// Its token.
@@ -122,7 +124,7 @@ impl Feed {
             request = request.header("last-event-id", last_id);
         }
         let opening = async {
-            let mut connection = Connection::open(self.world.door).await?;
+            let mut connection = Connection::open(self.door).await?;
             Ok::<_, io::Error>((connection.begin(&request).await?, connection))
         };
         let ((status, _), mut connection) = timeout(SILENCE, opening).await.map_err(|_| io::ErrorKind::TimedOut)??;
@@ -187,9 +189,7 @@ impl Feed {
         let request = Request::get(&format!("/v1/poll?{}{after}&wait={WAIT}", self.query())).bearer(&self.token);
         let mut connection = match kept.take() {
             Some(connection) => connection,
-            None => {
-                timeout(SILENCE, Connection::open(self.world.door)).await.map_err(|_| io::ErrorKind::TimedOut)??
-            }
+            None => timeout(SILENCE, Connection::open(self.door)).await.map_err(|_| io::ErrorKind::TimedOut)??,
         };
         let answer = connection.ask(&request, SILENCE).await?;
         if answer.status != 200 {

@@ -126,11 +126,27 @@ impl Server {
     /// Asks it to end (SIGTERM) and waits for that: its exit status, and how long it took.
     pub async fn stop(&mut self) -> io::Result<(ExitStatus, Duration)> {
         let begin = Instant::now();
+        if self.child.is_some() {
+            self.signal(Signal::TERM)?;
+        }
         let Some(child) = &mut self.child else { return Ok((ExitStatus::default(), Duration::ZERO)) };
-        let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        kill_process(pid.ok_or(io::ErrorKind::NotFound)?, Signal::TERM)?;
         let status = timeout(PATIENCE, child.wait()).await.map_err(|_| io::ErrorKind::TimedOut)??;
         Ok((status, begin.elapsed()))
+    }
+
+    /// It takes bytes and does nothing with them, until it may [go on](Self::go_on).
+    pub fn freeze(&self) -> io::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// It does what it was sent meanwhile.
+    pub fn go_on(&self) -> io::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        let pid = self.pid().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        Ok(kill_process(pid.ok_or(io::ErrorKind::NotFound)?, signal)?)
     }
 
     /// Ends it at once (SIGKILL).

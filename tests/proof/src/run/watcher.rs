@@ -1,6 +1,6 @@
 //! A spectator on a raw WebSocket, which resumes by hand: a second reading of the protocol beside the Rust client.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use rallypoint_client::{Credential, Error, Options, Socket, handshake, missed_events, tungstenite::Message};
@@ -28,6 +28,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 pub struct Watcher {
     /// Its number in the record.
     pub no: ClientNo,
+    /// Where it connects.
+    pub door: SocketAddr,
     /// The run.
     pub world: Arc<World>,
     /// Its token.
@@ -59,16 +61,17 @@ impl From<io::Error> for End {
 }
 
 impl Watcher {
-    /// A spectator that has not connected yet.
+    /// The spectator of this number, which has not connected yet.
     pub fn new(
         world: &Arc<World>,
         no: ClientNo,
+        n: usize,
         own: LogNo,
         rooms: Vec<Room>,
         token: String,
         encoding: Encoding,
     ) -> Self {
-        Self { no, world: Arc::clone(world), token, encoding, own, rooms, last: None }
+        Self { no, door: world.door(n), world: Arc::clone(world), token, encoding, own, rooms, last: None }
     }
 
     fn put(&self, what: What) {
@@ -109,7 +112,7 @@ impl Watcher {
 
     /// One connection, from the handshake to its end, which is always an `Err`.
     async fn connection(&mut self, there: &mut bool) -> Result<std::convert::Infallible, End> {
-        let url = format!("http://{}", self.world.door);
+        let url = format!("http://{}", self.door);
         let options = Options { encoding: self.encoding, credential: Credential::None, ..Options::new(url, "") };
         let opening = timeout(SILENCE, handshake(&options)).await.map_err(|_| End::Lost)?;
         let mut socket = opening.map_err(|error| match error {

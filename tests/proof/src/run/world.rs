@@ -48,8 +48,8 @@ pub struct World {
     pub recorder: Recorder,
     /// Who is who.
     pub directory: Directory,
-    /// Where clients connect: the proxy.
-    pub door: SocketAddr,
+    /// Where clients connect: the proxies.
+    pub doors: Vec<SocketAddr>,
     /// The seed of the run.
     pub seed: u64,
     /// The rooms.
@@ -62,6 +62,11 @@ impl World {
     /// A stream of chance of its own for a task of a client.
     pub fn seed(&self, client: ClientNo, task: u64) -> Seed {
         Seed::part(self.seed, (u64::from(client.0) << 8) + task)
+    }
+
+    /// The door of the how manieth client of a kind: those who share a room are spread over all doors.
+    pub fn door(&self, n: usize) -> SocketAddr {
+        self.doors[n / self.rooms.len() % self.doors.len()]
     }
 
     /// Whether there is still something to say.

@@ -1,0 +1,74 @@
+//! Nodes on a cluster of engines lose one part after the other while everybody talks, and what everybody saw is checked.
+//!
+//! `--help` tells the options; exit code 0 means that every promise was kept.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use rallypoint_proof::{
+    check::check,
+    options::{ended, seed},
+    run::{
+        server::more_descriptors,
+        site::{NODES, Site, Strike, scale},
+    },
+};
+
+/// Three nodes on a Redis Cluster of three masters and three replicas, rooms of eight whose members are on all nodes.
+/// A master is killed, a node is killed, a node is frozen for 10 s, slots move. What everybody saw is recorded and checked:
+/// resets are allowed, silent gaps are not. How long each took to recover is printed.
+#[derive(Debug, Parser)]
+struct Options {
+    /// The server's binary
+    #[arg(long, default_value = "target/release/rallypoint")]
+    server: PathBuf,
+    /// Rooms of eight
+    #[arg(long, default_value_t = 100, value_parser = |text: &str| text.parse().map(|rooms: usize| rooms.max(2)))]
+    rooms: usize,
+    /// How often all that is done is done
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
+    /// The same seed gives the same traffic, not the same timing [default: of the time]
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = seed)]
+    seed: u64,
+    /// Where a history that breaks a promise is left
+    #[arg(long, default_value = "target")]
+    out: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    let folder = options.out.join(format!("chaos-{}", options.seed));
+    let outcome = run(&options, &folder).await;
+    match outcome {
+        // What is of use only to understand a failure.
+        Ok(true) => _ = fs::remove_dir_all(&folder),
+        Ok(false) => {}
+        Err(_) => println!("seed {}; see {}", options.seed, folder.display()),
+    }
+    ended("chaos", outcome)
+}
+
+async fn run(options: &Options, folder: &Path) -> io::Result<bool> {
+    println!("chaos: {NODES} nodes, {} rooms of eight, seed {}", options.rooms, options.seed);
+    more_descriptors()?;
+    fs::create_dir_all(folder)?;
+    let mut site = Site::open(&options.server, folder.to_owned(), options.seed, &scale(options.rooms)).await?;
+    let mut recoveries = Vec::new();
+    for strike in Strike::ALL.into_iter().cycle().take(options.rounds * Strike::ALL.len()) {
+        recoveries.push(site.strike(strike).await?);
+    }
+    let history = site.close().await?;
+    let report = check(&history);
+    if report.found > 0 {
+        report.leave(folder, &history)?;
+    }
+    recoveries.iter().for_each(|recovery| println!("  {recovery}"));
+    println!("chaos: {}; {} violations {:?}, seed {}", report.tally, report.found, report.kinds(), options.seed);
+    Ok(report.found == 0)
+}
