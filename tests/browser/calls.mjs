@@ -93,6 +93,28 @@ export async function flows(...guests) {
   });
 }
 
+/** The ICE credentials of the only call of a page, and whether it is not being negotiated. */
+const credentials = ({ page }) =>
+  page.evaluate(() => {
+    const [{ connection: pc }] = rallypoint.call.peers.values();
+    const [local, remote] = [pc.currentLocalDescription, pc.currentRemoteDescription].map(
+      ({ sdp }) => /a=ice-ufrag:(\S+)/.exec(sdp)[1],
+    );
+    return { local, remote, stable: pc.signalingState === 'stable' };
+  });
+
+/** Has these begin a negotiation of new ICE credentials, and waits until both sides agree on them. */
+export async function restartIce([ada, bob], ...offering) {
+  const before = await credentials(ada);
+  await Promise.all(offering.map(({ page }) =>
+    page.evaluate(() => [...rallypoint.call.peers.values()][0].connection.restartIce())));
+  await until('new ICE credentials on which both agree', async () => {
+    const [a, b] = await Promise.all([credentials(ada), credentials(bob)]);
+    const isNew = a.local !== before.local && a.remote !== before.remote;
+    return a.stable && b.stable && isNew && a.local === b.remote && b.local === a.remote;
+  });
+}
+
 /** All lines of the chat, with the name before what somebody said. */
 export const lines = ({ page }) =>
   page.locator('#log li').evaluateAll((all) =>

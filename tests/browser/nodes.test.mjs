@@ -1,14 +1,19 @@
 /** Two nodes of one site, each with a page on it: what the pages do together goes from node to node. */
 
 import assert from 'node:assert/strict';
-import { allHear, lines, pair, seesAndHears, tile, watch } from './calls.mjs';
+import { allHear, flows, lines, pair, restartIce, seen, seesAndHears, tile, watch } from './calls.mjs';
 import { guest, startServer, token, until } from './lib.mjs';
-import { startRedis } from './services.mjs';
+import { certificate, startDocumentedBalancer, startRedis } from './services.mjs';
 
 /** A node holds a lease of 6 s; once it has run out the others declare it dead, and tell its rooms. */
 const BURIED_MS = 7_000;
 /** On a machine that has other things to do. */
 const MARGIN_MS = 3_000;
+/**
+ * Pictures come every 50 ms, and are looked at every 250 ms. A machine that has other things to do may be late by some
+ * of these; a call that is begun anew, or waits for somebody to come back, is longer without pictures.
+ */
+const STALL_MS = 2_000;
 
 /** An engine and two nodes on it, gone with the test. */
 async function site(after) {
@@ -58,6 +63,36 @@ const noteMoves = ({ page }) =>
 /** The moves that came on one lane. */
 const moves = ({ page }, reliable) =>
   page.evaluate((reliable) => window.moves.filter((move) => move.reliable === reliable), reliable);
+
+/** How many WebSockets a node has. */
+async function sockets({ base }) {
+  const metrics = await (await fetch(`${base}/metrics`)).text();
+  return Number(/^rallypoint_connections\{transport="websocket"\} (\d+)/m.exec(metrics)?.[1] ?? 0);
+}
+
+/**
+ * From here on notes in the page how the only call goes, as long as its connection is this one: the states that it comes
+ * to, and the longest time (ms) for which it decoded no picture. `media()` tells both.
+ */
+const watchMedia = ({ page }) =>
+  page.evaluate(async () => {
+    const [{ connection }] = rallypoint.call.peers.values();
+    const states = [];
+    for (const state of ['connectionState', 'iceConnectionState']) {
+      connection.addEventListener(state.toLowerCase() + 'change', () => states.push(connection[state]));
+    }
+    let [frames, grew, stall] = [0, performance.now(), 0];
+    // A connection that tells nothing any more decodes nothing either.
+    const since = () => Math.max(stall, performance.now() - grew);
+    const look = async () => {
+      const stats = [...(await connection.getStats()).values()];
+      const decoded = stats.find(({ type, kind }) => type === 'inbound-rtp' && kind === 'video')?.framesDecoded ?? 0;
+      if (decoded > frames) [frames, stall, grew] = [decoded, since(), performance.now()];
+      setTimeout(look, 250);
+    };
+    await look();
+    window.media = () => ({ states, stall: since() });
+  });
 
 export const tests = {
   async 'a call: signals go from node to node, pictures and sound come'({ browser, after }) {
@@ -228,5 +263,87 @@ export const tests = {
     assert.equal(told(ada, 'node-down').length, 1);
     assert.deepEqual(told(ada, 'peer-left').map(({ peer, reason }) => [peer.name, reason]), [['Bob', 'closed']]);
     assert.deepEqual(ada.faults, []);
+  },
+
+  async 'a call whose one node is killed goes on: its page is the same peer on the other node'({ browser, after }) {
+    const nodes = await site(after);
+    const files = await certificate();
+    after(files.remove);
+    const balancer = await startDocumentedBalancer(nodes.map(({ port }) => port), files);
+    after(balancer.stop);
+
+    // Ada comes to a node by her address, whichever that is, and Bob to the other one.
+    const ada = await guest(browser, balancer.base, { name: 'Ada', room: 'nodes/moved' });
+    await listen(ada);
+    await ada.join();
+    await ada.status('connected');
+    const isFirst = (await sockets(nodes[0])) === 1;
+    const [hers, his] = isFirst ? nodes : [...nodes].reverse();
+    const bob = await guest(browser, his.base, { name: 'Bob', room: 'nodes/moved' });
+    await listen(bob);
+    await bob.join();
+    await bob.status('connected');
+    assert.deepEqual(await Promise.all([hers, his].map(sockets)), [1, 1]);
+    // Cleo has no way to another node and is gone with hers; Dan is told, in a room of their own.
+    const [cleo, dan] = await Promise.all([['Cleo', hers], ['Dan', his]].map(([name, { base }]) =>
+      guest(browser, base, { name, room: 'nodes/grave', devices: false })));
+    for (const one of [cleo, dan]) {
+      await one.join();
+      await one.status('connected');
+    }
+
+    await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
+    await Promise.all([ada, bob].map(watch));
+    await Promise.all([ada, bob].map(watchMedia));
+    const { peer } = await you(ada);
+    await ada.page.evaluate(() => rallypoint.room.on('shown', () => (window.back = Date.now())));
+
+    const killed = Date.now();
+    await hers.stop('SIGKILL');
+    const back = await until('Ada is in the room again', () => ada.page.evaluate(() => window.back));
+    console.log(`        Ada is back ${back - killed} ms after the kill`);
+    await ada.status('connected');
+    assert.equal((await you(ada)).peer, peer);
+    assert.equal(await sockets(his), 3, 'Bob, Dan and Ada');
+    assert.deepEqual([...new Set(ada.line.ports)], [balancer.port], 'Ada knows of no other address');
+    await ada.say('here again');
+    await allHear('Ada', 'here again', ada, bob);
+    await bob.say('you were never away');
+    await allHear('Bob', 'you were never away', ada, bob);
+    await flows(ada, bob);
+    await ada.shot('nodes-moved');
+
+    // Nor does anything happen when the node is declared dead.
+    await dan.page.getByText('Cleo left (lost).').waitFor({ timeout: BURIED_MS + MARGIN_MS });
+    console.log(`        the node was declared dead at most ${Date.now() - killed} ms after the kill`);
+    await flows(ada, bob);
+    for (const one of [ada, bob]) {
+      const { states, stall } = await one.page.evaluate(() => media());
+      console.log(`        no picture for at most ${Math.round(stall)} ms`);
+      assert.deepEqual(states, [], 'connected all the time');
+      assert.ok(stall <= STALL_MS, `no picture for ${stall} ms`);
+    }
+    assert.deepEqual(await seen(ada), { tiles: 0, states: ['reconnecting', 'connected'], samePeer: true, sameCall: true });
+    assert.deepEqual(await seen(bob), { tiles: 0, states: [], samePeer: true, sameCall: true });
+    keeps(bob, his);
+    // To him nothing has happened.
+    const inRoom = bob.line.messages.filter(({ room }) => room === 'nodes/moved').map(({ type }) => type);
+    assert.deepEqual(inRoom.filter((type) => /joined|peer-left|node-down|reset/.test(type)), ['joined']);
+
+    // Negotiations go by the other node from now on, whoever begins them.
+    await restartIce([ada, bob], ada);
+    await restartIce([ada, bob], bob);
+    await ada.page.getByRole('button', { name: 'Camera off' }).click();
+    const flags = tile(bob.page, 'Ada').locator('.flags');
+    await until('Bob sees that her camera is off', async () => (await flags.textContent()) === 'camera off');
+    await ada.page.getByRole('button', { name: 'Camera on' }).click();
+    await until('and on', async () => (await flags.textContent()) === '');
+    await flows(ada, bob);
+    await Promise.all([seesAndHears(ada), seesAndHears(bob)]);
+    for (const one of [ada, bob]) assert.equal((await seen(one)).sameCall, true);
+    const said = ['Ada: here again', 'Bob: you were never away'];
+    assert.deepEqual(await lines(ada), ['You are in the room nodes/moved.', 'Bob joined.', ...said]);
+    assert.deepEqual(await lines(bob), ['You are in the room nodes/moved.', ...said]);
+    assert.deepEqual([...ada.faults, ...bob.faults], []);
   },
 };

@@ -138,26 +138,38 @@ http {
   scgi_temp_path ${folder}/scgi;
 `;
 
-/** nginx as docs/deploy/nginx.conf has it, but for its addresses and files; before servers on these ports. */
-export async function startDocumentedNginx(upstreams, { certificate, key }) {
+/** nginx as a file of docs/deploy has it, but for its certificate, its log, its port, and what else `changes` says. */
+async function startDocumented(file, { certificate, key }, changes) {
   const port = await freePort();
   const folder = await mkdtemp(join(tmpdir(), 'rallypoint-nginx-'));
-  let text = await readFile(new URL('../../docs/deploy/nginx.conf', import.meta.url), 'utf8');
-  const changes = [
+  let text = await readFile(new URL(`../../docs/deploy/${file}`, import.meta.url), 'utf8');
+  for (const [documented, here] of [
     ['listen 443 ssl http2', `listen 127.0.0.1:${port} ssl http2`],
     ['    listen [::]:443 ssl http2;\n', ''],
-    ['    server 127.0.0.1:3000;\n', upstreams.map((port) => `    server 127.0.0.1:${port};\n`).join('')],
     ['/etc/letsencrypt/live/play.example/fullchain.pem', certificate],
     ['/etc/letsencrypt/live/play.example/privkey.pem', key],
     ['/var/log/nginx/rallypoint.log', `${folder}/access.log`],
-  ];
-  for (const [documented, here] of changes) {
-    if (text.split(documented).length !== 2) throw new Error(`not once in docs/deploy/nginx.conf: ${documented}`);
+    ...changes,
+  ]) {
+    if (text.split(documented).length !== 2) throw new Error(`not once in docs/deploy/${file}: ${documented}`);
     text = text.replace(documented, here);
   }
   const server = await serve(folder, `${head(folder)}\n${text}\n}\n`, port);
   return { base: `https://127.0.0.1:${port}`, port, log: () => readFile(`${folder}/access.log`, 'utf8'), ...server };
 }
+
+/** nginx as docs/deploy/nginx.conf has it, before servers on these ports. */
+export const startDocumentedNginx = (upstreams, files) =>
+  startDocumented('nginx.conf', files, [
+    ['    server 127.0.0.1:3000;\n', upstreams.map((port) => `    server 127.0.0.1:${port};\n`).join('')],
+  ]);
+
+/** nginx as docs/deploy/nginx-cluster.conf has it, before two nodes on these ports. */
+export const startDocumentedBalancer = ([first, second], files) =>
+  startDocumented('nginx-cluster.conf', files, [
+    ['server 127.0.0.1:3001 ', `server 127.0.0.1:${first} `],
+    ['server 127.0.0.1:3002 ', `server 127.0.0.1:${second} `],
+  ]);
 
 const openssl = (...args) => promisify(execFile)('openssl', args);
 
