@@ -1,7 +1,7 @@
 # The whole day's work. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-cluster pages test test-fast test-cluster check fuzz conformance contract build-release dist arena history restart soak hostile stalled overload echo bench compare memory bench-nodes stall clean
+.PHONY: help run run-cluster pages test test-fast test-cluster check fuzz conformance contract build-release dist arena history chaos restart soak hostile stalled overload echo bench compare memory bench-nodes stall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ arena: build-release ## eight players for 10 s against a release server: promise
 history: build-release ## cut clients off 10000 times, restart the server, and prove that nothing was lost (N=300 SEED=7)
 	cargo build --release --package rallypoint-proof
 	@BUILT=release N=$(or $(N),10000) SEED=$(SEED) tests/run.sh history
+
+chaos: build-release ## nodes on a Redis Cluster are killed and frozen while 800 members talk: what is lost, how long it takes (ROOMS=100 ROUNDS=1 OUTAGE=60 SEED=7)
+	cargo build --release --package rallypoint-proof
+	@BUILT=release ROOMS=$(or $(ROOMS),100) ROUNDS=$(or $(ROUNDS),1) OUTAGE=$(or $(OUTAGE),0) SEED=$(SEED) tests/run.sh chaos
 
 restart: build-release ## restart the server under 2000 clients: who comes back, when, and as whom
 	cargo build --release --package rallypoint-proof

@@ -20,7 +20,7 @@ cd "$(dirname "$0")/.."
 . tests/deploy/package.sh
 GROUPS_OF_ALL=(pages check build unit integration doc example-config vectors contract client conformance browser cluster arena history bench dist deb image monitor fuzz)
 # Known by name, and run only when they are named.
-GROUPS_ON_DEMAND=(nodes restart soak hostile stalled overload)
+GROUPS_ON_DEMAND=(nodes chaos restart soak hostile stalled overload)
 BUILT=${BUILT:-}
 TARGET=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 SCRATCH=$(mktemp -d)
@@ -323,6 +323,14 @@ group_monitor() {
   step "the alerts are rules" "$tools/promtool" check rules docs/deploy/alerts.yml
   step "each fires when it should" "$tools/promtool" test rules tests/deploy/alerts.test.yml
   PROMETHEUS=$tools RALLYPOINT_BIN=$TARGET/debug/rallypoint counted read_node node tests/deploy/monitor.mjs
+}
+
+# Nodes and engines that are killed and frozen while everybody talks; `make chaos`.
+group_chaos() {
+  [[ -n $BUILT ]] || build
+  local built=$TARGET/${BUILT:-debug}
+  step "chaos" "$built/chaos" --server "$built/rallypoint" --rooms "${ROOMS:-10}" --rounds "${ROUNDS:-1}" \
+    --outage "${OUTAGE:-0}" --seed "${SEED:-}" --out "$TARGET"
 }
 
 # 1500 WebSockets, 300 event streams and 200 polls while the server is restarted; `make restart`.

@@ -11,13 +11,13 @@ use rallypoint_protocol::{PeerId, event::Millis, server::Signal};
 use crate::{
     broker::{Changed, Opened, parcel::Step},
     node::NodeId,
-    room::{command::Present, history::Publication},
+    room::{Room, command::Present, history::Publication},
 };
 
 /// Deliveries that may wait for the one before them until whoever publishes to the room waits as well.
 pub(super) const EARLY_MAX: usize = 256;
 
-/// What nobody has come for after so long is dropped: its member has left, or is on another node than the one that sent it.
+/// What is not due after so long is dropped: its member has left, or is on another node than the one that sent it.
 const EARLY_MS: u64 = 5000;
 
 /// What a member on another node says past the log.
@@ -29,11 +29,13 @@ pub(super) enum Talk {
 }
 
 impl Talk {
-    /// Who says it.
-    pub(super) fn from(&self) -> PeerId {
+    /// Whether it can be handed on that came from this node. Whoever says it is there, as far as is known; a signal may come
+    /// before its sender.
+    pub(super) fn is_due(&self, room: &Room, node: NodeId) -> bool {
+        let home = |peer| room.member(peer).map(|member| member.home);
         match self {
-            Self::Signal(_, signal) => signal.from,
-            Self::Step(step) => step.peer,
+            Self::Signal(_, signal) => home(signal.from).is_none_or(|home| home == Some(node)),
+            Self::Step(step) => home(step.peer) == Some(Some(node)),
         }
     }
 }
@@ -96,7 +98,7 @@ impl Early {
         !self.said.is_empty()
     }
 
-    /// Something that somebody said who is not known to be on that node yet.
+    /// Something that is not due yet.
     pub(super) fn talk(&mut self, at: Millis, node: NodeId, talk: Talk) {
         if self.said.len() >= EARLY_MAX {
             self.said.pop_front();
@@ -104,14 +106,14 @@ impl Early {
         self.said.push_back(Said { at, node, talk });
     }
 
-    /// What those said who are known to be where it came from by now, in the order in which it came.
-    pub(super) fn ripe(&mut self, now: Millis, is_at: impl Fn(PeerId, NodeId) -> bool) -> Vec<Talk> {
+    /// What of it is due by now, in the order in which it came.
+    pub(super) fn ripe(&mut self, now: Millis, is_due: impl Fn(&Talk, NodeId) -> bool) -> Vec<Talk> {
         if self.said.is_empty() {
             return Vec::new();
         }
         let mut ripe = Vec::new();
         for said in std::mem::take(&mut self.said) {
-            if is_at(said.talk.from(), said.node) {
+            if is_due(&said.talk, said.node) {
                 ripe.push(said.talk);
             } else if said.at.after(EARLY_MS) > now {
                 self.said.push_back(said);

@@ -105,7 +105,7 @@ impl Hub {
     fn take_talk(&self, cell: &Arc<RoomCell>, node: NodeId, talk: Talk) {
         let now = self.now();
         let Some(mut state) = cell.lock_for_a_move() else { return };
-        if !state.early.holds_talk() && state.is_at(talk.from(), node) && !state.is_coming_again() {
+        if !state.early.holds_talk() && talk.is_due(&state.room, node) && !state.is_coming_again() {
             return self.hand_talk(cell, &mut state, talk, now);
         }
         state.early.talk(now, node, talk);

@@ -374,7 +374,7 @@ impl State {
             return Vec::new();
         }
         let Self { early, room, .. } = self;
-        early.ripe(now, |peer, node| room.member(peer).is_some_and(|member| member.home == Some(node)))
+        early.ripe(now, |talk, node| talk.is_due(room, node))
     }
 
     /// The seat of a peer, if its session is on this node.

@@ -311,6 +311,21 @@ fn a_move_of_another_node_is_never_stale() {
     assert!(room.latest_moves().iter().map(|latest| (latest.seq, latest.time)).eq([(5, 77)]));
 }
 
+/// Its client sends the newest again to the node on which it goes on.
+#[test]
+fn a_latest_move_that_comes_again_by_another_node_is_stale() {
+    let mut room = room();
+    let present = Present { entry: Entry { order: Some(1), ..entry(1) }, node: NodeId::random() };
+    room.apply(Command::Seat(Box::new(present)), Millis(0.0)).unwrap();
+    for (key, seq, is_stale) in [(1, 5, false), (2, 4, false), (1, 5, true), (2, 3, true), (1, 6, false)] {
+        let payload = Payload::MsgPack(vec![1].into());
+        let step =
+            Move { peer: peer(1), lane: Lane::Latest, key, seq: Some(seq), named: false, passed: Some(77), payload };
+        let outcome = room.apply(Command::Move(step), Millis(1000.0)).unwrap();
+        assert_eq!(matches!(outcome, Outcome::Stale), is_stale, "{key} {seq}");
+    }
+}
+
 #[test]
 fn a_dead_node_takes_its_members_with_it_and_no_others() {
     let mut room = room();

@@ -73,15 +73,20 @@ test('what is no address, or no token, is told at once and by its name', () => {
 });
 
 test('an address may speak of HTTP or of WebSockets', async () => {
-  for (const [url, opened] of [['wss://host/base/', 'wss://host/base/v1/ws'], ['HTTP://host:3000', 'ws://host:3000/v1/ws']] as const) {
+  for (const [url, opened] of [
+    ['https://host/?affinity=match%2F7', 'wss://host/v1/ws?affinity=match%2F7'],
+    ['wss://host/base/', 'wss://host/base/v1/ws'],
+    ['HTTP://host:3000', 'ws://host:3000/v1/ws'],
+  ] as const) {
     const bench = new Bench({ url });
     await bench.env.turn(0);
     assert.equal(bench.socket.url, opened);
     bench.client.close();
   }
   const world = new World();
-  const feed = watch({ url: new URL('ws://host/base/'), token: 'token' }, { env: world.env });
-  assert.equal((await world.next(0)).url.origin, 'http://host');
+  const feed = watch({ url: new URL('ws://host/base/?affinity=7'), token: 'token' }, { env: world.env });
+  const { url } = await world.next(0);
+  assert.deepEqual([url.origin, url.searchParams.get('affinity')], ['http://host', '7']);
   feed.close();
 });
 

@@ -37,6 +37,9 @@ async fn members_of_a_node_that_was_held_for_dead_come_again() {
     let lost = site.nodes[1].hub.broker().node();
     site.engine.say(&format!("ZREM rp:{{nodes}}:l {lost}")).await.unwrap();
     assert_eq!(ann.said("peer-joined").await["peer"]["peer"], bob.connected["peer"]);
+    // What was on the way to and from him may be lost, and his own coming is not shown to him.
+    let reset = bob.said("reset").await;
+    assert_eq!((&reset["reason"], &reset["count"]), (&json!("lost"), &json!(2)), "{reset}");
     // Nobody has left there.
     let roster = async |wire: &mut Wire| {
         let page = wire.granted(json!({ "type": "members", "room": "r" })).await;

@@ -1,10 +1,13 @@
 //! What members on different nodes say to each other past the log: signals, moves, and who types.
 
-use rallypoint::broker::{
-    Subscriber as _,
-    parcel::{Data, Parcel, Step},
+use rallypoint::{
+    broker::{
+        Subscriber as _,
+        parcel::{Data, Parcel, Step},
+    },
+    node::NodeId,
 };
-use rallypoint_protocol::{Encoding, PeerId, moves::Lane};
+use rallypoint_protocol::{Encoding, PeerId, moves::Lane, request::SignalKind};
 use serde_json::{Value, json};
 
 use super::Site;
@@ -165,5 +168,28 @@ async fn a_move_that_comes_before_its_sender_waits() {
     bob.granted(json!({ "type": "join", "room": "r" })).await;
     for n in [1, 2] {
         assert_eq!(ann.said("move").await["data"], n);
+    }
+}
+
+/// A node that was held up says what its members had said before they went on elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_from_where_a_member_is_not_is_not_handed_on() {
+    let site = Site::open(2).await;
+    let (mut ann, _) = site.member(1, "ann", "r").await;
+    let (mut bob, _) = site.member(0, "bob", "r").await;
+    ann.said("peer-joined").await;
+    let (from, to) = (bob.connected["peer"].clone(), ann.connected["peer"].clone());
+    let [from, to] = [from, to].map(|peer| PeerId::parse(peer.as_str().expect("a peer id")).expect("a good one"));
+    let data = || Data::Json("0".into());
+    let step = Step { peer: from, lane: Lane::Reliable, key: 1, seq: 1, time: 1, to: None, data: data() };
+    let stale = [
+        Parcel::Signal { room: room("r"), from, to, kind: SignalKind::Offer, data: data() },
+        Parcel::Move { room: room("r"), step },
+    ];
+    site.nodes[1].hub.parcels(NodeId::random(), stale.to_vec());
+    bob.say(json!({ "type": "move", "room": "r", "reliable": true, "key": 1, "data": 7 })).await;
+    bob.granted(json!({ "type": "offer", "room": "r", "to": ann.connected["peer"], "data": 8 })).await;
+    for (kind, data) in [("move", 7), ("offer", 8)] {
+        assert_eq!(ann.said(kind).await["data"], data);
     }
 }

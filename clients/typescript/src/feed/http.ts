@@ -8,11 +8,11 @@ const PROBLEM = 64 * 1024;
 /** Parameters; a name may stand there more than once. */
 export type Query = readonly (readonly [string, string])[];
 
-/** An address under `v1/`; a path before it is kept. Each `segment` is encoded as one. */
+/** An address under `v1/`; a path before it and a query are kept. Each `segment` is encoded as one. */
 export function address(base: URL, segments: readonly string[], query: Query = []): string {
   const url = new URL(base);
   url.pathname = `${url.pathname.replace(/\/*$/, '')}/v1/${segments.map(encodeURIComponent).join('/')}`;
-  url.search = new URLSearchParams(query.map(([name, value]) => [name, value])).toString();
+  for (const [name, value] of query) url.searchParams.append(name, value);
   url.hash = '';
   return url.href;
 }

@@ -36,8 +36,12 @@ export interface SocketOptions {
 }
 
 /** Opens a socket to the server. @throws where the page may not */
-export const socketTo = (env: Env, url: URL, { subprotocol }: Codec): Socket =>
-  env.socket(new URL('v1/ws', url).href.replace('http', 'ws'), [subprotocol]);
+export const socketTo = (env: Env, url: URL, { subprotocol }: Codec): Socket => {
+  const to = new URL('v1/ws', url);
+  // What a balancer chooses by.
+  to.search = url.search;
+  return env.socket(to.href.replace('http', 'ws'), [subprotocol]);
+};
 
 export class WebSocketCarrier implements Carrier {
   #machine: Machine;

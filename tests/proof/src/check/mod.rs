@@ -33,7 +33,7 @@ use crate::history::History;
 pub fn check(history: &History) -> Report {
     let mut findings = Findings::new(history);
     let contents = Contents::read(history);
-    let spans = Spans::of(history);
+    let spans = Spans::of(history, &contents);
     let logs = views::check(&mut findings, &contents);
     published::check(&mut findings, &logs, &contents);
     signals::check(&mut findings, &spans);

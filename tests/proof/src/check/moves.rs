@@ -6,7 +6,7 @@ use rallypoint_protocol::moves::Lane;
 
 use super::{
     report::{Findings, Kind},
-    spans::{Loss, Spans, Stay},
+    spans::{END, Loss, Spans, Stay},
 };
 use crate::history::{ClientNo, LogNo, Role, What};
 
@@ -179,7 +179,7 @@ impl Pair<'_, '_, '_> {
             let due = |sent: &&Sent| {
                 sent.lane == Lane::Reliable && (to_the_end || newest.is_some_and(|newest| sent.seq < newest))
             };
-            let is_told = |sent: &&Sent| own.loss != Loss::None && self.is_before_another(stay, sent.seq);
+            let is_told = |sent: &&Sent| self.is_before_another(stay, own, sent.seq);
             let missing = sent.iter().filter(due).filter(|sent| !arrived.contains(&sent.seq) && !is_told(sent));
             let missing: Vec<_> = missing.collect();
             for sent in missing {
@@ -196,11 +196,13 @@ impl Pair<'_, '_, '_> {
         }
     }
 
-    /// Whether what came next of the sender was the first of another membership of it, or nothing came.
-    fn is_before_another(&self, stay: &Stay, seq: u32) -> bool {
+    /// Whether its loss was told to either side: what came next of the sender was the first of another membership of it.
+    fn is_before_another(&self, stay: &Stay, own: &Stay, seq: u32) -> bool {
         let reliable = || self.got.iter().filter(|got| got.lane == Lane::Reliable && stay.has(got.at));
         let next = reliable().find(|got| got.seq > seq);
-        next.is_none_or(|next| reliable().all(|got| got.handle != next.handle || got.seq > seq))
+        let next_at = next.map_or(END, |next| next.at);
+        let is_told = own.loss == Loss::Reset || self.spans.saw_death(self.to, self.room, stay, next_at);
+        is_told && next.is_none_or(|next| reliable().all(|got| got.handle != next.handle || got.seq > seq))
     }
 
     fn latest(&mut self) {

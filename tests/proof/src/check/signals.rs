@@ -6,7 +6,7 @@ use rallypoint_protocol::moves::Lane;
 
 use super::{
     report::{Findings, Kind},
-    spans::{Loss, Spans, Stay},
+    spans::{Spans, Stay},
 };
 use crate::history::{ClientNo, Label, LogNo, Outcome, What};
 
@@ -26,11 +26,15 @@ pub(super) fn check(findings: &mut Findings<'_>, spans: &Spans) {
     for (&label, sent) in labels {
         let Some((answered, Outcome::Done(_))) = sent.outcome else { continue };
         let Some(stay) = spans.stay_at(sent.to, sent.room, sent.at) else { continue };
-        if spans.stay_at(label.client, sent.room, sent.at).is_some_and(|own| own.loss == Loss::Reset) {
+        if spans
+            .stay_at(label.client, sent.room, sent.at)
+            .is_some_and(|own| spans.is_told_of_loss(label.client, sent.room, &own))
+        {
             continue;
         }
         // Nodes reach each other on ways of their own, and the loss of what came on one is told behind what came on others.
-        if stay.loss == Loss::Reset && !is_overtaken_by_its_own(findings, label, sent.to, &stay) {
+        if spans.is_told_of_loss(sent.to, sent.room, &stay) && !is_overtaken_by_its_own(findings, label, sent.to, &stay)
+        {
             continue;
         }
         // The addressee's lane is one queue: what was sent after this was acknowledged stood behind it.

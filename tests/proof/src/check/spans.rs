@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rallypoint_protocol::server::ResetReason;
 
+use super::content::{Body, Contents};
 use crate::history::{Came, ClientNo, History, LogNo, What, Why};
 
 /// Further than any record.
@@ -22,6 +23,8 @@ pub(super) struct Stay {
     pub(super) proves_until: usize,
     /// How it ended: whether the client was told that signals and moves were lost, in both directions.
     pub(super) loss: Loss,
+    /// A reset ended it.
+    pub(super) is_reset: bool,
 }
 
 /// What a client was told of what was on its way.
@@ -59,12 +62,14 @@ struct Life {
 pub(super) struct Spans {
     stays: HashMap<(ClientNo, LogNo), Vec<Stay>>,
     lives: Vec<Life>,
+    /// When a client saw that a node with members in a room died.
+    downs: HashMap<(ClientNo, LogNo), Vec<usize>>,
     /// The record from which on faults are off.
     pub(super) quiet: Option<usize>,
 }
 
 impl Spans {
-    pub(super) fn of(history: &History) -> Self {
+    pub(super) fn of(history: &History, contents: &Contents) -> Self {
         let mut spans = Self::default();
         // When a client last noticed that its connection was gone.
         let mut noticed: HashMap<ClientNo, usize> = HashMap::new();
@@ -76,6 +81,9 @@ impl Spans {
                     if let Some(life) = spans.lives.last_mut() {
                         life.to_ms = unix_ms;
                     }
+                }
+                What::Event { log, content, .. } if matches!(contents.of(content).body, Body::NodeDown) => {
+                    spans.downs.entry((client, log)).or_default().push(at);
                 }
                 What::Quiet => spans.quiet = Some(at),
                 What::Away => _ = noticed.insert(client, at),
@@ -94,9 +102,10 @@ impl Spans {
                     if let Why::Reset(reason) = why {
                         let loss = if reason == ResetReason::Lost { Loss::Reset } else { Loss::None };
                         end(stays, at, loss, |_| at);
+                        stays.iter_mut().filter(|stay| stay.to == at).for_each(|stay| stay.is_reset = true);
                     }
                     if stays.last().is_none_or(|stay| stay.to != END) {
-                        stays.push(Stay { from: at, to: END, proves_until: END, loss: Loss::None });
+                        stays.push(Stay { from: at, to: END, proves_until: END, loss: Loss::None, is_reset: false });
                     }
                 }
                 What::Unfollows { log } => {
@@ -121,6 +130,19 @@ impl Spans {
         let stays = self.stays(client, room);
         let next = stays.partition_point(|stay| stay.from < at);
         stays[..next].last().copied().filter(|stay| stay.has(at))
+    }
+
+    /// Whether a client saw within a stay, and before a record, that a node died.
+    pub(super) fn saw_death(&self, client: ClientNo, room: LogNo, stay: &Stay, before: usize) -> bool {
+        self.downs.get(&(client, room)).is_some_and(|downs| downs.iter().any(|&at| stay.has(at) && at < before))
+    }
+
+    /// Whether a client was told in this stay, or in those that began with a reset right behind it, that signals and moves
+    /// were lost: one reset may follow the other.
+    pub(super) fn is_told_of_loss(&self, client: ClientNo, room: LogNo, stay: &Stay) -> bool {
+        let behind = self.stays(client, room).iter().skip_while(|other| other.from < stay.from);
+        let of_resets = behind.take_while(|stay| stay.is_reset).collect::<Vec<_>>();
+        of_resets.iter().any(|stay| stay.loss == Loss::Reset)
     }
 
     /// Who was ever in a room.

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::json;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
@@ -38,6 +39,10 @@ const ENTER_WITHIN: Duration = Duration::from_secs(120);
 const RECOVERED_WITHIN: Duration = Duration::from_secs(90);
 /// All has been well for so long: it stays so. Longer than a node's lease, behind which others are told of its end.
 const CALM: Duration = Duration::from_secs(8);
+/// How long it may take until an event is refused that no engine takes.
+const REFUSED_WITHIN: Duration = Duration::from_secs(1);
+/// What is recorded when an engine that was killed is started again.
+pub const ENGINE_IS_BACK: &str = "engine started";
 /// How long a question about the state of a node may take.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -81,11 +86,13 @@ pub enum Strike {
     FreezeNode,
     /// Slots move from one master to another.
     MoveSlots,
+    /// All of the engine is killed, and comes back with nothing.
+    KillEngine,
 }
 
 impl Strike {
-    /// All, in the order in which they come.
-    pub const ALL: [Self; 4] = [Self::KillMaster, Self::KillNode, Self::FreezeNode, Self::MoveSlots];
+    /// Those that leave the rest as it is, in the order in which they come.
+    pub const PARTS: [Self; 4] = [Self::KillMaster, Self::KillNode, Self::FreezeNode, Self::MoveSlots];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -94,11 +101,12 @@ impl Strike {
             Self::KillNode => "node killed",
             Self::FreezeNode => "node frozen",
             Self::MoveSlots => "slots moved",
+            Self::KillEngine => "engine killed",
         }
     }
 
     fn is_of_members(self) -> bool {
-        matches!(self, Self::KillNode | Self::FreezeNode)
+        matches!(self, Self::KillNode | Self::FreezeNode | Self::KillEngine)
     }
 }
 
@@ -140,11 +148,18 @@ pub struct Site {
     scene: Scene,
     token: String,
     strikes: usize,
+    without_engine: Duration,
 }
 
 impl Site {
-    /// Starts the engine and the nodes, and lets everybody in.
-    pub async fn open(binary: &Path, folder: PathBuf, seed: u64, scale: &Scale) -> io::Result<Self> {
+    /// Starts the engine and the nodes, and lets everybody in. When the engine is killed it is away for so long.
+    pub async fn open(
+        binary: &Path,
+        folder: PathBuf,
+        seed: u64,
+        scale: &Scale,
+        without_engine: Duration,
+    ) -> io::Result<Self> {
         let engine = Cluster::start_replicated(MASTERS, 1, &[]).await?;
         let mut nodes = Vec::new();
         for n in 0..NODES {
@@ -164,7 +179,7 @@ impl Site {
         }
         let scene = Scene::open(&addresses, Mix::default(), seed, scale).await?;
         let token = http::token(addresses[0], "prober").await?;
-        let site = Self { engine, nodes, scene, token, strikes: 0 };
+        let site = Self { engine, nodes, scene, token, strikes: 0, without_engine };
         if !site.scene.until(ENTER_WITHIN, || site.scene.is_everybody_in()).await {
             return Err(io::Error::other("not everybody came in"));
         }
@@ -190,6 +205,7 @@ impl Site {
             }
             Strike::FreezeNode => self.server(struck)?.freeze()?,
             Strike::MoveSlots => {}
+            Strike::KillEngine => self.be_without_engine(begin).await?,
         }
         let probes = self.probes(begin);
         match strike {
@@ -201,14 +217,14 @@ impl Site {
                 let masters = self.engine.masters().await?;
                 self.engine.move_slots(masters[0], masters[1], SLOTS).await?;
             }
-            Strike::KillMaster | Strike::KillNode => {}
+            Strike::KillMaster | Strike::KillNode | Strike::KillEngine => {}
         }
         let (back, ready) = self.calm(begin).await?;
         let published = probes.join_all().await.into_iter().max().unwrap_or_default();
         match strike {
             Strike::KillMaster => self.engine.servers[master].start_again().await?,
             Strike::KillNode => self.nodes[struck].server = Some(self.nodes[struck].setup.start().await?),
-            Strike::FreezeNode | Strike::MoveSlots => {}
+            Strike::FreezeNode | Strike::MoveSlots | Strike::KillEngine => {}
         }
         let until = Instant::now() + RECOVERED_WITHIN;
         while !(self.engine.is_whole(master, 1).await? && are_ready(&self.addresses()).await) {
@@ -233,6 +249,51 @@ impl Site {
             }
         }
         Ok(history)
+    }
+
+    /// Kills all of the engine, looks at what the nodes do meanwhile, and starts it again.
+    async fn be_without_engine(&mut self, begin: Instant) -> io::Result<()> {
+        for server in &mut self.engine.servers {
+            server.stop().await?;
+        }
+        let (addresses, mut slowest, mut turned) = (self.addresses(), Duration::ZERO, None);
+        while begin.elapsed() < self.without_engine {
+            for &node in &addresses {
+                let answer = http::once(node, &Request::get("/healthz"), ANSWER).await?;
+                if answer.status != 200 {
+                    return Err(io::Error::other(format!("/healthz answers {} without an engine", answer.status)));
+                }
+                let (asked, path) = (Instant::now(), "/v1/rooms/room%2F0/events");
+                let event = json!({ "kind": "score", "data": 0 });
+                let answer = http::once(node, &Request::post(path, &event).bearer(&self.token), ANSWER).await?;
+                let code = answer.json()["code"].as_u64();
+                if (answer.status, code) != (503, Some(904)) {
+                    return Err(io::Error::other(format!("{} {code:?} for an event without an engine", answer.status)));
+                }
+                slowest = slowest.max(asked.elapsed());
+            }
+            let is_ready = http::once(addresses[0], &Request::get("/readyz"), ANSWER).await?.status == 200;
+            if !is_ready {
+                turned.get_or_insert(begin.elapsed());
+            }
+            sleep(LOOK).await;
+        }
+        let Some(turned) = turned.filter(|_| slowest < REFUSED_WITHIN) else {
+            return Err(io::Error::other(format!(
+                "/readyz turned at {turned:?}, the slowest refusal took {slowest:?}"
+            )));
+        };
+        println!(
+            "  without an engine for {:.0} s: /healthz green, /readyz red after {:.1} s, publishes refused within {:.2} s",
+            self.without_engine.as_secs_f64(),
+            turned.as_secs_f64(),
+            slowest.as_secs_f64()
+        );
+        self.scene.put(What::Struck { what: ENGINE_IS_BACK, of_members: false });
+        for server in &mut self.engine.servers {
+            server.start_again().await?;
+        }
+        Ok(())
     }
 
     fn server(&self, node: usize) -> io::Result<&Server> {

@@ -7,10 +7,10 @@ use model::Model;
 use proptest::prelude::*;
 use rallypoint_proof::{
     check::{Kind, Report, check},
-    history::{Came, ClientNo, ContentNo, History, LogNo, Role, What, Why},
+    history::{Came, ClientNo, ContentNo, History, Label, LogNo, Outcome, Role, What, Why},
     seed::Seed,
 };
-use rallypoint_protocol::{Event, EventBody, PeerId, Position, event::Millis};
+use rallypoint_protocol::{Event, EventBody, PeerId, Position, event::Millis, server::ResetReason};
 
 /// Long enough for losses, resets and a few restarts.
 const STEPS: usize = 4000;
@@ -162,5 +162,66 @@ fn a_reset_that_was_lost_is_not_owed_once_all_is_resumed() {
         (7..=10).for_each(|n| told.event(member, n));
         told.stands(10, Why::Caught);
         assert_eq!(told.kinds(), expected);
+    }
+}
+
+#[test]
+fn a_session_of_another_node_owes_no_reset_and_leaves_nothing_out() {
+    for (missing, expected) in [(None, vec![]), (Some(8), vec![Kind::Gap])] {
+        let mut told = Told::new();
+        let member = told.member;
+        told.stands(6, Why::New);
+        told.put(member, What::Away);
+        told.put(member, What::Opened { peer: None, came: Came::Moved, time: 0.0 });
+        (7..=9).filter(|n| Some(*n) != missing).for_each(|n| told.event(member, n));
+        told.stands(9, Why::Caught);
+        told.event(member, 10);
+        assert_eq!(told.kinds(), expected, "{missing:?}");
+    }
+}
+
+/// Ada sends signals to a member, who is told of a loss or not.
+#[test]
+fn a_signal_is_lost_without_a_word_or_with_one() {
+    let lost = Why::Reset(ResetReason::Lost);
+    for (reset, own_comes, fine) in [(None, false, false), (Some(lost), false, true), (Some(lost), true, false)] {
+        let mut told = Told::new();
+        let (member, log) = (told.member, told.log);
+        let [ada, eve] = ["ada", "eve"].map(|name| told.history.client(name, Role::Member));
+        let sends = |from, number| (from, Label { client: from, number });
+        told.stands(10, Why::New);
+        let signals = [sends(ada, 1), sends(ada, 2), sends(eve, 1)];
+        for (from, label) in signals {
+            told.put(from, What::Signals { room: log, to: member, label });
+            told.put(from, What::Answered { label, outcome: Outcome::Done(None) });
+        }
+        for (from, label) in signals {
+            let comes = if from == ada { own_comes && label.number == 2 } else { true };
+            if comes {
+                told.put(member, What::Signal { room: log, label });
+            }
+        }
+        if let Some(why) = reset {
+            told.stands(10, why);
+        }
+        assert_eq!(told.kinds().contains(&Kind::SignalLost), !fine, "{reset:?} {own_comes}");
+    }
+}
+
+#[test]
+fn the_death_of_a_node_that_nobody_hurt_is_found() {
+    for is_hurt in [false, true] {
+        let mut told = Told::new();
+        let (member, log) = (told.member, told.log);
+        let down = serde_json::json!({ "node": "01", "count": 1, "spectators": 0, "left": [], "more": false });
+        let body = EventBody::NodeDown(serde_json::from_value(down).unwrap());
+        let bytes = Event { time: Millis(11.0), from: None, body }.to_bytes();
+        let (position, content) = (told.positions[10].next(&bytes), told.history.contents.no(&bytes));
+        told.stands(10, Why::New);
+        if is_hurt {
+            told.put(member, What::Struck { what: "node killed", of_members: true });
+        }
+        told.put(member, What::Event { log, position, content });
+        assert_eq!(told.kinds().contains(&Kind::VisibleLeave), !is_hurt);
     }
 }
