@@ -80,7 +80,7 @@ async fn run(options: &Options, folder: &Path) -> io::Result<bool> {
         report.leave(folder, &history)?;
     }
     recoveries.iter().for_each(|recovery| println!("  {recovery}"));
-    println!("chaos: {}; {} violations {:?}, seed {}", report.tally, report.found, report.kinds(), options.seed);
+    println!("chaos: {}; {} violations {:?}, seed {}", report.tally, report.found, report.kinds, options.seed);
     Ok(report.found == 0 && (options.outage == 0 || signals.min(moves) > 0))
 }
 

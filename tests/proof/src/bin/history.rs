@@ -87,7 +87,7 @@ async fn run(options: &Options, folder: &Path) -> io::Result<bool> {
         "history: {}; {} violations {:?}; {:.0} s, seed {}",
         report.tally,
         report.found,
-        report.kinds(),
+        report.kinds,
         took.as_secs_f64(),
         options.seed
     );

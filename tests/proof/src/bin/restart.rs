@@ -143,7 +143,7 @@ async fn run(options: &Options) -> io::Result<bool> {
         took.as_millis(),
         back.line(),
         report.found,
-        report.kinds(),
+        report.kinds,
         if good { "good" } else { "NOT GOOD" },
         options.seed
     );

@@ -171,25 +171,19 @@ pub struct Tally {
 /// What the checker says.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// What was broken, in the order of the passes; at most [`Report::LISTED`] are listed.
+    /// What was broken, in the order of the passes; at most [`Report::LISTED`] of a kind are listed.
     pub violations: Vec<Violation>,
     /// How many there were in all.
     pub found: usize,
+    /// How many of which kind.
+    pub kinds: BTreeMap<Kind, usize>,
     /// How much was looked at.
     pub tally: Tally,
 }
 
 impl Report {
-    /// Violations that are kept; a broken server breaks everything that follows as well.
-    pub const LISTED: usize = 200;
-
-    /// The kinds that were found, each once.
-    pub fn kinds(&self) -> Vec<Kind> {
-        let mut kinds: Vec<_> = self.violations.iter().map(|violation| violation.kind).collect();
-        kinds.sort_unstable();
-        kinds.dedup();
-        kinds
-    }
+    /// Violations of a kind that are kept; a broken server breaks everything that follows as well.
+    pub const LISTED: usize = 50;
 
     /// Leaves what is needed to understand the violations: what they are, and all that their clients and the run went
     /// through, as lines of JSON.
@@ -248,12 +242,12 @@ pub(super) struct Findings<'a> {
     pub(super) history: &'a History,
     pub(super) tally: Tally,
     violations: Vec<Violation>,
-    found: usize,
+    kinds: BTreeMap<Kind, usize>,
 }
 
 impl<'a> Findings<'a> {
     pub(super) fn new(history: &'a History) -> Self {
-        Self { history, tally: tally(history), violations: Vec::new(), found: 0 }
+        Self { history, tally: tally(history), violations: Vec::new(), kinds: BTreeMap::new() }
     }
 
     /// Notes a violation that shows at this record.
@@ -266,15 +260,16 @@ impl<'a> Findings<'a> {
         expected: impl Into<String>,
         seen: impl Into<String>,
     ) {
-        self.found += 1;
-        if self.violations.len() < Report::LISTED {
+        let found = self.kinds.entry(kind).or_default();
+        *found += 1;
+        if *found <= Report::LISTED {
             let (client, log, expected, seen) = (client.into(), log.into(), expected.into(), seen.into());
             self.violations.push(Violation { kind, client, log, at, expected, seen });
         }
     }
 
     pub(super) fn report(self) -> Report {
-        Report { violations: self.violations, found: self.found, tally: self.tally }
+        Report { violations: self.violations, found: self.kinds.values().sum(), kinds: self.kinds, tally: self.tally }
     }
 }
 
