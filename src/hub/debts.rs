@@ -191,6 +191,11 @@ impl Hub {
             Debt::Due(Due::Member(room, peer)) => self.tell_member(room, *peer).await,
             Debt::Due(Due::Return(room, peer)) => {
                 let Some(Member { entry, .. }) = self.member_here(room, *peer) else { return Ok(()) };
+                // It may have left since, and joined by itself.
+                if !self.rooms.get(room).is_some_and(|cell| cell.lock().is_some_and(|state| state.is_returning(*peer)))
+                {
+                    return Ok(());
+                }
                 if let Some(cell) = self.rooms.get(room)
                     && cell.lock().is_some_and(|state| state.room.is_gathering())
                 {

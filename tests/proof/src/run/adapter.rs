@@ -170,7 +170,10 @@ impl Member {
                     self.came(peer, &session, came, unix_ms());
                 }
                 // It comes back from everything that does not tell it to stop.
-                Incoming::Closed { code, .. } => self.put(What::Stopped { code: code.unwrap_or_default() }),
+                Incoming::Closed { code, reason } => {
+                    println!("client {} is closed: {code:?} {reason}", self.no.0);
+                    self.put(What::Stopped { code: code.unwrap_or_default() });
+                }
                 incoming => self.take(incoming),
             }
         }
