@@ -191,14 +191,11 @@ impl Hub {
             Debt::Due(Due::Member(room, peer)) => self.tell_member(room, *peer).await,
             Debt::Due(Due::Return(room, peer)) => {
                 let Some(Member { entry, .. }) = self.member_here(room, *peer) else { return Ok(()) };
+                let Some(cell) = self.rooms.get(room) else { return Ok(()) };
+                let seen = cell.lock().map(|state| (state.is_returning(*peer), state.room.is_gathering()));
                 // It may have left since, and joined by itself.
-                if !self.rooms.get(room).is_some_and(|cell| cell.lock().is_some_and(|state| state.is_returning(*peer)))
-                {
-                    return Ok(());
-                }
-                if let Some(cell) = self.rooms.get(room)
-                    && cell.lock().is_some_and(|state| state.room.is_gathering())
-                {
+                let Some((true, is_gathering)) = seen else { return Ok(()) };
+                if is_gathering {
                     self.tell_member(room, *peer).await?;
                     let _turn = Turn::begin();
                     if let Some(mut state) = cell.lock() {

@@ -1,6 +1,6 @@
 //! What the programs share on their command lines: a seed to read, and how they end.
 
-use std::{io, num::ParseIntError, process::ExitCode};
+use std::{fs, io, num::ParseIntError, path::Path, process::ExitCode};
 
 use crate::history::unix_ms;
 
@@ -19,4 +19,14 @@ pub fn ended(name: &str, outcome: io::Result<bool>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Likewise for one that leaves in a folder what is of use only to understand a failure.
+pub fn concluded(name: &str, seed: u64, folder: &Path, outcome: io::Result<bool>) -> ExitCode {
+    match outcome {
+        Ok(true) => _ = fs::remove_dir_all(folder),
+        Ok(false) => {}
+        Err(_) => println!("seed {seed}; see {}", folder.display()),
+    }
+    ended(name, outcome)
 }

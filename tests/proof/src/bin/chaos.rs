@@ -13,7 +13,7 @@ use clap::Parser;
 use rallypoint_proof::{
     check::check,
     history::{History, What},
-    options::{ended, seed},
+    options::{concluded, seed},
     run::{
         server::more_descriptors,
         site::{ENGINE_IS_BACK, NODES, Site, Strike, scale},
@@ -50,13 +50,7 @@ async fn main() -> ExitCode {
     let options = Options::parse();
     let folder = options.out.join(format!("chaos-{}", options.seed));
     let outcome = run(&options, &folder).await;
-    match outcome {
-        // What is of use only to understand a failure.
-        Ok(true) => _ = fs::remove_dir_all(&folder),
-        Ok(false) => {}
-        Err(_) => println!("seed {}; see {}", options.seed, folder.display()),
-    }
-    ended("chaos", outcome)
+    concluded("chaos", options.seed, &folder, outcome)
 }
 
 async fn run(options: &Options, folder: &Path) -> io::Result<bool> {

@@ -12,7 +12,7 @@ use std::{
 use clap::Parser;
 use rallypoint_proof::{
     check::check,
-    options::{ended, seed},
+    options::{concluded, seed},
     run::{
         cast::Scale,
         course::{Course, Done, SETTINGS},
@@ -51,13 +51,7 @@ async fn main() -> ExitCode {
     let options = Options::parse();
     let folder = options.out.join(format!("history-{}", options.seed));
     let outcome = run(&options, &folder).await;
-    match outcome {
-        // What is of use only to understand a failure.
-        Ok(true) => _ = fs::remove_dir_all(&folder),
-        Ok(false) => {}
-        Err(_) => println!("seed {}; see {}", options.seed, folder.display()),
-    }
-    ended("history", outcome)
+    concluded("history", options.seed, &folder, outcome)
 }
 
 async fn run(options: &Options, folder: &Path) -> io::Result<bool> {
